@@ -1,0 +1,1 @@
+//! Frames, sequencer, segments, Merkle tree.

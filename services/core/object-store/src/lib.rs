@@ -1,0 +1,1 @@
+//! Objects by name: a folder or S3.

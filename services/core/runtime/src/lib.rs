@@ -1,0 +1,1 @@
+//! Config, telemetry, drain, lease and the decide-commit-apply-act loop.

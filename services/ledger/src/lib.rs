@@ -1,0 +1,1 @@
+//! Signs checkpoints, serves ranges.

@@ -1,0 +1,1 @@
+//! Answers the dialplan's questions.
