@@ -1,1 +1,4 @@
 //! The sidecar on each node.
+
+pub mod ami;
+pub mod dialplan;

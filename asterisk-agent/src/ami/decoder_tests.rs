@@ -30,6 +30,7 @@ fn split(role: Role, bytes: &[u8], cuts: &[usize]) -> Vec<Result<Item, Error>> {
     out
 }
 
+#[allow(clippy::unnecessary_wraps)] // compared with what the decoder gives
 fn message(pairs: &[(&str, &str)]) -> Result<Item, Error> {
     Ok(Item::Message(Message::from_pairs(pairs.iter().copied())))
 }
