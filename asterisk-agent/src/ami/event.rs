@@ -2,20 +2,15 @@
 
 use super::Message;
 
-/// `Reason` of an `OriginateResponse`: the last control frame the dial saw.
+/// `Reason` of an `OriginateResponse`, as Asterisk 22.10 gives it for PJSIP channels.
 pub mod reason {
-    /// Failure: no channel could be requested (a live duplicate `ChannelId`, an unknown trunk), or none other fits.
+    /// Every failure but a timeout: the far end refused (busy too), a live duplicate `ChannelId`, an unknown trunk.
+    /// With a channel, the `Cause` and `TechCause` of its `Hangup` tell which; without `Newchannel` nothing was dialled.
     pub const FAILURE: u32 = 0;
-    /// The far end hung up while it was dialled.
-    pub const HANGUP: u32 = 1;
-    /// It rang and nobody answered in time.
-    pub const RINGING: u32 = 3;
+    /// The originate's `Timeout` passed, whether it rang or not.
+    pub const TIMEOUT: u32 = 3;
     /// Answered.
     pub const ANSWERED: u32 = 4;
-    /// Busy.
-    pub const BUSY: u32 = 5;
-    /// Congestion: the far end refused.
-    pub const CONGESTION: u32 = 8;
 }
 
 /// What the server says of an action.
@@ -75,28 +70,44 @@ pub enum Event<'a> {
     DialEnd {
         /// The dialled channel.
         unique_id: &'a str,
-        /// `ANSWER`, `BUSY`, `CONGESTION`, `NOANSWER`, `CANCEL`, `CHANUNAVAIL`.
+        /// `ANSWER`, `BUSY`, `CONGESTION`, `NOANSWER`.
         status: &'a str,
     },
-    /// Someone asked for a hang-up.
+    /// A channel changed its state.
+    Newstate {
+        /// The channel.
+        unique_id: &'a str,
+        /// `5` is ringing, `6` is up.
+        state: u32,
+    },
+    /// The far end ended or refused the call.
     HangupRequest {
         /// The channel.
         unique_id: &'a str,
-        /// The Q.850 cause, 0 if none was given.
+        /// The Q.850 cause of a refusal, 0 where an answered call was hung up.
         cause: u32,
+        /// The SIP status of a refusal, 0 if there was none.
+        tech_cause: u32,
+    },
+    /// An answered channel was told to hang up: by its dialplan, an action or its callee.
+    SoftHangupRequest {
+        /// The channel.
+        unique_id: &'a str,
     },
     /// A channel is gone.
     Hangup {
         /// The channel.
         unique_id: &'a str,
-        /// The Q.850 cause.
+        /// The Q.850 cause; 0 where the callee hung up an answered call.
         cause: u32,
+        /// The SIP status behind it, 0 if there was none.
+        tech_cause: u32,
     },
     /// How an asynchronous Originate went.
     OriginateResponse {
         /// The `ActionID` of the Originate.
         action_id: &'a str,
-        /// The `ChannelId` given; Asterisk says `<null>` where no channel came to be.
+        /// The `ChannelId` given, also where no channel came to be.
         unique_id: &'a str,
         /// Whether it was answered.
         answered: bool,
@@ -161,8 +172,16 @@ impl Message {
             "DialEnd" => {
                 Event::DialEnd { unique_id: self.text("DestUniqueid"), status: self.text("DialStatus") }
             }
-            "HangupRequest" => Event::HangupRequest { unique_id, cause: self.number("Cause") },
-            "Hangup" => Event::Hangup { unique_id, cause: self.number("Cause") },
+            "Newstate" => Event::Newstate { unique_id, state: self.number("ChannelState") },
+            "HangupRequest" => {
+                let (cause, tech_cause) = (self.number("Cause"), self.number("TechCause"));
+                Event::HangupRequest { unique_id, cause, tech_cause }
+            }
+            "SoftHangupRequest" => Event::SoftHangupRequest { unique_id },
+            "Hangup" => {
+                let (cause, tech_cause) = (self.number("Cause"), self.number("TechCause"));
+                Event::Hangup { unique_id, cause, tech_cause }
+            }
             "OriginateResponse" => Event::OriginateResponse {
                 action_id,
                 unique_id,
@@ -201,7 +220,7 @@ mod tests {
             ("Event", "OriginateResponse"),
             ("ActionID", "a-1"),
             ("Response", "Failure"),
-            ("Reason", "5"),
+            ("Reason", "3"),
             ("Uniqueid", "a-1"),
         ]);
         assert_eq!(
@@ -210,7 +229,7 @@ mod tests {
                 action_id: "a-1",
                 unique_id: "a-1",
                 answered: false,
-                reason: reason::BUSY
+                reason: reason::TIMEOUT
             })
         );
         let m = Message::from_pairs([("Response", "Error"), ("Message", "No such channel")]);
@@ -233,6 +252,6 @@ mod tests {
     #[test]
     fn missing_or_odd_numbers_are_zero() {
         let m = Message::from_pairs([("Event", "Hangup"), ("Uniqueid", "a"), ("Cause", "-1")]);
-        assert_eq!(m.kind(), Kind::Event(Event::Hangup { unique_id: "a", cause: 0 }));
+        assert_eq!(m.kind(), Kind::Event(Event::Hangup { unique_id: "a", cause: 0, tech_cause: 0 }));
     }
 }

@@ -66,8 +66,8 @@ pub enum Error {
     /// A reply had a character outside `A-Za-z0-9|_/.&*#+-`.
     #[error("reply has a character outside its alphabet")]
     BadAlphabet,
-    /// A reply did not have exactly 8 fields.
-    #[error("reply does not have exactly 8 fields")]
+    /// A reply did not have exactly 8 fields and the end mark.
+    #[error("reply does not have exactly 8 fields and an end mark")]
     FieldCount,
     /// A reply was of another protocol version than 1.
     #[error("reply of another protocol version than 1")]

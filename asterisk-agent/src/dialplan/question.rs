@@ -127,9 +127,9 @@ pub struct EndReport {
     pub status: String,
     /// `d`: its result.
     pub digits: String,
-    /// `ta`: digits pressed while no verb was listening.
+    /// `ta`: every digit pressed during the call, taken by a verb or not.
     pub typed_ahead: String,
-    /// `cause`: the Q.850 hang-up cause, 0 if unknown.
+    /// `cause`: the Q.850 hang-up cause. Asterisk 22 says 0 where the callee hung up.
     pub cause: u32,
     /// `rec`: how a recording ended, empty without one.
     pub recording: String,

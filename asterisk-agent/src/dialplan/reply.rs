@@ -1,7 +1,7 @@
-//! What the agent answers: one line of exactly 8 fields, `1|STEP|verb|A1|A2|A3|A4|A5`.
+//! What the agent answers: one line of exactly 8 fields and an end mark, `1|STEP|verb|A1|A2|A3|A4|A5|.`.
 //!
-//! The alphabet `A-Za-z0-9|_/.&*#+-` holds nothing the dialplan could interpret, the length stays under 1,000
-//! bytes, and prompts are names only. What [`Reply::parse`] accepts, [`Reply::encode`] writes back byte for byte.
+//! The dialplan looks for the mark in field 9: a reply cut short is none. The alphabet `A-Za-z0-9|_/.&*#+-` holds
+//! nothing the dialplan could interpret, the length stays under 1,000 bytes, and prompts are names only. What [`Reply::parse`] accepts, [`Reply::encode`] writes back byte for byte.
 
 use super::form::{is_text, parse_number};
 use super::{Error, LastVerb, MAX_PROMPTS, MAX_REPLY_BYTES, MAX_STEP};
@@ -17,7 +17,8 @@ pub const MAX_PAUSE_S: u32 = 600;
 /// Highest Q.850 cause.
 pub const MAX_CAUSE: u32 = 127;
 
-const FIELDS: usize = 8;
+const FIELDS: usize = 9;
+const END_MARK: &str = ".";
 const NO_FINISH_KEY: &str = "none";
 
 /// The answer to one question.
@@ -144,7 +145,10 @@ impl Reply {
         if count != FIELDS {
             return Err(Error::FieldCount);
         }
-        let [version, step, word, args @ ..] = fields;
+        let [version, step, word, args @ .., mark] = fields;
+        if mark != END_MARK {
+            return Err(Error::FieldCount);
+        }
         if version != "1" {
             return Err(Error::BadVersion);
         }
@@ -153,7 +157,12 @@ impl Reply {
 
     /// The line, checked against the whole grammar: a value built by hand that breaks it is an error, never sent.
     pub fn encode(&self) -> Result<String, Error> {
-        let text = format!("1|{}|{}|{}", self.step, self.verb.name().as_str(), self.verb.args().join("|"));
+        let text = format!(
+            "1|{}|{}|{}|{END_MARK}",
+            self.step,
+            self.verb.name().as_str(),
+            self.verb.args().join("|")
+        );
         if Self::parse(&text)? == *self { Ok(text) } else { Err(Error::BadField("prompts")) }
     }
 }
@@ -200,9 +209,9 @@ mod tests {
     fn every_verb_reads_as_the_dialplan_splits_it() {
         let names = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
         for (text, verb) in [
-            ("1|1|play|m/hi&m/menu|1|||", Verb::Play { prompts: names(&["m/hi", "m/menu"]), barge: true }),
+            ("1|1|play|m/hi&m/menu|1||||.", Verb::Play { prompts: names(&["m/hi", "m/menu"]), barge: true }),
             (
-                "1|1|gather|menu|1|5|2|none",
+                "1|1|gather|menu|1|5|2|none|.",
                 Verb::Gather {
                     prompts: names(&["menu"]),
                     max_digits: 1,
@@ -212,7 +221,7 @@ mod tests {
                 },
             ),
             (
-                "1|1|gather||32|60|9|#",
+                "1|1|gather||32|60|9|#|.",
                 Verb::Gather {
                     prompts: vec![],
                     max_digits: 32,
@@ -221,8 +230,8 @@ mod tests {
                     finish_key: Some('#'),
                 },
             ),
-            ("1|1|pause|0||||", Verb::Pause { seconds: 0 }),
-            ("1|1|hangup|16||||", Verb::Hangup { cause: 16 }),
+            ("1|1|pause|0|||||.", Verb::Pause { seconds: 0 }),
+            ("1|1|hangup|16|||||.", Verb::Hangup { cause: 16 }),
         ] {
             let reply = Reply { step: 1, verb };
             assert_eq!(Reply::parse(text), Ok(reply.clone()));
@@ -234,26 +243,28 @@ mod tests {
     fn bad_replies_are_refused() {
         for (text, error) in [
             ("", Error::FieldCount),
-            ("1|1|pause|1|||", Error::FieldCount),
             ("1|1|pause|1|||||", Error::FieldCount),
-            ("2|1|pause|1||||", Error::BadVersion),
-            ("1|0|pause|1||||", Error::BadField("step")),
-            ("1|01|pause|1||||", Error::BadField("step")),
-            ("1|+1|pause|1||||", Error::BadField("step")),
-            ("1|1|dial|1||||", Error::UnknownVerb("dial".into())),
-            ("1|1|start|||||", Error::UnknownVerb("start".into())),
-            ("1|1|play||0|||", Error::BadField("prompts")),
-            ("1|1|play|a&&b|0|||", Error::BadField("prompts")),
-            ("1|1|play|../etc/passwd|0|||", Error::BadField("prompts")),
-            ("1|1|play|/etc/passwd|0|||", Error::BadField("prompts")),
-            ("1|1|play|a|2|||", Error::BadField("barge")),
-            ("1|1|play|a|0|x||", Error::BadField("unused")),
-            ("1|1|gather|a|33|5|1|#", Error::BadField("max_digits")),
-            ("1|1|gather|a|1|0|1|#", Error::BadField("timeout")),
-            ("1|1|gather|a|1|5|1|##", Error::BadField("finish_key")),
-            ("1|1|hangup|128||||", Error::BadField("cause")),
-            ("1|1|play|${SHELL}|0|||", Error::BadAlphabet),
-            ("1|1|pause|1||||\n", Error::BadAlphabet),
+            ("1|1|pause|1|||||x", Error::FieldCount),
+            ("1|1|pause|1||||.", Error::FieldCount),
+            ("1|1|pause|1||||||.", Error::FieldCount),
+            ("2|1|pause|1|||||.", Error::BadVersion),
+            ("1|0|pause|1|||||.", Error::BadField("step")),
+            ("1|01|pause|1|||||.", Error::BadField("step")),
+            ("1|+1|pause|1|||||.", Error::BadField("step")),
+            ("1|1|dial|1|||||.", Error::UnknownVerb("dial".into())),
+            ("1|1|start||||||.", Error::UnknownVerb("start".into())),
+            ("1|1|play||0||||.", Error::BadField("prompts")),
+            ("1|1|play|a&&b|0||||.", Error::BadField("prompts")),
+            ("1|1|play|../etc/passwd|0||||.", Error::BadField("prompts")),
+            ("1|1|play|/etc/passwd|0||||.", Error::BadField("prompts")),
+            ("1|1|play|a|2||||.", Error::BadField("barge")),
+            ("1|1|play|a|0|x|||.", Error::BadField("unused")),
+            ("1|1|gather|a|33|5|1|#|.", Error::BadField("max_digits")),
+            ("1|1|gather|a|1|0|1|#|.", Error::BadField("timeout")),
+            ("1|1|gather|a|1|5|1|##|.", Error::BadField("finish_key")),
+            ("1|1|hangup|128|||||.", Error::BadField("cause")),
+            ("1|1|play|${SHELL}|0||||.", Error::BadAlphabet),
+            ("1|1|pause|1|||||.\n", Error::BadAlphabet),
         ] {
             assert_eq!(Reply::parse(text), Err(error), "{text}");
         }
@@ -306,7 +317,7 @@ mod tests {
 
         #[test]
         fn what_parses_is_written_back_byte_for_byte(
-            text in "1\\|[0-9]{1,3}\\|(play|gather|pause|hangup|dial)\\|[a-b&/.]{0,6}\\|[0-3]{0,2}\\|[0-9]?\\|[1-2]?\\|(none|#)?",
+            text in "1\\|[0-9]{1,3}\\|(play|gather|pause|hangup|dial)\\|[a-b&/.]{0,6}\\|[0-3]{0,2}\\|[0-9]?\\|[1-2]?\\|(none|#)?\\|\\.",
         ) {
             if let Ok(reply) = Reply::parse(&text) {
                 prop_assert_eq!(reply.encode(), Ok(text));
