@@ -1,0 +1,391 @@
+//! From TOML to a draft: every key known, every value of its type and inside its bounds, every place remembered.
+//!
+//! Reading never stops at the first problem; what cannot be read is left out of the draft and reported.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Problems, Span, Target, code, did_you_mean};
+use super::{
+    MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S,
+    is_name,
+};
+
+const VERBS: [&str; 4] = ["play", "gather", "pause", "hangup"];
+const BARGE_DIGITS: u32 = 1;
+
+/// A document as it was written, before anything between states is checked.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) start: Option<Target>,
+    pub(super) fallback: Option<Target>,
+    /// In the order of the document.
+    pub(super) states: Vec<DraftState>,
+}
+
+/// One state. A state that could not be read has no `shape`.
+pub(super) struct DraftState {
+    pub(super) name: String,
+    pub(super) at: Span,
+    pub(super) shape: Option<Shape>,
+}
+
+/// What a state does.
+pub(super) struct Shape {
+    pub(super) verb: &'static str,
+    pub(super) reply: String,
+    pub(super) prompts: Vec<String>,
+    pub(super) on: BTreeMap<String, Target>,
+    /// `next` or `otherwise`; `None` for a hangup.
+    pub(super) otherwise: Option<Target>,
+}
+
+impl Shape {
+    /// Whether the verb waits for the caller or the clock, so that a loop through it is no busy loop.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.verb, "gather" | "pause")
+    }
+
+    /// Every state that can follow.
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.on.values().chain(&self.otherwise)
+    }
+}
+
+/// One table of the document with its place and path.
+struct Node<'a> {
+    table: &'a DeTable<'a>,
+    at: Span,
+    path: String,
+}
+
+impl<'a> Node<'a> {
+    fn get(&self, key: &str) -> Option<(&'a DeValue<'a>, Span)> {
+        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        Some((value.get_ref(), value.span()))
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        join(&self.path, key)
+    }
+}
+
+/// Reads the top level of a document that is TOML.
+pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>) -> Draft {
+    let root = Node { table: root, at: whole, path: String::new() };
+    only_keys(&root, &["name", "start", "fallback", "states"], "", problems);
+    let mut draft = Draft {
+        name: required(&root, "name", problems)
+            .and_then(|found| name(&found, "name", problems))
+            .unwrap_or_default(),
+        start: target(&root, "start", problems),
+        fallback: target(&root, "fallback", problems),
+        states: Vec::new(),
+    };
+    let Some(states) = required(&root, "states", problems).and_then(|found| node(found, "states", problems))
+    else {
+        return draft;
+    };
+    if states.table.is_empty() {
+        problems.add(code::MISSING_KEY, &states.at, "states", "a flow needs at least one state");
+    }
+    if states.table.len() > MAX_STATES {
+        let reason = format!("{} states; at most {MAX_STATES} are allowed", states.table.len());
+        problems.add(code::OUT_OF_BOUNDS, &states.at, "states", reason);
+        problems.named.clear(); // none was read, so none could be found
+        return draft;
+    }
+    for (key, value) in states.table {
+        let path = states.path_of(key.get_ref());
+        if !is_name(key.get_ref()) {
+            problems.add(code::BAD_NAME, &key.span(), &path, NAME_RULE);
+        }
+        let shape =
+            node((value.get_ref(), value.span()), &path, problems).and_then(|state| shape(&state, problems));
+        draft.states.push(DraftState { name: key.get_ref().to_string(), at: key.span(), shape });
+    }
+    draft.states.sort_by_key(|state| state.at.start);
+    draft
+}
+
+const NAME_RULE: &str = "names are 1 to 64 of a-z, 0-9 and -";
+
+fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    let verbs: Vec<&'static str> = VERBS.into_iter().filter(|verb| state.get(verb).is_some()).collect();
+    let [verb] = verbs[..] else {
+        let reason = if verbs.is_empty() {
+            "the state does nothing; give it one of play, gather, pause, hangup".to_owned()
+        } else {
+            format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
+        };
+        problems.add(code::VERB, &state.at, &state.path, reason);
+        return None;
+    };
+    match verb {
+        "play" => play(state, problems),
+        "gather" => gather(state, problems),
+        "pause" => pause(state, problems),
+        _ => hangup(state, problems),
+    }
+}
+
+fn play(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    let barge = match state.get("barge") {
+        None => Some(false),
+        Some((DeValue::Boolean(barge), _)) => Some(*barge),
+        Some((other, at)) => {
+            wrong_type(other, &at, &state.path_of("barge"), "true or false", problems);
+            None
+        }
+    };
+    only_keys(state, &["play", "barge", "next", "on"], "play", problems);
+    let prompts = prompts(state, "play", problems);
+    let on = match state.get("on") {
+        None => Some(BTreeMap::new()),
+        Some((_, at)) => {
+            if barge == Some(false) {
+                let reason = "nothing can be pressed while this plays; add barge = true, or ask with gather";
+                problems.add(code::DIGITS, &at, &state.path_of("on"), reason);
+            }
+            answers(state, BARGE_DIGITS, None, problems)
+        }
+    };
+    let otherwise = target(state, "next", problems);
+    let (prompts, on, barge) = (prompts?, on?, barge?);
+    let reply = format!("play|{}|{}", prompts.join("&"), u8::from(barge));
+    Some(Shape { verb: "play", reply, prompts, on, otherwise: Some(otherwise?) })
+}
+
+fn gather(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["gather", "on", "otherwise"], "gather", problems);
+    let otherwise = target(state, "otherwise", problems);
+    let spec = state.get("gather").and_then(|found| node(found, &state.path_of("gather"), problems))?;
+    only_keys(&spec, &["prompts", "max_digits", "timeout_s", "attempts", "finish"], "gather", problems);
+    let prompts = prompts(&spec, "prompts", problems);
+    let max_digits = number(&spec, "max_digits", 1..=MAX_DIGITS, Some(1), problems);
+    let timeout_s = number(&spec, "timeout_s", 1..=MAX_TIMEOUT_S, Some(5), problems);
+    let attempts = number(&spec, "attempts", 1..=MAX_ATTEMPTS, Some(1), problems);
+    let finish = finish_key(&spec, problems);
+    let on = answers(state, max_digits.unwrap_or(MAX_DIGITS), finish.flatten(), problems);
+    let (prompts, on, otherwise) = (prompts?, on?, otherwise?);
+    let finish = finish?.map_or_else(|| "none".to_owned(), String::from);
+    let reply = format!("gather|{}|{}|{}|{}|{finish}", prompts.join("&"), max_digits?, timeout_s?, attempts?);
+    Some(Shape { verb: "gather", reply, prompts, on, otherwise: Some(otherwise) })
+}
+
+fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["pause", "next"], "pause", problems);
+    let otherwise = target(state, "next", problems);
+    let spec = state.get("pause").and_then(|found| node(found, &state.path_of("pause"), problems))?;
+    only_keys(&spec, &["duration_s"], "pause", problems);
+    let duration_s = number(&spec, "duration_s", 1..=MAX_PAUSE_S, None, problems)?;
+    let reply = format!("pause|{duration_s}");
+    Some(Shape {
+        verb: "pause",
+        reply,
+        prompts: Vec::new(),
+        on: BTreeMap::new(),
+        otherwise: Some(otherwise?),
+    })
+}
+
+fn hangup(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["hangup"], "hangup", problems);
+    let spec = state.get("hangup").and_then(|found| node(found, &state.path_of("hangup"), problems))?;
+    only_keys(&spec, &["cause"], "hangup", problems);
+    let cause = number(&spec, "cause", 1..=MAX_CAUSE, Some(16), problems)?;
+    let reply = format!("hangup|{cause}");
+    Some(Shape { verb: "hangup", reply, prompts: Vec::new(), on: BTreeMap::new(), otherwise: None })
+}
+
+/// The table `on`: what was pressed, and where it leads.
+fn answers(
+    state: &Node<'_>,
+    max_digits: u32,
+    finish: Option<char>,
+    problems: &mut Problems<'_>,
+) -> Option<BTreeMap<String, Target>> {
+    let on = required(state, "on", problems).and_then(|found| node(found, &state.path_of("on"), problems))?;
+    if on.table.is_empty() || on.table.len() > MAX_ANSWERS {
+        problems.add(
+            code::OUT_OF_BOUNDS,
+            &on.at,
+            &on.path,
+            format!("1 to {MAX_ANSWERS} answers are allowed"),
+        );
+        return None;
+    }
+    let mut answers = BTreeMap::new();
+    for (key, value) in on.table {
+        let pressed: &str = key.get_ref();
+        let path = format!("{}.{pressed:?}", on.path);
+        if let Some(reason) = not_pressable(pressed, max_digits, finish) {
+            problems.add(code::DIGITS, &key.span(), &path, reason);
+        }
+        if let Some(target) = state_name(&(value.get_ref(), value.span()), path, problems) {
+            answers.insert(pressed.to_owned(), target);
+        }
+    }
+    Some(answers)
+}
+
+fn not_pressable(pressed: &str, max_digits: u32, finish: Option<char>) -> Option<String> {
+    if pressed.is_empty() || !pressed.chars().all(is_key) {
+        return Some("an answer is made of the keys 0-9, * and #".to_owned());
+    }
+    if pressed.len() > max_digits as usize {
+        return Some(format!("{} keys, and this verb takes at most {max_digits}", pressed.len()));
+    }
+    let finish = finish.filter(|finish| pressed.contains(*finish))?;
+    Some(format!("{finish} is the finish key and never part of an answer; set finish = \"\" or another key"))
+}
+
+fn is_key(key: char) -> bool {
+    key.is_ascii_digit() || matches!(key, '*' | '#')
+}
+
+/// `finish`: absent means `#`, an empty text means no key at all. The outer `None` is a problem already reported.
+#[allow(clippy::option_option)] // "could not be read" and "there is none" are two things
+fn finish_key(spec: &Node<'_>, problems: &mut Problems<'_>) -> Option<Option<char>> {
+    let Some(found) = spec.get("finish") else { return Some(Some('#')) };
+    let path = spec.path_of("finish");
+    let at = found.1.clone();
+    let text = string(&found, &path, problems)?;
+    let mut keys = text.chars();
+    match (keys.next(), keys.next()) {
+        (None, _) => Some(None),
+        (Some(key), None) if is_key(key) => Some(Some(key)),
+        _ => {
+            problems.add(code::DIGITS, &at, &path, "the finish key is one of 0-9, * and #, or \"\" for none");
+            None
+        }
+    }
+}
+
+fn prompts(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Vec<String>> {
+    let path = node.path_of(key);
+    let (value, at) = required(node, key, problems)?;
+    let DeValue::Array(list) = value else {
+        wrong_type(value, &at, &path, "a list of prompt names", problems);
+        return None;
+    };
+    if !(1..=MAX_PROMPTS).contains(&list.len()) {
+        let reason = format!("{} prompts; 1 to {MAX_PROMPTS} are allowed", list.len());
+        problems.add(code::OUT_OF_BOUNDS, &at, &path, reason);
+        return None;
+    }
+    let names: Vec<Option<String>> = list
+        .iter()
+        .enumerate()
+        .map(|(index, item)| name(&(item.get_ref(), item.span()), &format!("{path}[{index}]"), problems))
+        .collect();
+    names.into_iter().collect()
+}
+
+fn number(
+    node: &Node<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<u32>,
+    default: Option<u32>,
+    problems: &mut Problems<'_>,
+) -> Option<u32> {
+    let path = node.path_of(key);
+    let (value, at) = match node.get(key) {
+        Some(found) => found,
+        None if default.is_some() => return default,
+        None => return required(node, key, problems).and(None),
+    };
+    let DeValue::Integer(number) = value else {
+        wrong_type(value, &at, &path, "a whole number", problems);
+        return None;
+    };
+    let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
+    let inside = number.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n));
+    if inside.is_none() {
+        let reason = format!("{} to {} is allowed", range.start(), range.end());
+        problems.add(code::OUT_OF_BOUNDS, &at, &path, reason);
+    }
+    inside
+}
+
+fn target(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Target> {
+    let found = required(node, key, problems)?;
+    state_name(&found, node.path_of(key), problems)
+}
+
+fn state_name(found: &(&DeValue<'_>, Span), path: String, problems: &mut Problems<'_>) -> Option<Target> {
+    let at = found.1.clone();
+    let state = name(found, &path, problems)?;
+    let target = Target { state, at, path };
+    problems.named.push(target.clone());
+    Some(target)
+}
+
+fn name(found: &(&DeValue<'_>, Span), path: &str, problems: &mut Problems<'_>) -> Option<String> {
+    let at = found.1.clone();
+    let text = string(found, path, problems)?;
+    if is_name(text) {
+        return Some(text.to_owned());
+    }
+    problems.add(code::BAD_NAME, &at, path, NAME_RULE);
+    None
+}
+
+fn string<'a>(found: &(&'a DeValue<'a>, Span), path: &str, problems: &mut Problems<'_>) -> Option<&'a str> {
+    if let DeValue::String(text) = found.0 {
+        return Some(text);
+    }
+    wrong_type(found.0, &found.1, path, "a text in quotes", problems);
+    None
+}
+
+fn node<'a>(found: (&'a DeValue<'a>, Span), path: &str, problems: &mut Problems<'_>) -> Option<Node<'a>> {
+    if let DeValue::Table(table) = found.0 {
+        return Some(Node { table, at: found.1, path: path.to_owned() });
+    }
+    wrong_type(found.0, &found.1, path, "a table", problems);
+    None
+}
+
+fn required<'a>(node: &Node<'a>, key: &str, problems: &mut Problems<'_>) -> Option<(&'a DeValue<'a>, Span)> {
+    let found = node.get(key);
+    if found.is_none() {
+        problems.add(code::MISSING_KEY, &node.at, &node.path_of(key), "the key is missing");
+    }
+    found
+}
+
+fn wrong_type(value: &DeValue<'_>, at: &Span, path: &str, wanted: &str, problems: &mut Problems<'_>) {
+    let kind = match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    };
+    problems.add(code::WRONG_TYPE, at, path, format!("{wanted} is needed here, this is {kind}"));
+}
+
+fn only_keys(node: &Node<'_>, known: &[&str], verb: &str, problems: &mut Problems<'_>) {
+    for (key, _) in node.table {
+        let word: &str = key.get_ref();
+        if known.contains(&word) {
+            continue;
+        }
+        let of = if verb.is_empty() { String::new() } else { format!(" of {verb}") };
+        let hint = did_you_mean(word, known.iter().copied());
+        let reason = format!("no key{of}{hint} (known here: {})", known.join(", "));
+        problems.add(code::UNKNOWN_KEY, &key.span(), &node.path_of(word), reason);
+    }
+}
+
+/// Puts a key behind a path, in quotes where TOML wants them.
+fn join(path: &str, key: &str) -> String {
+    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}

@@ -1,0 +1,159 @@
+//! What holds for every flow and every text.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::format_push_string, clippy::format_collect)] // documents of a few lines, built to be read
+
+use proptest::prelude::*;
+
+use super::*;
+
+const EVERY_VERB: &str = include_str!("../../tests/flows/every-verb.toml");
+const DEMO: &str = include_str!("../../../../../compose/demo/flow.toml");
+
+/// What the dialplan lets through, and how it splits it.
+fn assert_dialplan_takes(reply: &str) {
+    assert!(reply.len() < 900, "{} bytes: {reply}", reply.len());
+    assert!(reply.bytes().all(|b| b.is_ascii_alphanumeric() || b"|_/.&*#+-".contains(&b)), "{reply}");
+    let fields: Vec<&str> = reply.split('|').collect();
+    assert!(fields.len() <= 6, "more than a verb and five arguments: {reply}");
+    assert!(["play", "gather", "pause", "hangup"].contains(&fields[0]), "{reply}");
+}
+
+fn assert_sound(flow: &Flow) {
+    assert_dialplan_takes(flow.fallback_reply());
+    let mut at = flow.fallback_state().to_owned();
+    let mut steps = 1;
+    while !next(flow, &at, "SUCCESS", "").reply.starts_with("hangup") {
+        at = next(flow, &at, "SUCCESS", "").next_state;
+        steps += 1;
+        assert!(steps < MAX_FALLBACK_STEPS, "the fallback does not end");
+    }
+    for state in flow.states() {
+        let mut at = state.to_owned();
+        let mut waited = false;
+        for _ in 0..=MAX_STATES {
+            let step = next(flow, &at, "TIMEOUT", "");
+            assert_dialplan_takes(&step.reply);
+            assert_eq!(step.reason, None);
+            waited |= !step.reply.starts_with("play");
+            at = step.next_state;
+        }
+        assert!(waited, "from {state} on only prompts play, for ever");
+    }
+}
+
+#[test]
+fn one_text_has_one_id() {
+    let flow = Flow::parse(DEMO).unwrap();
+    assert_eq!(flow.id(), flow_id(DEMO.as_bytes()));
+    assert_eq!(flow.id().len(), 32);
+    assert_ne!(flow.id(), Flow::parse(&format!("{DEMO}\n")).unwrap().id());
+}
+
+#[test]
+fn a_windows_file_reads_like_any_other() {
+    let flow = Flow::parse(&format!("\u{feff}{}", DEMO.replace('\n', "\r\n"))).unwrap();
+    assert_eq!(next(&flow, "", "", ""), next(&Flow::parse(DEMO).unwrap(), "", "", ""));
+}
+
+#[test]
+fn bytes_that_are_no_text_are_a_problem_with_a_place() {
+    let problems = Flow::parse_bytes(b"name = \"d\"\n# M\xfcller\n").unwrap_err();
+    assert_eq!(problems[0].to_string(), "2:4: AST-F001: not UTF-8 from here on; save the file as UTF-8");
+    assert!(Flow::parse_bytes(DEMO.as_bytes()).is_ok());
+}
+
+#[test]
+fn the_limits_hold_on_both_sides() {
+    let chain = |states: usize| {
+        let mut text =
+            "name = \"n\"\nstart = \"s0\"\nfallback = \"end\"\n[states]\nend = { hangup = {} }\n".to_owned();
+        for state in 0..states - 1 {
+            let next = if state + 2 == states { "end".to_owned() } else { format!("s{}", state + 1) };
+            text += &format!("s{state} = {{ play = [\"p\"], next = \"{next}\" }}\n");
+        }
+        text
+    };
+    assert!(Flow::parse(&chain(MAX_STATES)).is_ok());
+    assert_eq!(Flow::parse(&chain(MAX_STATES + 1)).unwrap_err()[0].code, code::OUT_OF_BOUNDS);
+    let padded = |bytes: usize| format!("{DEMO}#{}", "x".repeat(bytes - DEMO.len() - 1));
+    assert!(Flow::parse(&padded(MAX_DOCUMENT_BYTES)).is_ok());
+    assert_eq!(Flow::parse(&padded(MAX_DOCUMENT_BYTES + 1)).unwrap_err()[0].code, code::DOCUMENT);
+    assert!(Flow::parse(&"a = [".repeat(10_000)).is_err(), "deep nesting is refused, not recursed into");
+    assert!(Flow::parse(&"x".repeat(MAX_DOCUMENT_BYTES)).is_err());
+    let noisy: String = (0..1000).map(|n| format!("k{n} = 1\n")).collect();
+    assert_eq!(Flow::parse(&noisy).unwrap_err().len(), MAX_PROBLEMS);
+}
+
+#[test]
+fn a_suggestion_reaches_into_a_state_that_cannot_be_read() {
+    let text =
+        DEMO.replace("\"1\" = \"thanks\"", "\"1\" = \"tanks\"").replace("timeout_s = 5", "timeout_s = 500");
+    let codes: Vec<_> = Flow::parse(&text).unwrap_err().iter().map(|p| p.code).collect();
+    assert_eq!(codes, [code::OUT_OF_BOUNDS, code::UNKNOWN_STATE]);
+}
+
+/// Text of a flow of `count` states whose verbs and targets are drawn.
+fn drawn_flow(states: &[(u8, usize, usize)]) -> String {
+    let count = states.len();
+    let mut text =
+        "name = \"drawn\"\nstart = \"s0\"\nfallback = \"end\"\n[states]\nend = { hangup = {} }\n".to_owned();
+    for (index, (verb, a, b)) in states.iter().enumerate() {
+        let (a, b) = (a % count, b % count);
+        text += &match verb % 5 {
+            0 => format!("s{index} = {{ play = [\"p{a}\"], next = \"s{a}\" }}\n"),
+            1 => format!(
+                "s{index} = {{ play = [\"p\"], barge = true, on = {{ \"1\" = \"s{b}\" }}, next = \"s{a}\" }}\n"
+            ),
+            2 => format!(
+                "s{index} = {{ gather = {{ prompts = [\"g\"] }}, on = {{ \"1\" = \"s{a}\" }}, otherwise = \"s{b}\" }}\n"
+            ),
+            3 => format!("s{index} = {{ pause = {{ duration_s = 1 }}, next = \"s{a}\" }}\n"),
+            _ => format!("s{index} = {{ hangup = {{}} }}\n"),
+        };
+    }
+    text
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_judged_without_panic(text in "\\PC{0,400}") {
+        let _ = Flow::parse(&text);
+    }
+
+    #[test]
+    fn any_bytes_are_judged_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Flow::parse_bytes(&bytes);
+    }
+
+    #[test]
+    fn a_damaged_flow_is_refused_or_sound(at in 0..EVERY_VERB.len(), with in "[ -~\\n]{0,3}", cut in 0usize..12) {
+        let end = (at + cut).min(EVERY_VERB.len());
+        if let Ok(flow) = Flow::parse(&format!("{}{with}{}", &EVERY_VERB[..at], &EVERY_VERB[end..])) {
+            assert_sound(&flow);
+        }
+    }
+
+    #[test]
+    fn a_drawn_flow_is_refused_with_reasons_or_sound(
+        states in proptest::collection::vec((any::<u8>(), any::<usize>(), any::<usize>()), 1..12)
+    ) {
+        match Flow::parse(&drawn_flow(&states)) {
+            Ok(flow) => assert_sound(&flow),
+            Err(problems) => {
+                let graph_only = |p: &FlowProblem| [code::UNREACHABLE, code::BUSY_LOOP].contains(&p.code);
+                prop_assert!(!problems.is_empty() && problems.iter().all(graph_only), "{problems:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn next_is_total(state in "\\PC{0,20}", status in "\\PC{0,10}", digits in "\\PC{0,40}") {
+        let flow = Flow::parse(DEMO).unwrap();
+        for state in flow.states().chain([state.as_str()]) {
+            let step = next(&flow, state, &status, &digits);
+            assert_dialplan_takes(&step.reply);
+            prop_assert!(flow.states().any(|known| known == step.next_state));
+            prop_assert_eq!(step.reason.is_some(), !state.is_empty() && flow.states().all(|known| known != state));
+        }
+    }
+}
