@@ -1,3 +1,38 @@
-//! Pure decisions.
+//! Every decision of Asterism, as functions of state, command and time; and the reducers that fold the log to state.
+//!
+//! Reading order: [`event`] (what can happen), [`state`] (what it folds to), [`campaign`] and [`fleet`] (`decide`,
+//! `apply`, `plan`), [`logic`] (`next`: one step of a flow), [`invariant`] (what must always hold), [`wire`] (prost).
+//!
+//! No IO, clock, randomness, hash map or float: replaying these functions is the product.
 
+pub mod campaign;
+pub mod catalogue;
+pub mod event;
+pub mod fleet;
+pub mod ids;
+pub mod invariant;
 pub mod logic;
+pub mod report;
+pub mod state;
+pub mod wire;
+
+pub use event::{Event, EventRef, Recorded};
+pub use ids::{AttemptId, CampaignId, ContactId, NodeId, Outcome, Timestamp};
+pub use state::{REDUCER, State};
+
+/// A command that cannot be done, with a stable code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {reason}")]
+pub struct Rejection {
+    /// Stable code.
+    pub code: &'static str,
+    /// Why.
+    pub reason: &'static str,
+}
+
+impl Rejection {
+    /// A rejection.
+    pub const fn new(code: &'static str, reason: &'static str) -> Self {
+        Self { code, reason }
+    }
+}

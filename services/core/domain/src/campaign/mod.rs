@@ -1,0 +1,17 @@
+//! Campaigns, contacts and attempts.
+//!
+//! ```text
+//! contact:  waiting ──AttemptIntended──▶ in flight ──AttemptEnded──▶ settled (or waiting again, by max_attempts)
+//!              ▲                            │ │
+//!              └──────AttemptRefused────────┘ └──AttemptUncertain, node lost──▶ uncertain (never dialled by itself)
+//! attempt:  intended ─▶ accepted ─▶ originating ─▶ answered ─▶ ended
+//! ```
+
+pub mod apply;
+pub mod command;
+pub mod decide;
+pub mod state;
+
+pub use command::{CampaignCommand, DialTick, TrunkLimits};
+pub use decide::decide;
+pub use state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts};

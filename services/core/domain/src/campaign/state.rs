@@ -1,0 +1,189 @@
+//! What the log says about campaigns.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::event::EventRef;
+use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, Outcome, Timestamp};
+
+/// Where a campaign stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CampaignStatus {
+    /// Contacts may still be imported; nothing is dialled.
+    Created,
+    /// Dialling.
+    Running,
+    /// Nothing new is dialled; calls go on.
+    Paused,
+    /// Ended by an operator; waiting contacts stay as they are.
+    Stopped,
+    /// Every contact is settled or uncertain.
+    Completed,
+}
+
+/// Where a contact stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum ContactStatus {
+    /// To be dialled.
+    Waiting,
+    /// An attempt holds a slot.
+    InFlight,
+    /// Done, with its last outcome.
+    Settled(Outcome),
+    /// It may have rung and nobody can prove how it ended.
+    Uncertain,
+}
+
+/// One person on a list. What names the person is sealed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contact {
+    /// Index of the import, whose key seals it.
+    pub import: u16,
+    /// Where it stands.
+    pub status: ContactStatus,
+    /// Attempts so far, refused ones included: the next attempt's ordinal less one.
+    pub attempts: u32,
+    /// Attempts that reached the carrier.
+    pub rang: u32,
+    /// Digits pressed in the last answered call.
+    pub digits: Box<str>,
+    /// Keyed hash of the number.
+    pub number_hash: [u8; 16],
+    /// Nonce and ciphertext.
+    pub sealed: Box<[u8]>,
+}
+
+/// Where an attempt in flight stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum AttemptStatus {
+    /// Committed by the dialer; the order is owed.
+    Intended,
+    /// Durable at the node.
+    Accepted,
+    /// About to reach the carrier: from here it may have rung.
+    Originating,
+    /// A call.
+    Answered,
+}
+
+/// An attempt that holds a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Attempt {
+    /// Its node.
+    pub node: NodeId,
+    /// Its trunk.
+    pub trunk: String,
+    /// Where it stands.
+    pub status: AttemptStatus,
+    /// Earliest originate.
+    pub not_before_ms: Timestamp,
+    /// Latest originate.
+    pub not_after_ms: Timestamp,
+    /// When it was intended.
+    pub intended_at: Timestamp,
+    /// Highest step whose answer took effect.
+    pub step: u32,
+    /// Decisions committed for this call and not yet taken: those of the current step.
+    pub decisions: Vec<(u32, EventRef)>,
+}
+
+/// Contacts by state, and attempts by fate.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Contacts imported.
+    pub imported: u32,
+    /// Contacts to be dialled.
+    pub waiting: u32,
+    /// Contacts whose attempt holds a slot.
+    pub in_flight: u32,
+    /// Contacts settled, by outcome; excluded ones count as settled.
+    pub settled: BTreeMap<Outcome, u32>,
+    /// Contacts excluded by a rule, with no attempt.
+    pub excluded: u32,
+    /// Contacts whose last attempt cannot be explained.
+    pub uncertain: u32,
+    /// Attempts intended and in effect.
+    pub attempts: u32,
+    /// Attempts refused by the node: never rang.
+    pub refused: u32,
+    /// Attempts that reached the carrier.
+    pub rang: u32,
+    /// Calls: attempts answered.
+    pub answered: u32,
+    /// Rows left out at import as duplicates.
+    pub duplicates: u32,
+    /// Answered calls by digits pressed.
+    pub digits: BTreeMap<String, u32>,
+}
+
+impl Counts {
+    /// Contacts settled, excluded ones included.
+    pub fn settled_total(&self) -> u32 {
+        self.settled.values().sum::<u32>() + self.excluded
+    }
+}
+
+/// A campaign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Campaign {
+    /// Name for people.
+    pub name: String,
+    /// Flow id.
+    pub flow: String,
+    /// Manifest id.
+    pub manifest: String,
+    /// Trunk name.
+    pub trunk: String,
+    /// Most attempts in flight; 0 = no cap of its own.
+    pub max_channels: u32,
+    /// Most attempts started a second; 0 = no cap of its own.
+    pub calls_per_second: u32,
+    /// How long a callee may ring.
+    pub ring_timeout_ms: u32,
+    /// Attempts that reach the carrier, per contact.
+    pub max_attempts: u32,
+    /// Caller id.
+    pub caller_id: String,
+    /// May use a trunk outside loopback for every number.
+    pub live: bool,
+    /// Keyed hashes of the numbers allowed before that.
+    pub allowed: BTreeSet<Vec<u8>>,
+    /// Where it stands.
+    pub status: CampaignStatus,
+    /// Whether the import said it is complete.
+    pub import_complete: bool,
+    /// Import ids; each names a sealing key.
+    pub imports: Vec<String>,
+    /// Contacts by id.
+    pub contacts: Vec<Contact>,
+    /// Ids of the waiting ones.
+    pub waiting: BTreeSet<ContactId>,
+    /// Keyed hashes of every number on it.
+    pub numbers: BTreeSet<[u8; 16]>,
+    /// Attempts that hold a slot.
+    pub in_flight: BTreeMap<AttemptId, Attempt>,
+    /// Counts kept by the reducer.
+    pub counts: Counts,
+    /// Latest `not_before_ms` given out, for the campaign's own calls per second.
+    pub last_start_ms: Timestamp,
+    /// When it was created, started and completed.
+    pub created_at: Timestamp,
+    /// When it was started first.
+    pub started_at: Option<Timestamp>,
+    /// When it was completed or stopped.
+    pub ended_at: Option<Timestamp>,
+}
+
+/// Every campaign.
+pub type Campaigns = BTreeMap<CampaignId, Campaign>;
+
+/// What a trunk carries, over all campaigns.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TrunkUse {
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// Latest `not_before_ms` given out, for the trunk's calls per second.
+    pub last_start_ms: Timestamp,
+}

@@ -1,0 +1,395 @@
+//! Every event there is, as the domain sees it, and who may write it.
+
+use asterism_proto::{Origin, Role};
+
+use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, Outcome, Timestamp};
+
+/// Where an event stands: its derived id.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub struct EventRef {
+    /// The origin, spelt.
+    pub origin: String,
+    /// Its epoch.
+    pub epoch: Vec<u8>,
+    /// Its frame number.
+    pub frame: u64,
+    /// Index in the frame.
+    pub index: u32,
+}
+
+/// An event as it stands in the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorded {
+    /// Global sequence, from 0.
+    pub sequence: u64,
+    /// Record time: the stream's, monotone.
+    pub at: Timestamp,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// Its derived id.
+    pub id: EventRef,
+    /// The leader's term; 0 for nodes and processes.
+    pub term: u64,
+    /// The command it answers, empty if none.
+    pub command_id: String,
+    /// Who asked, empty if a role's own tick.
+    pub actor: String,
+    /// The event.
+    pub event: Event,
+}
+
+/// A contact as imported: what names it is sealed or hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SealedContact {
+    /// Number within the campaign.
+    pub contact: ContactId,
+    /// Keyed hash of the number, 16 bytes.
+    pub number_hash: [u8; 16],
+    /// Nonce and ciphertext of number and fields.
+    pub sealed: Vec<u8>,
+}
+
+/// Where a step's answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum StepSource {
+    /// A responder's committed decision.
+    Responder,
+    /// The flow's fallback, held by the node.
+    Fallback,
+    /// The same question again: the same answer.
+    Repeated,
+}
+
+/// What happened or was decided. Field meanings are those of `proto/asterism/v1/*.proto`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Event {
+    LogCreated {
+        fleet: String,
+        fleet_key: Vec<u8>,
+        created_at_ms: u64,
+    },
+    NodeAdmitted {
+        node: NodeId,
+        public_key: Vec<u8>,
+        epoch: Vec<u8>,
+        intent: IntentId,
+    },
+    OriginClosed {
+        origin: String,
+        reason: String,
+    },
+    LeaderElected {
+        role: String,
+        term: u64,
+        holder: String,
+    },
+    Checkpoint {
+        size: u64,
+        root: Vec<u8>,
+    },
+    Continues {
+        size: u64,
+        root: Vec<u8>,
+    },
+    StateHashed {
+        size: u64,
+        hash: Vec<u8>,
+        reducer: String,
+    },
+
+    LaunchIntended {
+        intent: IntentId,
+        reason: String,
+        instance_type: String,
+    },
+    NodeLaunched {
+        intent: IntentId,
+        node: NodeId,
+    },
+    LaunchFailed {
+        intent: IntentId,
+        code: String,
+        reason: String,
+        r#final: bool,
+    },
+    NodeReady {
+        node: NodeId,
+        capacity: u32,
+        pbx: String,
+        boot_id: String,
+    },
+    NodeStopped {
+        node: NodeId,
+        reason: String,
+    },
+    NodeLoad {
+        node: NodeId,
+        ringing: u32,
+        up: u32,
+        free_slots: u32,
+        cpu_permille: u32,
+    },
+    NodeDraining {
+        node: NodeId,
+        reason: String,
+        drain: u64,
+    },
+    NodeUndrained {
+        node: NodeId,
+        reason: String,
+    },
+    NodeEmpty {
+        node: NodeId,
+        drain: u64,
+    },
+    NodeTerminating {
+        node: NodeId,
+        reason: String,
+    },
+    NodeTerminated {
+        node: NodeId,
+    },
+    NodeLost {
+        node: NodeId,
+        reason: String,
+    },
+    FleetPlanned {
+        waiting: u32,
+        in_flight: u32,
+        nodes_up: u32,
+        nodes_booting: u32,
+        nodes_wanted: u32,
+        nodes_draining: u32,
+        reason: String,
+        nodes_stale: u32,
+    },
+    FleetStopRequested {
+        reason: String,
+    },
+
+    CampaignCreated {
+        campaign: CampaignId,
+        name: String,
+        flow: String,
+        manifest: String,
+        trunk: String,
+        max_channels: u32,
+        calls_per_second: u32,
+        ring_timeout_ms: u32,
+        max_attempts: u32,
+        caller_id: String,
+        live: bool,
+        allowed_hashes: Vec<Vec<u8>>,
+    },
+    ContactsImported {
+        campaign: CampaignId,
+        import: String,
+        contacts: Vec<SealedContact>,
+        duplicates: u32,
+        last: bool,
+    },
+    CampaignStarted {
+        campaign: CampaignId,
+    },
+    CampaignPaused {
+        campaign: CampaignId,
+        reason: String,
+    },
+    CampaignResumed {
+        campaign: CampaignId,
+    },
+    CampaignStopped {
+        campaign: CampaignId,
+        reason: String,
+    },
+    CampaignCompleted {
+        campaign: CampaignId,
+    },
+    CampaignLive {
+        campaign: CampaignId,
+        reason: String,
+    },
+
+    AttemptIntended {
+        attempt: AttemptId,
+        node: NodeId,
+        trunk: String,
+        not_before_ms: Timestamp,
+        not_after_ms: Timestamp,
+        reason: String,
+    },
+    AttemptAccepted {
+        attempt: AttemptId,
+        order_term: u64,
+    },
+    AttemptRefused {
+        attempt: AttemptId,
+        reason: String,
+    },
+    AttemptOriginating {
+        attempt: AttemptId,
+        boot_id: String,
+    },
+    AttemptAnswered {
+        attempt: AttemptId,
+    },
+    AttemptEnded {
+        attempt: AttemptId,
+        outcome: Outcome,
+        cause: u32,
+        reason: u32,
+        ring_ms: u32,
+        talk_ms: u32,
+        digits: String,
+        path: String,
+    },
+    AttemptUncertain {
+        attempt: AttemptId,
+        reason: String,
+    },
+
+    StepDecided {
+        call: AttemptId,
+        step: u32,
+        flow: String,
+        state: String,
+        next_state: String,
+        reply: String,
+        input: String,
+    },
+    StepTaken {
+        call: AttemptId,
+        step: u32,
+        reply: String,
+        source: StepSource,
+        decision: Option<EventRef>,
+        input: String,
+        reason: String,
+    },
+
+    FlowPublished {
+        flow: String,
+        name: String,
+        object: String,
+        sha256: Vec<u8>,
+    },
+    ManifestPublished {
+        manifest: String,
+        name: String,
+        object: String,
+        sha256: Vec<u8>,
+        prompts: u32,
+        size_bytes: u64,
+    },
+    ManifestHeld {
+        node: NodeId,
+        manifest: String,
+    },
+}
+
+impl Event {
+    /// The attempt the event is about.
+    pub fn attempt(&self) -> Option<&AttemptId> {
+        match self {
+            Event::AttemptIntended { attempt, .. }
+            | Event::AttemptAccepted { attempt, .. }
+            | Event::AttemptRefused { attempt, .. }
+            | Event::AttemptOriginating { attempt, .. }
+            | Event::AttemptAnswered { attempt }
+            | Event::AttemptEnded { attempt, .. }
+            | Event::AttemptUncertain { attempt, .. } => Some(attempt),
+            Event::StepDecided { call, .. } | Event::StepTaken { call, .. } => Some(call),
+            _ => None,
+        }
+    }
+
+    /// The campaign the event is about.
+    pub fn campaign(&self) -> Option<&CampaignId> {
+        match self {
+            Event::CampaignCreated { campaign, .. }
+            | Event::ContactsImported { campaign, .. }
+            | Event::CampaignStarted { campaign }
+            | Event::CampaignPaused { campaign, .. }
+            | Event::CampaignResumed { campaign }
+            | Event::CampaignStopped { campaign, .. }
+            | Event::CampaignCompleted { campaign }
+            | Event::CampaignLive { campaign, .. } => Some(campaign),
+            other => other.attempt().map(|attempt| &attempt.campaign),
+        }
+    }
+
+    /// The node the event names.
+    pub fn node(&self) -> Option<&NodeId> {
+        match self {
+            Event::NodeAdmitted { node, .. }
+            | Event::NodeLaunched { node, .. }
+            | Event::NodeReady { node, .. }
+            | Event::NodeStopped { node, .. }
+            | Event::NodeLoad { node, .. }
+            | Event::NodeDraining { node, .. }
+            | Event::NodeUndrained { node, .. }
+            | Event::NodeEmpty { node, .. }
+            | Event::NodeTerminating { node, .. }
+            | Event::NodeTerminated { node }
+            | Event::NodeLost { node, .. }
+            | Event::AttemptIntended { node, .. }
+            | Event::ManifestHeld { node, .. } => Some(node),
+            _ => None,
+        }
+    }
+
+    /// Whether this origin's class may write this type of event, and a node only about itself. That an attempt is
+    /// the node's own is checked where the attempt is known.
+    pub fn may_be_written_by(&self, origin: &Origin) -> bool {
+        match self {
+            Event::LogCreated { .. } => *origin == Origin::Role(Role::Fleet),
+            Event::LeaderElected { role, .. } => {
+                matches!(origin, Origin::Role(writer) if writer.name() == role)
+            }
+            Event::OriginClosed { origin: closed, .. } => {
+                *origin == Origin::Role(Role::Scaler) || *closed == origin.to_string()
+            }
+            Event::Checkpoint { .. } | Event::Continues { .. } => *origin == Origin::Role(Role::Ledger),
+            Event::StateHashed { .. } => matches!(origin, Origin::Role(_)),
+            Event::NodeAdmitted { .. }
+            | Event::LaunchIntended { .. }
+            | Event::NodeLaunched { .. }
+            | Event::LaunchFailed { .. }
+            | Event::NodeDraining { .. }
+            | Event::NodeUndrained { .. }
+            | Event::NodeTerminating { .. }
+            | Event::NodeTerminated { .. }
+            | Event::NodeLost { .. }
+            | Event::FleetPlanned { .. }
+            | Event::FleetStopRequested { .. } => *origin == Origin::Role(Role::Scaler),
+            Event::CampaignCreated { .. }
+            | Event::ContactsImported { .. }
+            | Event::CampaignStarted { .. }
+            | Event::CampaignPaused { .. }
+            | Event::CampaignResumed { .. }
+            | Event::CampaignStopped { .. }
+            | Event::CampaignCompleted { .. }
+            | Event::CampaignLive { .. }
+            | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),
+            Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
+                *origin == Origin::Role(Role::MediaSync)
+            }
+            Event::StepDecided { .. } => matches!(origin, Origin::Proc(Role::LogicResponder, _)),
+            Event::NodeReady { node, .. }
+            | Event::NodeStopped { node, .. }
+            | Event::NodeLoad { node, .. }
+            | Event::NodeEmpty { node, .. }
+            | Event::ManifestHeld { node, .. } => {
+                matches!(origin, Origin::Node(writer) if writer == node)
+            }
+            Event::AttemptAccepted { .. }
+            | Event::AttemptRefused { .. }
+            | Event::AttemptOriginating { .. }
+            | Event::AttemptAnswered { .. }
+            | Event::AttemptEnded { .. }
+            | Event::AttemptUncertain { .. }
+            | Event::StepTaken { .. } => matches!(origin, Origin::Node(_)),
+        }
+    }
+}

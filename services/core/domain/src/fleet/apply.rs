@@ -1,0 +1,161 @@
+//! The fleet's reducer: total, and the only writer of [`Fleet`].
+
+use std::collections::BTreeSet;
+
+use super::state::{Fleet, Intent, IntentStatus, Node, NodeStatus};
+use crate::event::Event;
+use crate::ids::{AttemptId, NodeId, Timestamp};
+use crate::state::Effectless;
+
+/// What the caller has to settle because a node ended: its attempts, none of which can be proved any more.
+pub type Orphaned = Vec<AttemptId>;
+
+/// Applies a fleet event. Decisions are judged again where they land; what does not fit is void and changes nothing.
+pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned, Effectless> {
+    match event {
+        Event::LaunchIntended { intent, .. } => {
+            if fleet.intents.contains_key(intent) {
+                return Err(Effectless::void("the intent exists already"));
+            }
+            if fleet.stop_requested {
+                return Err(Effectless::void("the fleet was told to go"));
+            }
+            let new = Intent { status: IntentStatus::Requested, at, failures: 0 };
+            fleet.intents.insert(intent.clone(), new);
+        }
+        Event::NodeLaunched { intent, node } => launched(fleet, intent, node, at)?,
+        Event::LaunchFailed { intent, r#final, .. } => {
+            let known = fleet.intents.get_mut(intent).ok_or(Effectless::incident("unknown intent"))?;
+            known.failures += 1;
+            if *r#final && known.status == IntentStatus::Requested {
+                known.status = IntentStatus::Failed;
+            }
+        }
+        Event::NodeAdmitted { node, .. } => {
+            let known = existing(fleet, node)?;
+            if known.status == NodeStatus::Launched {
+                known.status = NodeStatus::Admitted;
+            }
+        }
+        Event::NodeReady { node, capacity, pbx, boot_id } => {
+            let known = existing(fleet, node)?;
+            known.capacity = *capacity;
+            known.pbx.clone_from(pbx);
+            known.boot_id.clone_from(boot_id);
+            known.pbx_up = true;
+            known.ready_at.get_or_insert(at);
+            if known.status == NodeStatus::Admitted {
+                known.status = NodeStatus::Ready;
+            }
+        }
+        Event::NodeStopped { node, .. } => existing(fleet, node)?.pbx_up = false,
+        Event::ManifestHeld { node, manifest } => {
+            existing(fleet, node)?.manifests.insert(manifest.clone());
+        }
+        Event::NodeDraining { node, drain, .. } => {
+            let known = existing(fleet, node)?;
+            if !matches!(known.status, NodeStatus::Admitted | NodeStatus::Ready) {
+                return Err(Effectless::void("the node is not open"));
+            }
+            known.status = NodeStatus::Draining;
+            known.drain = *drain;
+            known.empty = false;
+        }
+        Event::NodeUndrained { node, .. } => {
+            let known = existing(fleet, node)?;
+            if known.status != NodeStatus::Draining {
+                return Err(Effectless::void("the node is not draining"));
+            }
+            known.empty = false;
+            known.status = if known.ready_at.is_some() { NodeStatus::Ready } else { NodeStatus::Admitted };
+        }
+        Event::NodeEmpty { node, drain } => {
+            let known = existing(fleet, node)?;
+            if known.status == NodeStatus::Draining && known.drain == *drain {
+                known.empty = true;
+            }
+        }
+        Event::NodeTerminating { node, .. } => {
+            let known = existing(fleet, node)?;
+            if !known.attempts.is_empty() {
+                return Err(Effectless::void("the node holds attempts"));
+            }
+            if !may_terminate(known) {
+                return Err(Effectless::void("the node is not drained and empty"));
+            }
+            known.status = NodeStatus::Terminating;
+        }
+        Event::NodeTerminated { node } => return ended(fleet, node, NodeStatus::Terminated, at),
+        Event::NodeLost { node, .. } => return ended(fleet, node, NodeStatus::Lost, at),
+        Event::FleetPlanned { reason, .. } => {
+            fleet.plans += 1;
+            fleet.last_plan.clone_from(reason);
+        }
+        Event::FleetStopRequested { .. } => fleet.stop_requested = true,
+        _ => {}
+    }
+    Ok(Orphaned::new())
+}
+
+/// INV-04: drained and confirmed empty, or never able to take a call.
+pub(super) fn may_terminate(node: &Node) -> bool {
+    let never_ready =
+        matches!(node.status, NodeStatus::Launched | NodeStatus::Admitted) && node.ready_at.is_none();
+    node.attempts.is_empty() && (never_ready || (node.status == NodeStatus::Draining && node.empty))
+}
+
+fn existing<'a>(fleet: &'a mut Fleet, node: &NodeId) -> Result<&'a mut Node, Effectless> {
+    let known = fleet.nodes.get_mut(node).ok_or(Effectless::incident("unknown node"))?;
+    if known.status.exists() { Ok(known) } else { Err(Effectless::void("the node has ended")) }
+}
+
+fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Result<(), Effectless> {
+    let known = fleet.intents.get_mut(intent).ok_or(Effectless::incident("unknown intent"))?;
+    match &known.status {
+        IntentStatus::Launched(first) if first == node => return Err(Effectless::void("told before")),
+        IntentStatus::Launched(_) => return Err(Effectless::incident("a second instance for one intent")),
+        IntentStatus::Requested | IntentStatus::Failed => {}
+    }
+    known.status = IntentStatus::Launched(node.clone());
+    fleet.nodes.insert(
+        node.clone(),
+        Node {
+            intent: intent.to_owned(),
+            status: NodeStatus::Launched,
+            pbx_up: false,
+            capacity: 0,
+            pbx: String::new(),
+            boot_id: String::new(),
+            manifests: BTreeSet::new(),
+            attempts: BTreeSet::new(),
+            unanswered: BTreeSet::new(),
+            drain: 0,
+            empty: false,
+            launched_at: at,
+            ready_at: None,
+            ended_at: None,
+        },
+    );
+    fleet.peak_nodes = fleet.peak_nodes.max(fleet.existing().count() as u32);
+    Ok(())
+}
+
+fn ended(
+    fleet: &mut Fleet,
+    node: &NodeId,
+    status: NodeStatus,
+    at: Timestamp,
+) -> Result<Orphaned, Effectless> {
+    let known = existing(fleet, node)?;
+    if status == NodeStatus::Terminated && known.status != NodeStatus::Terminating {
+        return Err(Effectless::incident("terminated without being told to"));
+    }
+    known.status = status;
+    known.pbx_up = false;
+    known.ended_at = Some(at);
+    known.unanswered.clear();
+    let orphaned: Orphaned = std::mem::take(&mut known.attempts).into_iter().collect();
+    let billed = at.saturating_sub(known.launched_at);
+    fleet.ended_node_ms += billed;
+    Ok(orphaned)
+}

@@ -1,0 +1,37 @@
+//! What the scaler can be asked, and what it is told.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::plan::FleetPolicy;
+use crate::ids::{IntentId, NodeId};
+
+/// A complete listing by the cloud: instance id to whether it is confirmed ended. A partial one is never passed on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Instances of this fleet and whether the cloud says they have ended.
+    pub ended: BTreeMap<NodeId, bool>,
+}
+
+/// How the cloud answered a launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum LaunchOutcome {
+    Launched { node: NodeId },
+    Failed { code: String, reason: String, is_final: bool },
+}
+
+/// A command to the scaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum FleetCommand {
+    /// The scaler's own tick.
+    Tick { policy: FleetPolicy, fresh: BTreeSet<NodeId>, inventory: Option<Inventory> },
+    /// The outcome of a launch effect.
+    Launch { intent: IntentId, outcome: LaunchOutcome },
+    /// An agent asks to be admitted.
+    Register { node: NodeId, intent: IntentId, public_key: Vec<u8>, epoch: Vec<u8> },
+    /// An operator drains a node.
+    Drain { node: NodeId, reason: String },
+    /// An operator sends the fleet home.
+    Stop { reason: String },
+}

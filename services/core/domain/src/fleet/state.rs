@@ -1,0 +1,139 @@
+//! What the log says about the fleet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
+
+/// Where a launch intent stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum IntentStatus {
+    /// Committed; the cloud owes us an instance. Never dropped unasked.
+    Requested,
+    /// The cloud named the instance.
+    Launched(NodeId),
+    /// The cloud refused for good.
+    Failed,
+}
+
+/// A committed launch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Intent {
+    /// Where it stands.
+    pub status: IntentStatus,
+    /// When it was committed.
+    pub at: Timestamp,
+    /// Attempts at the cloud that failed and may be repeated.
+    pub failures: u32,
+}
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum NodeStatus {
+    /// The cloud runs it; its agent has not registered.
+    Launched,
+    /// Its agent has registered.
+    Admitted,
+    /// It has said at least once that it can take calls.
+    Ready,
+    /// Closed to new calls; reversible.
+    Draining,
+    /// Being ended; not reversible.
+    Terminating,
+    /// The cloud confirmed the end.
+    Terminated,
+    /// Gone without being asked; the cloud confirmed it.
+    Lost,
+}
+
+impl NodeStatus {
+    /// Whether an instance may still run, and bill.
+    pub fn exists(self) -> bool {
+        self < NodeStatus::Terminated
+    }
+}
+
+/// A node as the log knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Node {
+    /// The launch intent it came from.
+    pub intent: IntentId,
+    /// Where it stands.
+    pub status: NodeStatus,
+    /// The PBX is up, by the node's own last word.
+    pub pbx_up: bool,
+    /// Call slots.
+    pub capacity: u32,
+    /// PBX name and version.
+    pub pbx: String,
+    /// Identifies the PBX process.
+    pub boot_id: String,
+    /// Manifests the node proved to hold.
+    pub manifests: BTreeSet<String>,
+    /// Attempts that hold a slot: intended and not yet ended.
+    pub attempts: BTreeSet<AttemptId>,
+    /// Of these, the ones whose order the node has not yet answered by a fact: what `pending` offers.
+    pub unanswered: BTreeSet<AttemptId>,
+    /// Number of the current drain; 0 if never drained.
+    pub drain: u64,
+    /// The node said it is empty in the current drain.
+    pub empty: bool,
+    /// When the cloud launched it.
+    pub launched_at: Timestamp,
+    /// When it became ready first.
+    pub ready_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Node {
+    /// Whether a new attempt may be put on it.
+    pub fn dialable(&self) -> bool {
+        self.status == NodeStatus::Ready && self.pbx_up
+    }
+
+    /// Slots not held.
+    pub fn free_slots(&self) -> u32 {
+        self.capacity.saturating_sub(self.attempts.len() as u32)
+    }
+}
+
+/// The fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fleet {
+    /// Every node there ever was.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Every launch intent there ever was.
+    pub intents: BTreeMap<IntentId, Intent>,
+    /// The fleet was told to go.
+    pub stop_requested: bool,
+    /// Billed milliseconds of nodes that ended.
+    pub ended_node_ms: u64,
+    /// Most nodes that existed at once.
+    pub peak_nodes: u32,
+    /// Plans that decided something.
+    pub plans: u64,
+    /// The newest plan's sentence.
+    pub last_plan: String,
+    /// Instances the cloud listed for one intent more than once, or that no intent explains.
+    pub orphans: u32,
+}
+
+impl Fleet {
+    /// Nodes that may still run.
+    pub fn existing(&self) -> impl Iterator<Item = (&NodeId, &Node)> {
+        self.nodes.iter().filter(|(_, node)| node.status.exists())
+    }
+
+    /// Launch intents the cloud still owes an answer to.
+    pub fn owed_launches(&self) -> impl Iterator<Item = (&IntentId, &Intent)> {
+        self.intents.iter().filter(|(_, intent)| intent.status == IntentStatus::Requested)
+    }
+
+    /// Node milliseconds up to a time: ended nodes and running ones.
+    pub fn node_ms(&self, at: Timestamp) -> u64 {
+        let running: u64 = self.existing().map(|(_, node)| at.saturating_sub(node.launched_at)).sum();
+        self.ended_node_ms + running
+    }
+}

@@ -1,0 +1,144 @@
+//! Identifiers and small closed vocabularies.
+
+use std::fmt;
+use std::str::FromStr;
+
+use asterism_proto::origin::is_token;
+use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970 UTC: a record's time, never a clock's.
+pub type Timestamp = u64;
+/// A campaign's id, a token.
+pub type CampaignId = String;
+/// A node's id: its instance id.
+pub type NodeId = String;
+/// A launch intent's id: the cloud's client token.
+pub type IntentId = String;
+/// Number of a contact within its campaign, from 0.
+pub type ContactId = u32;
+
+/// One ring of one contact. Its spelling is the Asterisk channel id: `<campaign>-<contact>-<ordinal>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptId {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// The contact within it.
+    pub contact: ContactId,
+    /// 1 for the contact's first attempt.
+    pub ordinal: u32,
+}
+
+/// The text is no attempt id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an attempt id: expected <campaign>-<contact>-<ordinal>")]
+pub struct AttemptIdError;
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.campaign, self.contact, self.ordinal)
+    }
+}
+
+impl FromStr for AttemptId {
+    type Err = AttemptIdError;
+
+    fn from_str(text: &str) -> Result<Self, AttemptIdError> {
+        let mut parts = text.rsplitn(3, '-');
+        let ordinal = number(parts.next())?;
+        let contact = number(parts.next())?;
+        let campaign = parts.next().ok_or(AttemptIdError)?;
+        if !is_token(campaign) || ordinal == 0 {
+            return Err(AttemptIdError);
+        }
+        Ok(Self { campaign: campaign.to_owned(), contact, ordinal })
+    }
+}
+
+/// Digits only, no sign, no leading zero, so that an id has one spelling.
+fn number(text: Option<&str>) -> Result<u32, AttemptIdError> {
+    let value: u32 = text.and_then(|text| text.parse().ok()).ok_or(AttemptIdError)?;
+    if Some(value.to_string().as_str()) == text { Ok(value) } else { Err(AttemptIdError) }
+}
+
+/// How an attempt that reached a carrier ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Somebody, or something, picked up.
+    Answered,
+    /// 486 or 600, Q.850 cause 17.
+    Busy,
+    /// 603 or 401-like rejection by the callee, cause 21.
+    Declined,
+    /// Rang until the ring timeout, or no reply at all, causes 18 and 19.
+    NoAnswer,
+    /// 404, 484 or 604, causes 1, 3 and 28.
+    InvalidNumber,
+    /// 480 or 410, cause 20 and its kin.
+    Unavailable,
+    /// 5xx, causes 34, 38, 41, 42.
+    Congestion,
+    /// Anything else.
+    Failed,
+}
+
+impl Outcome {
+    /// Every outcome, in the order of reports.
+    pub const ALL: [Outcome; 8] = [
+        Outcome::Answered,
+        Outcome::Busy,
+        Outcome::Declined,
+        Outcome::NoAnswer,
+        Outcome::InvalidNumber,
+        Outcome::Unavailable,
+        Outcome::Congestion,
+        Outcome::Failed,
+    ];
+
+    /// The wire number, as `asterism.v1.Outcome`.
+    pub fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// From the wire number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Outcome::ALL.into_iter().find(|outcome| outcome.number() == number)
+    }
+
+    /// The outcome's name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Answered => "answered",
+            Outcome::Busy => "busy",
+            Outcome::Declined => "declined",
+            Outcome::NoAnswer => "no-answer",
+            Outcome::InvalidNumber => "invalid-number",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Congestion => "congestion",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn an_attempt_id_has_one_spelling() {
+        let id: AttemptId = "spring-sale-17-2".parse().unwrap();
+        assert_eq!((id.campaign.as_str(), id.contact, id.ordinal), ("spring-sale", 17, 2));
+        assert_eq!(id.to_string(), "spring-sale-17-2");
+        for text in ["a-1", "a-01-1", "a-1-0", "a-+1-1", "a b-1-1", "-1-1", "a-1-1-", "a-1-99999999999"] {
+            assert!(text.parse::<AttemptId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn outcomes_keep_their_wire_numbers() {
+        let numbers: Vec<u32> = Outcome::ALL.into_iter().map(Outcome::number).collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(Outcome::from_number(0), None);
+    }
+}

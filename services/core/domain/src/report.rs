@@ -1,0 +1,107 @@
+//! What a person is told: read from the state, never kept beside it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::campaign::CampaignStatus;
+use crate::fleet::NodeStatus;
+use crate::ids::Timestamp;
+use crate::state::State;
+
+/// A campaign in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct CampaignReport {
+    /// Its id.
+    pub campaign: String,
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub status: CampaignStatus,
+    /// Contacts imported.
+    pub contacts: u32,
+    /// Contacts to be dialled.
+    pub waiting: u32,
+    /// Contacts with an attempt in flight.
+    pub in_flight: u32,
+    /// Contacts settled, excluded ones included.
+    pub settled: u32,
+    /// Contacts excluded by a rule.
+    pub excluded: u32,
+    /// Contacts uncertain.
+    pub uncertain: u32,
+    /// Contacts by outcome.
+    pub outcomes: BTreeMap<&'static str, u32>,
+    /// Answered contacts by digits pressed; the empty string is none.
+    pub digits: BTreeMap<String, u32>,
+    /// Attempts that took effect.
+    pub attempts: u32,
+    /// Attempts that reached the carrier.
+    pub rang: u32,
+    /// Attempts answered.
+    pub answered: u32,
+    /// Attempts the nodes refused; they never rang.
+    pub refused: u32,
+}
+
+/// A node in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeReport {
+    /// Its id.
+    pub node: String,
+    /// Where it stands.
+    pub status: NodeStatus,
+    /// Call slots.
+    pub capacity: u32,
+    /// Slots held.
+    pub active: u32,
+    /// PBX and version.
+    pub pbx: String,
+    /// Seconds it has run.
+    pub up_s: u64,
+}
+
+/// Every campaign in numbers.
+pub fn campaigns(state: &State) -> Vec<CampaignReport> {
+    state
+        .campaigns
+        .iter()
+        .map(|(id, campaign)| {
+            let counts = &campaign.counts;
+            CampaignReport {
+                campaign: id.clone(),
+                name: campaign.name.clone(),
+                status: campaign.status,
+                contacts: counts.imported,
+                waiting: counts.waiting,
+                in_flight: counts.in_flight,
+                settled: counts.settled_total(),
+                excluded: counts.excluded,
+                uncertain: counts.uncertain,
+                outcomes: counts.settled.iter().map(|(outcome, n)| (outcome.name(), *n)).collect(),
+                digits: counts.digits.clone(),
+                attempts: counts.attempts,
+                rang: counts.rang,
+                answered: counts.answered,
+                refused: counts.refused,
+            }
+        })
+        .collect()
+}
+
+/// Every node in numbers.
+pub fn nodes(state: &State, at: Timestamp) -> Vec<NodeReport> {
+    state
+        .fleet
+        .nodes
+        .iter()
+        .map(|(id, node)| NodeReport {
+            node: id.clone(),
+            status: node.status,
+            capacity: node.capacity,
+            active: node.attempts.len() as u32,
+            pbx: node.pbx.clone(),
+            up_s: node.ended_at.unwrap_or(at).saturating_sub(node.launched_at) / 1000,
+        })
+        .collect()
+}

@@ -1,0 +1,222 @@
+//! The whole state the log folds to, and the one `apply`.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use asterism_proto::Origin;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::campaign::state::{Campaigns, TrunkUse};
+use crate::catalogue::Catalogue;
+use crate::event::{Event, Recorded};
+use crate::fleet::state::Fleet;
+use crate::ids::Timestamp;
+use crate::{campaign, catalogue, fleet};
+
+/// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
+pub const REDUCER: &str = "asterism-1";
+/// Most incidents kept with their text; all are counted.
+pub const INCIDENTS_KEPT: usize = 64;
+/// Most command ids remembered, oldest forgotten first.
+pub const COMMANDS_KEPT: usize = 65_536;
+
+/// Why an event changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effectless {
+    /// A decision that something came before: kept, marked, without effect.
+    Void(&'static str),
+    /// A fact or a writer that fits nothing.
+    Incident(&'static str),
+}
+
+impl Effectless {
+    pub(crate) fn void(reason: &'static str) -> Self {
+        Self::Void(reason)
+    }
+    pub(crate) fn incident(reason: &'static str) -> Self {
+        Self::Incident(reason)
+    }
+}
+
+/// Something in the log that must not be: shown, counted, never repaired in silence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Incident {
+    /// Global sequence of the event.
+    pub sequence: u64,
+    /// Who wrote it.
+    pub origin: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// Everything the log says. Ordered maps and integers only: its bytes are canonical.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Events applied: the log position.
+    pub size: u64,
+    /// Record time of the last one.
+    pub at: Timestamp,
+    /// The fleet's name.
+    pub fleet_name: String,
+    /// First eight hex digits of the fleet key: tells logs of one fleet name apart.
+    pub log_tag: String,
+    /// Nodes and intents.
+    pub fleet: Fleet,
+    /// Campaigns, contacts, attempts.
+    pub campaigns: Campaigns,
+    /// Published flows and manifests.
+    pub catalogue: Catalogue,
+    /// Use of each trunk.
+    pub trunks: BTreeMap<String, TrunkUse>,
+    /// Attempts in flight, over all campaigns.
+    pub in_flight: u32,
+    /// Calls up.
+    pub up: u32,
+    /// Most attempts in flight at once.
+    pub peak_in_flight: u32,
+    /// Most calls up at once.
+    pub peak_up: u32,
+    /// Steps whose answer took effect.
+    pub steps: u64,
+    /// Step decisions committed that did not take effect.
+    pub superseded_decisions: u64,
+    /// Term of each role.
+    pub terms: BTreeMap<String, u64>,
+    /// Size of the newest checkpoint seen in the log.
+    pub checkpoint: u64,
+    /// Decisions that came too late.
+    pub voids: u64,
+    /// Events that fit nothing.
+    pub incidents: u64,
+    /// The newest of them.
+    pub incident_list: VecDeque<Incident>,
+    /// Commands answered, with the log size after their last event.
+    commands: BTreeMap<String, u64>,
+    command_order: VecDeque<String>,
+}
+
+impl State {
+    /// Applies one event of the log. Total: what has no effect is counted.
+    pub fn apply(&mut self, recorded: &Recorded) {
+        self.size = recorded.sequence + 1;
+        self.at = self.at.max(recorded.at);
+        self.remember_command(recorded);
+        let result = if recorded.event.may_be_written_by(&recorded.origin) {
+            self.apply_event(recorded)
+        } else {
+            Err(Effectless::incident("this origin may not write this type of event"))
+        };
+        match result {
+            Ok(()) => {}
+            Err(Effectless::Void(_)) => self.voids += 1,
+            Err(Effectless::Incident(reason)) => self.incident(recorded, reason),
+        }
+    }
+
+    /// Log size after the last event of a command, if it was answered already.
+    pub fn command_position(&self, command_id: &str) -> Option<u64> {
+        self.commands.get(command_id).copied()
+    }
+
+    /// SHA-256 of the canonical bytes: equal states, and only those, have equal hashes.
+    pub fn hash(&self) -> [u8; 32] {
+        let bytes = postcard::to_allocvec(self).unwrap_or_default();
+        Sha256::digest(bytes).into()
+    }
+
+    /// Attempts still to be made by running campaigns.
+    pub fn waiting(&self) -> u32 {
+        self.campaigns
+            .values()
+            .filter(|campaign| campaign.status == campaign::CampaignStatus::Running)
+            .map(|campaign| campaign.counts.waiting)
+            .sum()
+    }
+
+    /// Manifests the nodes must hold: those of campaigns not ended.
+    pub fn needed_manifests(&self) -> BTreeSet<&String> {
+        self.campaigns
+            .values()
+            .filter(|campaign| campaign.ended_at.is_none())
+            .map(|campaign| &campaign.manifest)
+            .collect()
+    }
+
+    fn apply_event(&mut self, recorded: &Recorded) -> Result<(), Effectless> {
+        match &recorded.event {
+            Event::LogCreated { fleet, fleet_key, .. } => {
+                self.fleet_name.clone_from(fleet);
+                self.log_tag = hex::encode(&fleet_key[..fleet_key.len().min(4)]);
+                Ok(())
+            }
+            Event::LeaderElected { role, term, .. } => {
+                self.terms.insert(role.clone(), *term);
+                Ok(())
+            }
+            Event::Checkpoint { size, .. } => {
+                self.checkpoint = self.checkpoint.max(*size);
+                Ok(())
+            }
+            Event::OriginClosed { .. }
+            | Event::Continues { .. }
+            | Event::StateHashed { .. }
+            | Event::NodeLoad { .. } => Ok(()),
+            Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
+                catalogue::apply(&mut self.catalogue, &recorded.event)
+            }
+            event if is_fleet(event) => {
+                let orphaned = fleet::apply::apply(&mut self.fleet, event, recorded.at)?;
+                campaign::apply::orphaned(self, &orphaned);
+                Ok(())
+            }
+            _ => campaign::apply::apply(self, recorded),
+        }
+    }
+
+    fn incident(&mut self, recorded: &Recorded, reason: &str) {
+        self.incidents += 1;
+        if self.incident_list.len() == INCIDENTS_KEPT {
+            self.incident_list.pop_front();
+        }
+        self.incident_list.push_back(Incident {
+            sequence: recorded.sequence,
+            origin: recorded.origin.to_string(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn remember_command(&mut self, recorded: &Recorded) {
+        if recorded.command_id.is_empty() || !matches!(recorded.origin, Origin::Role(_)) {
+            return;
+        }
+        if self.commands.insert(recorded.command_id.clone(), self.size).is_none() {
+            self.command_order.push_back(recorded.command_id.clone());
+            if self.command_order.len() > COMMANDS_KEPT
+                && let Some(oldest) = self.command_order.pop_front()
+            {
+                self.commands.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn is_fleet(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::LaunchIntended { .. }
+            | Event::NodeLaunched { .. }
+            | Event::LaunchFailed { .. }
+            | Event::NodeAdmitted { .. }
+            | Event::NodeReady { .. }
+            | Event::NodeStopped { .. }
+            | Event::NodeDraining { .. }
+            | Event::NodeUndrained { .. }
+            | Event::NodeEmpty { .. }
+            | Event::NodeTerminating { .. }
+            | Event::NodeTerminated { .. }
+            | Event::NodeLost { .. }
+            | Event::FleetPlanned { .. }
+            | Event::FleetStopRequested { .. }
+            | Event::ManifestHeld { .. }
+    )
+}

@@ -1,0 +1,311 @@
+//! The one place that converts between domain events and prost types.
+//!
+//! A table names each event type with its number, schema version and fields; the fields convert by [`Field`].
+
+use asterism_proto::v1::{self, EventType};
+use prost::Message;
+
+use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
+use crate::ids::{AttemptId, Outcome, Timestamp};
+
+/// Why an event's bytes are not understood. A reducer that meets one stops.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The envelope cannot be decoded.
+    #[error("the event envelope cannot be decoded")]
+    Envelope,
+    /// A type this version does not know.
+    #[error("event type {0} is not known here; a newer version wrote it")]
+    UnknownType(u32),
+    /// A schema version of a known type that this version does not know.
+    #[error("event type {0} has schema version {1}, which is not known here; a newer version wrote it")]
+    UnknownSchema(u32, u32),
+    /// The body cannot be decoded.
+    #[error("the body of event type {0} cannot be decoded")]
+    Body(u32),
+    /// A field is out of its range.
+    #[error("a field of event type {0} is malformed: {1}")]
+    Field(u32, &'static str),
+}
+
+/// What the event envelope carries beside the event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Envelope {
+    /// The origin's own clock.
+    pub occurred_at_ms: Timestamp,
+    /// The event that caused this one.
+    pub causation: Option<EventRef>,
+    /// The command answered.
+    pub command_id: String,
+    /// Who asked.
+    pub actor: String,
+    /// W3C trace context, binary.
+    pub traceparent: Vec<u8>,
+}
+
+/// Reads an event's bytes.
+pub fn decode_bytes(bytes: &[u8]) -> Result<(v1::Event, Event), DecodeError> {
+    let wire = v1::Event::decode(bytes).map_err(|_| DecodeError::Envelope)?;
+    let event = decode(&wire)?;
+    Ok((wire, event))
+}
+
+/// Wraps an encoded body in an envelope.
+pub fn envelope(event_type: EventType, body: Vec<u8>, meta: &Envelope) -> v1::Event {
+    v1::Event {
+        r#type: event_type as u32,
+        schema: 1,
+        occurred_at_ms: meta.occurred_at_ms,
+        causation: meta.causation.as_ref().map(|id| v1::EventId {
+            origin: id.origin.clone(),
+            epoch: id.epoch.clone(),
+            frame: id.frame,
+            index: id.index,
+        }),
+        command_id: meta.command_id.clone(),
+        actor: meta.actor.clone(),
+        traceparent: meta.traceparent.clone(),
+        body,
+        ..v1::Event::default()
+    }
+}
+
+/// Encodes an event with its envelope; correlation, campaign and node are filled from the event.
+pub fn encode(event: &Event, meta: &Envelope) -> Vec<u8> {
+    let (event_type, body) = encode_body(event);
+    let mut wire = envelope(event_type, body, meta);
+    wire.correlation = event.attempt().map(ToString::to_string).unwrap_or_default();
+    wire.campaign = event.campaign().cloned().unwrap_or_default();
+    wire.node = event.node().cloned().unwrap_or_default();
+    wire.encode_to_vec()
+}
+
+/// One event of an accepted frame, as the reducers read it.
+pub fn recorded(
+    frame: &asterism_proto::OpenFrame,
+    index: u32,
+    sequence: u64,
+    at: Timestamp,
+) -> Result<Recorded, DecodeError> {
+    let bytes = frame.events.get(index as usize).ok_or(DecodeError::Envelope)?;
+    let (wire, event) = decode_bytes(bytes)?;
+    let id = EventRef {
+        origin: frame.header.origin.clone(),
+        epoch: frame.header.epoch.clone(),
+        frame: frame.header.number,
+        index,
+    };
+    Ok(Recorded {
+        sequence,
+        at,
+        origin: frame.origin.clone(),
+        id,
+        term: frame.header.term,
+        command_id: wire.command_id,
+        actor: wire.actor,
+        event,
+    })
+}
+
+/// How one field looks on the wire.
+trait Field<W>: Sized {
+    fn put(&self) -> W;
+    fn take(wire: W) -> Result<Self, &'static str>;
+}
+
+macro_rules! same {
+    ($($type:ty),*) => { $(
+        impl Field<$type> for $type {
+            fn put(&self) -> $type { self.clone() }
+            fn take(wire: $type) -> Result<Self, &'static str> { Ok(wire) }
+        }
+    )* };
+}
+same!(String, u32, u64, bool, Vec<u8>, Vec<Vec<u8>>);
+
+impl Field<String> for AttemptId {
+    fn put(&self) -> String {
+        self.to_string()
+    }
+    fn take(wire: String) -> Result<Self, &'static str> {
+        wire.parse().map_err(|_| "attempt id")
+    }
+}
+
+impl Field<u32> for Outcome {
+    fn put(&self) -> u32 {
+        self.number()
+    }
+    fn take(wire: u32) -> Result<Self, &'static str> {
+        Outcome::from_number(wire).ok_or("outcome")
+    }
+}
+
+impl Field<u32> for StepSource {
+    fn put(&self) -> u32 {
+        match self {
+            StepSource::Responder => 1,
+            StepSource::Fallback => 2,
+            StepSource::Repeated => 3,
+        }
+    }
+    fn take(wire: u32) -> Result<Self, &'static str> {
+        match wire {
+            1 => Ok(StepSource::Responder),
+            2 => Ok(StepSource::Fallback),
+            3 => Ok(StepSource::Repeated),
+            _ => Err("step source"),
+        }
+    }
+}
+
+impl Field<Option<v1::EventRef>> for Option<EventRef> {
+    fn put(&self) -> Option<v1::EventRef> {
+        self.as_ref().map(|id| v1::EventRef {
+            origin: id.origin.clone(),
+            epoch: id.epoch.clone(),
+            frame: id.frame,
+            index: id.index,
+        })
+    }
+    fn take(wire: Option<v1::EventRef>) -> Result<Self, &'static str> {
+        Ok(wire.map(|id| EventRef { origin: id.origin, epoch: id.epoch, frame: id.frame, index: id.index }))
+    }
+}
+
+impl Field<Vec<v1::SealedContact>> for Vec<SealedContact> {
+    fn put(&self) -> Vec<v1::SealedContact> {
+        self.iter()
+            .map(|contact| v1::SealedContact {
+                contact: contact.contact,
+                number_hash: contact.number_hash.to_vec(),
+                sealed: contact.sealed.clone(),
+            })
+            .collect()
+    }
+    fn take(wire: Vec<v1::SealedContact>) -> Result<Self, &'static str> {
+        wire.into_iter()
+            .map(|contact| {
+                Ok(SealedContact {
+                    contact: contact.contact,
+                    number_hash: contact.number_hash.try_into().map_err(|_| "number hash")?,
+                    sealed: contact.sealed,
+                })
+            })
+            .collect()
+    }
+}
+
+/// The table: domain variant, wire number, and each field as `domain field = wire field`.
+macro_rules! events {
+    ($( $variant:ident $kind:ident { $($field:ident),* } )*) => {
+        fn encode_body(event: &Event) -> (EventType, Vec<u8>) {
+            match event {
+                $( Event::$variant { $($field),* } => {
+                    #[allow(clippy::needless_update)]
+                    let body = v1::$variant { $( $field: Field::put($field), )* ..Default::default() };
+                    (EventType::$kind, body.encode_to_vec())
+                } )*
+                Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason } => {
+                    let body = v1::AttemptIntended {
+                        attempt: attempt.to_string(),
+                        campaign: attempt.campaign.clone(),
+                        contact: attempt.contact,
+                        ordinal: attempt.ordinal,
+                        node: node.clone(),
+                        trunk: trunk.clone(),
+                        not_before_ms: *not_before_ms,
+                        not_after_ms: *not_after_ms,
+                        reason: reason.clone(),
+                    };
+                    (EventType::AttemptIntended, body.encode_to_vec())
+                }
+            }
+        }
+
+        /// Reads the body of an event.
+        pub fn decode(wire: &v1::Event) -> Result<Event, DecodeError> {
+            let number = wire.r#type;
+            let kind = i32::try_from(number)
+                .ok()
+                .and_then(|number| EventType::try_from(number).ok())
+                .ok_or(DecodeError::UnknownType(number))?;
+            if wire.schema != 1 {
+                return Err(DecodeError::UnknownSchema(number, wire.schema));
+            }
+            match kind {
+                $( EventType::$kind => {
+                    let body = v1::$variant::decode(wire.body.as_slice())
+                        .map_err(|_| DecodeError::Body(number))?;
+                    Ok(Event::$variant {
+                        $( $field: Field::take(body.$field)
+                            .map_err(|what| DecodeError::Field(number, what))?, )*
+                    })
+                } )*
+                EventType::AttemptIntended => {
+                    let body = v1::AttemptIntended::decode(wire.body.as_slice())
+                        .map_err(|_| DecodeError::Body(number))?;
+                    Ok(Event::AttemptIntended {
+                        attempt: body.attempt.parse().map_err(|_| DecodeError::Field(number, "attempt id"))?,
+                        node: body.node,
+                        trunk: body.trunk,
+                        not_before_ms: body.not_before_ms,
+                        not_after_ms: body.not_after_ms,
+                        reason: body.reason,
+                    })
+                }
+                EventType::Unspecified => Err(DecodeError::UnknownType(0)),
+            }
+        }
+    };
+}
+
+// LogCreated, Checkpoint and Continues carry more on the wire than reducers read; their writers (`asterism init`,
+// the ledger) encode the prost type themselves and wrap it by `envelope`.
+events! {
+    LogCreated LogCreated { fleet, fleet_key, created_at_ms }
+    NodeAdmitted NodeAdmitted { node, public_key, epoch, intent }
+    OriginClosed OriginClosed { origin, reason }
+    LeaderElected LeaderElected { role, term, holder }
+    Checkpoint Checkpoint { size, root }
+    Continues Continues { size, root }
+    StateHashed StateHashed { size, hash, reducer }
+    LaunchIntended LaunchIntended { intent, reason, instance_type }
+    NodeLaunched NodeLaunched { intent, node }
+    LaunchFailed LaunchFailed { intent, code, reason, r#final }
+    NodeReady NodeReady { node, capacity, pbx, boot_id }
+    NodeStopped NodeStopped { node, reason }
+    NodeLoad NodeLoad { node, ringing, up, free_slots, cpu_permille }
+    NodeDraining NodeDraining { node, reason, drain }
+    NodeUndrained NodeUndrained { node, reason }
+    NodeEmpty NodeEmpty { node, drain }
+    NodeTerminating NodeTerminating { node, reason }
+    NodeTerminated NodeTerminated { node }
+    NodeLost NodeLost { node, reason }
+    FleetPlanned FleetPlanned {
+        waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, nodes_draining, reason, nodes_stale
+    }
+    FleetStopRequested FleetStopRequested { reason }
+    CampaignCreated CampaignCreated {
+        campaign, name, flow, manifest, trunk, max_channels, calls_per_second, ring_timeout_ms, max_attempts,
+        caller_id, live, allowed_hashes
+    }
+    ContactsImported ContactsImported { campaign, import, contacts, duplicates, last }
+    CampaignStarted CampaignStarted { campaign }
+    CampaignPaused CampaignPaused { campaign, reason }
+    CampaignResumed CampaignResumed { campaign }
+    CampaignStopped CampaignStopped { campaign, reason }
+    CampaignCompleted CampaignCompleted { campaign }
+    CampaignLive CampaignLive { campaign, reason }
+    AttemptAccepted AttemptAccepted { attempt, order_term }
+    AttemptRefused AttemptRefused { attempt, reason }
+    AttemptOriginating AttemptOriginating { attempt, boot_id }
+    AttemptAnswered AttemptAnswered { attempt }
+    AttemptEnded AttemptEnded { attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path }
+    AttemptUncertain AttemptUncertain { attempt, reason }
+    StepDecided StepDecided { call, step, flow, state, next_state, reply, input }
+    StepTaken StepTaken { call, step, reply, source, decision, input, reason }
+    FlowPublished FlowPublished { flow, name, object, sha256 }
+    ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
+    ManifestHeld ManifestHeld { node, manifest }
+}
