@@ -1,1 +1,3 @@
 //! The only owner of instances.
+
+pub mod cloud;

@@ -1,0 +1,61 @@
+//! Why a cloud did not do what it was asked, and what that means for the asker.
+
+/// Stable codes of cloud failures, shown in every message.
+pub mod code {
+    /// The request itself is not valid; nothing was sent.
+    pub const BAD_REQUEST: &str = "AST-K001";
+    /// The intent was used before with other parameters.
+    pub const INTENT_MISMATCH: &str = "AST-K002";
+    /// The agent program is not there or not executable.
+    pub const NO_AGENT: &str = "AST-K003";
+    /// The folder of the local instances cannot be read or written.
+    pub const FOLDER: &str = "AST-K004";
+    /// The machine cannot start another process.
+    pub const NO_ROOM: &str = "AST-K005";
+    /// A record of a local instance is damaged.
+    pub const DAMAGED: &str = "AST-K006";
+    /// Another process is working on the same instance and does not finish.
+    pub const BUSY: &str = "AST-K007";
+    /// A process was started and cannot be identified.
+    pub const UNSEEN: &str = "AST-K008";
+    /// A process does not end, not even when killed.
+    pub const UNKILLABLE: &str = "AST-K009";
+    /// No instance of that id is visible (EC2 may show it later).
+    pub const NO_SUCH_INSTANCE: &str = "AST-K010";
+    /// More instances than a listing may have.
+    pub const TOO_MANY: &str = "AST-K011";
+}
+
+/// What a failure means for the asker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Nothing happened and the same call may succeed later: repeat it with back-off.
+    Transient,
+    /// Nothing happened because there is no room: ask for another type or zone, under a new intent.
+    Capacity,
+    /// Nothing happened and the same call will never succeed: somebody has to change something.
+    Permanent,
+    /// It may have happened: repeat with the same intent, or find out by listing.
+    UnknownOutcome,
+}
+
+/// A failed call to a cloud.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {what}: {why}")]
+pub struct CloudError {
+    /// What the asker should do.
+    pub kind: ErrorKind,
+    /// Stable code, one of [`code`].
+    pub code: &'static str,
+    /// What failed: the call, the instance or the file.
+    pub what: String,
+    /// Why, with the cloud's own code first where there is one.
+    pub why: String,
+}
+
+impl CloudError {
+    /// Puts a failure together.
+    pub fn new(kind: ErrorKind, code: &'static str, what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { kind, code, what: what.into(), why: why.into() }
+    }
+}
