@@ -7,11 +7,13 @@
 
 pub mod campaign;
 pub mod catalogue;
+pub mod contact;
 pub mod event;
 pub mod fleet;
 pub mod ids;
 pub mod invariant;
 pub mod logic;
+pub mod media;
 pub mod report;
 pub mod state;
 pub mod wire;

@@ -1,0 +1,24 @@
+//! Contacts as they come in: what a number is, which columns a list has, and why a row is refused. Pure rules;
+//! reading files belongs to the importer.
+//!
+//! Reading order: `number` ([`E164`] and its mask), `row` ([`Columns`], [`ContactRow`]), `problem`
+//! ([`RowProblem`] for a row, [`ColumnProblem`] for a list).
+
+#![deny(clippy::float_arithmetic)]
+
+mod number;
+mod problem;
+mod row;
+
+pub use number::{E164, MAX_DIGITS, MIN_DIGITS};
+pub use problem::{ColumnProblem, Refused, RowProblem};
+pub use row::{Columns, ContactRow, NUMBER_COLUMNS};
+
+/// Most columns of a list.
+pub const MAX_COLUMNS: usize = 64;
+/// Longest name of a column, in bytes.
+pub const MAX_COLUMN_NAME_BYTES: usize = 64;
+/// Longest value of a field, in bytes.
+pub const MAX_VALUE_BYTES: usize = 1024;
+/// Most bytes of all names and values of one contact: sealed, it has to fit one event.
+pub const MAX_CONTACT_BYTES: usize = 4 * 1024;
