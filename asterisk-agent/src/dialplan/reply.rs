@@ -1,7 +1,8 @@
 //! What the agent answers: one line of exactly 8 fields and an end mark, `1|STEP|verb|A1|A2|A3|A4|A5|.`.
 //!
 //! The dialplan looks for the mark in field 9: a reply cut short is none. The alphabet `A-Za-z0-9|_/.&*#+-` holds
-//! nothing the dialplan could interpret, the length stays under 1,000 bytes, and prompts are names only. What [`Reply::parse`] accepts, [`Reply::encode`] writes back byte for byte.
+//! nothing the dialplan could interpret, the length stays under 1,000 bytes, and prompts are names only.
+//! What [`Reply::parse`] accepts, [`Reply::encode`] writes back byte for byte.
 
 use super::form::{is_text, parse_number};
 use super::{Error, LastVerb, MAX_PROMPTS, MAX_REPLY_BYTES, MAX_STEP};

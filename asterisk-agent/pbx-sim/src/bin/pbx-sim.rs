@@ -1,0 +1,94 @@
+//! `pbx-sim`: a simulated Asterisk as a program.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use asterism_pbx_sim::callees::Callees;
+use asterism_pbx_sim::{Sim, SimConfig, start};
+use clap::Parser;
+
+/// A simulated Asterisk: speaks AMI, dials callees from a table, walks the dialplan's steps.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Where AMI listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:5038")]
+    ami_listen: SocketAddr,
+    /// The AMI user.
+    #[arg(long, default_value = "asterism")]
+    ami_user: String,
+    /// File with the AMI secret: one line.
+    #[arg(long, required_unless_present = "print_callees")]
+    ami_secret_file: Option<PathBuf>,
+    /// The agent's step server, http://ADDRESS:PORT.
+    #[arg(long, default_value = "http://127.0.0.1:8088")]
+    step_url: String,
+    /// File with the secret sent with each question: one line.
+    #[arg(long, required_unless_present = "print_callees")]
+    step_secret_file: Option<PathBuf>,
+    /// The carrier recorder each ring is reported to.
+    #[arg(long)]
+    carrier: Option<SocketAddr>,
+    /// The node's name.
+    #[arg(long, default_value = "sim")]
+    node: String,
+    /// A trunk that exists; may be repeated. Without any, every trunk does.
+    #[arg(long = "trunk")]
+    trunks: Vec<String>,
+    /// Table of callees (TOML).
+    #[arg(long)]
+    callees: Option<PathBuf>,
+    /// Changes which number has which habit.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Folder for end reports that nobody took.
+    #[arg(long)]
+    journal_dir: Option<PathBuf>,
+    /// File to write the AMI port to once it listens.
+    #[arg(long)]
+    port_file: Option<PathBuf>,
+    /// Divides every simulated duration (tests only).
+    #[arg(long, default_value = "1")]
+    clock_scale: NonZeroU32,
+    /// End when standard input ends, that is when the parent is gone.
+    #[arg(long)]
+    exit_on_stdin_eof: bool,
+    /// Print the table of callees in use and end.
+    #[arg(long)]
+    print_callees: bool,
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    start::log();
+    let mut callees = args.callees.as_deref().map_or_else(|| Ok(Callees::default()), Callees::load)?;
+    callees.seed = args.seed.unwrap_or(callees.seed);
+    if args.print_callees {
+        return start::print(&callees.to_toml()).context("cannot print");
+    }
+    let secret = |path: Option<PathBuf>| start::read_secret(&path.unwrap_or_default());
+    let config = SimConfig {
+        ami_listen: args.ami_listen,
+        ami_user: args.ami_user,
+        ami_secret: secret(args.ami_secret_file)?,
+        step_url: args.step_url,
+        step_secret: secret(args.step_secret_file)?,
+        carrier: args.carrier,
+        node: args.node,
+        trunks: args.trunks,
+        journal_dir: args.journal_dir,
+        clock_scale: args.clock_scale,
+    };
+    start::block_on(async move {
+        let sim = Sim::start(config, callees).await?;
+        if let Some(path) = &args.port_file {
+            start::write_port(path, sim.ami_addr().port())?;
+        }
+        tracing::info!(ami = %sim.ami_addr(), "simulated asterisk ready");
+        start::until_told(args.exit_on_stdin_eof).await?;
+        sim.stop().await;
+        Ok(())
+    })
+}

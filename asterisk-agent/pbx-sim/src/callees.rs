@@ -1,0 +1,434 @@
+//! Who answers, and how: a table of habits, and for each number one of them, always the same.
+//!
+//! A number's habit and every duration come from a hash of the number, a seed and what the duration is for. Nothing
+//! is drawn: the same number behaves the same on every node and in every run.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// Largest callees file, in bytes.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+/// Most exact numbers in a callees file.
+pub const MAX_OVERRIDES: usize = 10_000;
+/// Longest script of digits.
+pub const MAX_DIGITS: usize = 64;
+
+/// What a callee does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Habit {
+    /// Answers and presses 1 whenever asked.
+    #[serde(rename = "press_1")]
+    Press1,
+    /// Answers and presses 2 whenever asked.
+    #[serde(rename = "press_2")]
+    Press2,
+    /// Answers, presses nothing and stays until hung up on.
+    PressNothing,
+    /// Answers and hangs up early.
+    HangUpEarly,
+    /// 486 without ringing.
+    Busy,
+    /// Rings, then 603.
+    Declined,
+    /// 404.
+    NotFound,
+    /// 480.
+    Unavailable,
+    /// 503.
+    Congested,
+    /// Rings until the originate's timeout.
+    NoAnswer,
+    /// Never answers the INVITE at all.
+    Silent,
+}
+
+/// Every habit with its weight, in the order in which weights are laid out.
+const ORDER: [Habit; 11] = [
+    Habit::Press1,
+    Habit::Press2,
+    Habit::PressNothing,
+    Habit::HangUpEarly,
+    Habit::Busy,
+    Habit::Declined,
+    Habit::NotFound,
+    Habit::Unavailable,
+    Habit::Congested,
+    Habit::NoAnswer,
+    Habit::Silent,
+];
+
+/// How often each habit occurs, relative to the sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // each is the habit of that name
+pub struct Weights {
+    pub press_1: u32,
+    pub press_2: u32,
+    pub press_nothing: u32,
+    pub hang_up_early: u32,
+    pub busy: u32,
+    pub declined: u32,
+    pub not_found: u32,
+    pub unavailable: u32,
+    pub congested: u32,
+    pub no_answer: u32,
+    pub silent: u32,
+}
+
+impl Default for Weights {
+    fn default() -> Self {
+        Self {
+            press_1: 34,
+            press_2: 16,
+            press_nothing: 8,
+            hang_up_early: 6,
+            busy: 12,
+            declined: 5,
+            not_found: 4,
+            unavailable: 5,
+            congested: 1,
+            no_answer: 8,
+            silent: 1,
+        }
+    }
+}
+
+impl Weights {
+    fn of(&self, habit: Habit) -> u32 {
+        match habit {
+            Habit::Press1 => self.press_1,
+            Habit::Press2 => self.press_2,
+            Habit::PressNothing => self.press_nothing,
+            Habit::HangUpEarly => self.hang_up_early,
+            Habit::Busy => self.busy,
+            Habit::Declined => self.declined,
+            Habit::NotFound => self.not_found,
+            Habit::Unavailable => self.unavailable,
+            Habit::Congested => self.congested,
+            Habit::NoAnswer => self.no_answer,
+            Habit::Silent => self.silent,
+        }
+    }
+}
+
+/// A range of durations, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RangeMs {
+    /// Shortest, in ms.
+    pub min_ms: u32,
+    /// Longest, in ms.
+    pub max_ms: u32,
+}
+
+impl RangeMs {
+    const fn new(min_ms: u32, max_ms: u32) -> Self {
+        Self { min_ms, max_ms }
+    }
+
+    fn pick(self, hash: u64) -> u32 {
+        let span = u64::from(self.max_ms.saturating_sub(self.min_ms)) + 1;
+        self.min_ms + u32::try_from(hash % span).unwrap_or(0)
+    }
+}
+
+/// What one exact number does, whatever the weights say.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The number as dialled.
+    pub number: String,
+    /// Its habit.
+    pub habit: Habit,
+    /// How long it rings, in ms; 0 answers without ringing.
+    pub ring_ms: Option<u32>,
+    /// The digits it presses, instead of the habit's.
+    pub digits: Option<String>,
+    /// When it presses the first of `digits`, in ms after its answer, whatever plays then. Absent: when asked.
+    pub press_at_ms: Option<u32>,
+    /// When it hangs up, in ms after its answer.
+    pub hang_up_at_ms: Option<u32>,
+}
+
+/// Hides the number.
+impl std::fmt::Debug for Override {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Override").field("habit", &self.habit).finish_non_exhaustive()
+    }
+}
+
+/// The whole table. `Default` is the one built in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Callees {
+    /// Changes every number's habit and durations.
+    pub seed: u64,
+    /// Before a callee rings or refuses.
+    pub setup: RangeMs,
+    /// From ringing to the answer.
+    pub ring: RangeMs,
+    /// Length of a prompt, by its name.
+    pub prompt: RangeMs,
+    /// From the end of the prompts to each key press.
+    pub press: RangeMs,
+    /// From the answer to an early hang-up.
+    pub early: RangeMs,
+    /// How often each habit occurs.
+    pub weights: Weights,
+    /// Exact numbers.
+    #[serde(rename = "number")]
+    pub overrides: Vec<Override>,
+}
+
+impl Default for Callees {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            setup: RangeMs::new(5, 20),
+            ring: RangeMs::new(300, 900),
+            prompt: RangeMs::new(400, 900),
+            press: RangeMs::new(200, 600),
+            early: RangeMs::new(200, 900),
+            weights: Weights::default(),
+            overrides: Vec::new(),
+        }
+    }
+}
+
+/// What one callee will do.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Callee {
+    /// The habit.
+    pub habit: Habit,
+    /// From the dial to ringing or a refusal, in ms.
+    pub setup_ms: u32,
+    /// From ringing to the answer or refusal, in ms; 0 does not ring.
+    pub ring_ms: u32,
+    /// What it presses.
+    pub presses: Presses,
+    /// From the end of the prompts, or the last key, to the next key, in ms.
+    pub press_after_ms: u32,
+    /// When it hangs up, in ms after its answer.
+    pub hang_up_at_ms: Option<u32>,
+}
+
+/// The keys of a callee.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Presses {
+    /// None.
+    Nothing,
+    /// This key whenever it is asked.
+    Always(char),
+    /// These keys in order, as far as it is asked.
+    Script(String),
+    /// These keys from a fixed time on, in ms after the answer.
+    At {
+        /// The keys.
+        digits: String,
+        /// When.
+        at_ms: u32,
+    },
+}
+
+impl Callees {
+    /// Reads a table from a TOML file. Unknown keys, empty ranges and weights that sum to zero are errors.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let size = std::fs::metadata(path).map_err(|source| Error::file("read", path, source))?.len();
+        let bad = |why: String| Error::Callees { path: path.to_owned(), why };
+        if size > MAX_FILE_BYTES {
+            return Err(bad(format!("larger than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|source| Error::file("read", path, source))?;
+        Self::parse(&text).map_err(bad)
+    }
+
+    /// Reads a table from TOML; the error says line and column.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let table: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = text.get(..at).map_or(1, |before| before.split('\n').count());
+            format!("line {line}: {}", error.message())
+        })?;
+        for (name, range) in [
+            ("setup", table.setup),
+            ("ring", table.ring),
+            ("prompt", table.prompt),
+            ("press", table.press),
+            ("early", table.early),
+        ] {
+            if range.min_ms > range.max_ms {
+                return Err(format!("{name}: min_ms is above max_ms"));
+            }
+        }
+        if ORDER.iter().all(|h| table.weights.of(*h) == 0) {
+            return Err("weights: all are zero".to_owned());
+        }
+        if table.overrides.len() > MAX_OVERRIDES {
+            return Err(format!("number: more than {MAX_OVERRIDES}"));
+        }
+        for (index, o) in table.overrides.iter().enumerate() {
+            let digits = o.digits.as_deref().unwrap_or_default();
+            if digits.len() > MAX_DIGITS || !digits.bytes().all(|b| b.is_ascii_digit() || b"*#".contains(&b))
+            {
+                return Err(format!("number {}: digits must be up to {MAX_DIGITS} of 0-9*#", index + 1));
+            }
+        }
+        Ok(table)
+    }
+
+    /// The table as TOML, for a user to start from.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default() // cannot fail: plain numbers and strings
+    }
+
+    /// What the callee at `number` does.
+    pub fn callee(&self, number: &str) -> Callee {
+        let pick = |range: RangeMs, what: &str| range.pick(self.hash(number, what));
+        let exact = self.overrides.iter().find(|o| o.number == number);
+        let habit = exact.map_or_else(|| self.habit(number), |o| o.habit);
+        let ring_ms = exact.and_then(|o| o.ring_ms).unwrap_or_else(|| match habit {
+            Habit::Busy | Habit::NotFound | Habit::Unavailable | Habit::Congested | Habit::Silent => 0,
+            _ => pick(self.ring, "ring"),
+        });
+        let digits = exact.and_then(|o| o.digits.clone());
+        let presses = match (digits, exact.and_then(|o| o.press_at_ms), habit) {
+            (Some(digits), Some(at_ms), _) => Presses::At { digits, at_ms },
+            (Some(digits), None, _) => Presses::Script(digits),
+            (None, _, Habit::Press1) => Presses::Always('1'),
+            (None, _, Habit::Press2) => Presses::Always('2'),
+            (None, ..) => Presses::Nothing,
+        };
+        let early = (habit == Habit::HangUpEarly).then(|| pick(self.early, "early"));
+        Callee {
+            habit,
+            setup_ms: pick(self.setup, "setup"),
+            ring_ms,
+            presses,
+            press_after_ms: pick(self.press, "press"),
+            hang_up_at_ms: exact.and_then(|o| o.hang_up_at_ms).or(early),
+        }
+    }
+
+    /// How long the prompt of this name plays, in ms.
+    pub fn prompt_ms(&self, name: &str) -> u32 {
+        self.prompt.pick(self.hash(name, "prompt"))
+    }
+
+    fn habit(&self, number: &str) -> Habit {
+        let total: u64 = ORDER.iter().map(|h| u64::from(self.weights.of(*h))).sum();
+        let mut left = self.hash(number, "habit") % total.max(1);
+        for habit in ORDER {
+            let weight = u64::from(self.weights.of(habit));
+            if left < weight {
+                return habit;
+            }
+            left -= weight;
+        }
+        Habit::Silent // only where all weights are zero, which `parse` refuses
+    }
+
+    /// FNV-1a over seed, purpose and text, finished so that the low bits are usable. Fixed: results are compared
+    /// between builds.
+    fn hash(&self, text: &str, purpose: &str) -> u64 {
+        let bytes = self.seed.to_le_bytes();
+        let bytes = bytes.iter().chain(purpose.as_bytes()).chain(b"\0").chain(text.as_bytes());
+        let mut h = bytes
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0000_0100_0000_01b3));
+        h = (h ^ (h >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        h = (h ^ (h >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        h ^ (h >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn weights_are_met_and_numbers_keep_their_habit() {
+        let table = Callees::default();
+        let total: u32 = ORDER.iter().map(|h| table.weights.of(*h)).sum();
+        let mut seen = std::collections::HashMap::new();
+        for n in 0..20_000 {
+            let number = format!("+1555010{n:05}");
+            let callee = table.callee(&number);
+            assert!(callee == table.callee(&number));
+            *seen.entry(callee.habit).or_insert(0_u32) += 1;
+        }
+        for habit in ORDER {
+            let expected = 20_000 * table.weights.of(habit) / total;
+            let got = seen.get(&habit).copied().unwrap_or(0);
+            // five standard deviations of the rarest and a tenth of the common
+            assert!(got.abs_diff(expected) <= expected / 10 + 70, "{habit:?}: {got}, expected {expected}");
+        }
+    }
+
+    #[test]
+    fn the_seed_changes_habits() {
+        let (a, b) = (Callees::default(), Callees { seed: 2, ..Callees::default() });
+        let differ =
+            (0..1000).filter(|n| a.callee(&n.to_string()).habit != b.callee(&n.to_string()).habit).count();
+        assert!((500..1000).contains(&differ), "{differ}");
+    }
+
+    #[test]
+    fn an_exact_number_does_as_told() {
+        let table = Callees::parse(
+            "seed = 7\n[weights]\nbusy = 0\n[[number]]\nnumber = \"+15550100151\"\nhabit = \"press_1\"\n\
+             ring_ms = 300\ndigits = \"1\"\npress_at_ms = 1500\n[[number]]\nnumber = \"+15550100157\"\n\
+             habit = \"hang_up_early\"\nhang_up_at_ms = 1500\n",
+        )
+        .unwrap();
+        let callee = table.callee("+15550100151");
+        assert_eq!((callee.habit, callee.ring_ms), (Habit::Press1, 300));
+        assert!(callee.presses == Presses::At { digits: "1".into(), at_ms: 1500 });
+        assert_eq!(table.callee("+15550100157").hang_up_at_ms, Some(1500));
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (text, part) in [
+            ("seed = 1\nsed = 2\n", "line 2: unknown field `sed`"),
+            ("[ring]\nmin_ms = 5\nmax_ms = 1\n", "ring: min_ms is above max_ms"),
+            ("[[number]]\nnumber = \"1\"\nhabit = \"sings\"\n", "line 3: unknown variant `sings`"),
+            ("[[number]]\nnumber = \"1\"\nhabit = \"busy\"\ndigits = \"a\"\n", "number 1: digits"),
+        ] {
+            let why = Callees::parse(text).unwrap_err();
+            assert!(why.contains(part), "{why}");
+        }
+        let zero = ORDER.iter().fold(String::from("[weights]\n"), |text, habit| {
+            let name = toml::Value::try_from(habit).unwrap();
+            text + name.as_str().unwrap() + " = 0\n"
+        });
+        assert_eq!(Callees::parse(&zero).unwrap_err(), "weights: all are zero");
+    }
+
+    #[test]
+    fn the_printed_table_reads_back() {
+        let table = Callees::default();
+        assert_eq!(Callees::parse(&table.to_toml()).unwrap(), table);
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_gets_durations_in_range(number in ".{0,40}", seed in any::<u64>()) {
+            let table = Callees { seed, ..Callees::default() };
+            let callee = table.callee(&number);
+            prop_assert!(callee.ring_ms == 0 || (300..=900).contains(&callee.ring_ms));
+            prop_assert!((200..=600).contains(&callee.press_after_ms));
+            prop_assert!((400..=900).contains(&table.prompt_ms(&number)));
+        }
+
+        #[test]
+        fn arbitrary_files_never_panic(text in "(?s).{0,200}") {
+            let _ = Callees::parse(&text);
+        }
+    }
+}

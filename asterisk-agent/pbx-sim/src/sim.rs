@@ -1,0 +1,141 @@
+//! The simulated node as a value: start it, ask where it listens, stop it.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use crate::callees::Callees;
+use crate::channel::ChannelTable;
+use crate::event::{Bus, Events};
+use crate::recorder::{RecorderClient, is_node};
+use crate::session;
+use crate::step::StepServer;
+
+/// How a simulated node runs.
+#[derive(Clone)]
+pub struct SimConfig {
+    /// Where AMI listens; port 0 takes a free one. Loopback, as the agent requires.
+    pub ami_listen: SocketAddr,
+    /// The one AMI user.
+    pub ami_user: String,
+    /// Its secret.
+    pub ami_secret: String,
+    /// The agent's step server, `http://ADDRESS:PORT`.
+    pub step_url: String,
+    /// The secret sent with each question.
+    pub step_secret: String,
+    /// The carrier recorder; without one no ring is reported.
+    pub carrier: Option<SocketAddr>,
+    /// The node's name, `SystemName` in events.
+    pub node: String,
+    /// Trunks that exist; empty means any.
+    pub trunks: Vec<String>,
+    /// Where end reports go that nobody took; created if absent.
+    pub journal_dir: Option<PathBuf>,
+    /// Divides every duration of the simulated world; deadlines of real sockets stay. 1 but in tests.
+    pub clock_scale: NonZeroU32,
+}
+
+/// Shows no secret.
+impl std::fmt::Debug for SimConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimConfig")
+            .field("ami_listen", &self.ami_listen)
+            .field("ami_user", &self.ami_user)
+            .field("step_url", &self.step_url)
+            .field("carrier", &self.carrier)
+            .field("node", &self.node)
+            .field("trunks", &self.trunks)
+            .field("journal_dir", &self.journal_dir)
+            .field("clock_scale", &self.clock_scale)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What every task of a node shares.
+pub(crate) struct Ctx {
+    pub(crate) config: SimConfig,
+    pub(crate) callees: Callees,
+    pub(crate) channels: ChannelTable,
+    pub(crate) bus: Bus,
+    pub(crate) events: Events,
+    pub(crate) step: StepServer,
+    pub(crate) recorder: Option<RecorderClient>,
+    pub(crate) started: SystemTime,
+    pub(crate) stopping: AtomicBool,
+}
+
+/// A running simulated node. Dropping it stops listening; calls that are up go on until they end.
+pub struct Sim {
+    addr: SocketAddr,
+    ctx: Arc<Ctx>,
+    accept: JoinHandle<()>,
+}
+
+impl Sim {
+    /// Checks the configuration and starts listening, on the runtime that calls.
+    pub async fn start(config: SimConfig, callees: Callees) -> Result<Self, Error> {
+        if !is_node(&config.node) {
+            return Err(Error::NodeName);
+        }
+        let step = StepServer::parse(&config.step_url, &config.step_secret)?;
+        if let Some(folder) = &config.journal_dir {
+            std::fs::create_dir_all(folder).map_err(|source| Error::file("create", folder, source))?;
+        }
+        let listener = TcpListener::bind(config.ami_listen).await.map_err(|source| Error::Listen {
+            what: "ami",
+            addr: config.ami_listen,
+            source,
+        })?;
+        let addr = listener.local_addr().map_err(Error::Socket)?;
+        let ctx = Arc::new(Ctx {
+            callees,
+            channels: ChannelTable::default(),
+            bus: Bus::default(),
+            events: Events { node: config.node.clone() },
+            step,
+            recorder: config.carrier.map(RecorderClient::new),
+            started: SystemTime::now(),
+            stopping: AtomicBool::new(false),
+            config,
+        });
+        let accept = tokio::spawn(session::accept(listener, Arc::clone(&ctx)));
+        Ok(Self { addr, ctx, accept })
+    }
+
+    /// Where AMI listens.
+    pub fn ami_addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Channels that are live now.
+    pub fn channel_count(&self) -> usize {
+        self.ctx.channels.list().len()
+    }
+
+    /// Refuses new originates, as `core stop gracefully` does.
+    pub fn refuse_new(&self) {
+        self.ctx.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops as Asterisk does on SIGTERM: says `Shutdown` to every client, then closes their connections. Calls that
+    /// are up are cut when the process ends.
+    pub async fn stop(self) {
+        self.refuse_new();
+        self.ctx.bus.emit(&self.ctx.events.shutdown());
+        self.ctx.bus.close().await;
+    }
+}
+
+impl Drop for Sim {
+    fn drop(&mut self) {
+        self.accept.abort();
+    }
+}
