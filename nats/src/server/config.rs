@@ -1,0 +1,89 @@
+//! The configuration file of the child.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::subject;
+
+/// Largest message: a frame of 64 KiB, an order of many attempts and a manifest fit well.
+pub(super) const MAX_PAYLOAD_BYTES: u32 = 1024 * 1024;
+
+pub(super) struct Settings<'a> {
+    pub(super) name: &'a str,
+    pub(super) port: u16,
+    pub(super) store: &'a Path,
+    pub(super) service_password: &'a str,
+    pub(super) node_password: &'a str,
+}
+
+/// A name no other server has.
+pub(super) fn unique_name() -> Result<String, Error> {
+    let mut random = [0u8; 8];
+    getrandom::fill(&mut random).map_err(|error| Error::Config {
+        key: "server_name",
+        value: String::new(),
+        reason: format!("no randomness: {error}"),
+    })?;
+    Ok(format!("asterism-{}", hex::encode(random)))
+}
+
+/// The configuration text.
+pub(super) fn render(settings: &Settings<'_>) -> String {
+    let permissions = subject::node_permissions();
+    let mut text = String::new();
+    let _ = write!(
+        text,
+        "# Written at each start; changes are lost.
+server_name: {name}
+listen: \"127.0.0.1:{port}\"
+max_payload: {MAX_PAYLOAD_BYTES}
+jetstream {{
+  store_dir: {store}
+  sync_interval: always
+}}
+authorization {{
+  users: [
+    {{ user: \"{service}\", password: {service_password} }}
+    {{
+      user: \"{node}\", password: {node_password}
+      permissions: {{
+        publish: {{ allow: [{publish_allow}], deny: [{publish_deny}] }}
+        subscribe: {{ allow: [{subscribe_allow}] }}
+      }}
+    }}
+  ]
+}}
+",
+        name = settings.name,
+        port = settings.port,
+        store = quoted(&settings.store.display().to_string()),
+        service = super::SERVICE_USER,
+        service_password = quoted(settings.service_password),
+        node = super::NODE_USER,
+        node_password = quoted(settings.node_password),
+        publish_allow = list(&permissions.publish_allow),
+        publish_deny = list(&permissions.publish_deny),
+        subscribe_allow = list(&permissions.subscribe_allow),
+    );
+    text
+}
+
+fn list(subjects: &[String]) -> String {
+    subjects.iter().map(|subject| quoted(subject)).collect::<Vec<_>>().join(", ")
+}
+
+/// A string of the server's configuration language.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quote_in_a_path_stays_inside_its_string() {
+        assert_eq!(quoted(r#"/a"b\c"#), r#""/a\"b\\c""#);
+    }
+}
