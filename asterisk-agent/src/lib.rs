@@ -1,4 +1,17 @@
-//! The sidecar on each node.
+//! The sidecar on each node: it holds the node's calls, dials what it was ordered to and tells the log what happened.
+//!
+//! Reading order: [`machine`] (pure: every rule of the node), [`fact`] (what it tells the log), [`outcome`] (how a call
+//! ended), [`spool`] (pure: facts into frames), [`store`] (what survives a crash).
 
 pub mod ami;
 pub mod dialplan;
+
+pub mod error;
+pub mod fact;
+mod files;
+pub mod machine;
+pub mod outcome;
+pub mod spool;
+pub mod store;
+
+pub use error::Error;

@@ -1,0 +1,298 @@
+//! Orders: what is taken into custody and what is refused, and that a repeated order has no second effect.
+
+use asterism_proto::origin::is_token;
+use asterism_proto::v1;
+
+use super::{Attempt, Change, Effect, Machine, Number, Output, Phase, Talk, Verdict, Watch};
+use crate::error::code;
+use crate::fact::{Body, Fact};
+
+/// Most attempts in one order.
+pub const ATTEMPTS_PER_ORDER_MAX: usize = 256;
+/// Longest a not-after may lie ahead, ms: bounds what a node cut off from everyone may still dial.
+pub const WINDOW_MAX_MS: u64 = 10_000;
+/// Shortest and longest ringing, ms.
+const RING_MS: std::ops::RangeInclusive<u32> = 1_000..=180_000;
+
+/// Why an attempt was not taken: stable code, phrase for the log.
+type Refusal = (&'static str, &'static str);
+
+impl Machine {
+    /// A dial order. Each attempt of it is taken or refused by a fact of its own; the order as a whole is refused
+    /// only where the node cannot judge it (fenced, no clock, not admitted, no room for facts).
+    pub fn on_dial(&mut self, ticket: u64, order: v1::DialOrder, now_ms: u64) -> Output {
+        let mut out = Output::default();
+        let reply = match self.judge_dial(&order, &mut out) {
+            Err((code, reason)) => self.refusal("dialer", code, reason),
+            Ok(()) => {
+                let asked = order.attempts.len();
+                let term = order.term;
+                let mut refused: Vec<Refusal> = Vec::new();
+                for attempt in order.attempts {
+                    if let Err(refusal) = self.take(attempt, term, now_ms, &mut out) {
+                        refused.push(refusal);
+                    }
+                }
+                let mut reply = self.taken("dialer");
+                if let Some((code, reason)) = refused.first() {
+                    (*code).clone_into(&mut reply.code);
+                    reply.reason =
+                        format!("{} of {asked} attempts refused, the first: {reason}", refused.len());
+                }
+                reply
+            }
+        };
+        out.effects.push(Effect::ReplyOrder { ticket, reply });
+        out
+    }
+
+    fn judge_dial(&mut self, order: &v1::DialOrder, out: &mut Output) -> Result<(), Refusal> {
+        self.see_term("dialer", order.term, out)?;
+        self.can_judge()?;
+        if self.memory.is_full() {
+            return Err((code::MEMORY_FULL, "too many ended attempts no checkpoint covers"));
+        }
+        let usable = !order.attempts.is_empty()
+            && order.attempts.len() <= ATTEMPTS_PER_ORDER_MAX
+            && order.attempts.iter().all(|a| is_token(&a.attempt));
+        if usable { Ok(()) } else { Err((code::MALFORMED, "1 to 256 attempts with usable ids")) }
+    }
+
+    /// One attempt: the same answer and nothing else if it is known, else custody or a refusal that is remembered.
+    fn take(
+        &mut self,
+        asked: v1::DialAttempt,
+        term: u64,
+        now_ms: u64,
+        out: &mut Output,
+    ) -> Result<(), Refusal> {
+        if self.active.contains_key(&asked.attempt) {
+            return Ok(());
+        }
+        if let Some(past) = self.memory.get(&asked.attempt) {
+            return past.refused.map_or(Ok(()), |number| Err(refusal_of(number)));
+        }
+        if let Err(refusal) = self.may_take(&asked, now_ms) {
+            let body = v1::AttemptRefused { attempt: asked.attempt.clone(), reason: refusal.1.to_owned() };
+            let campaign = if is_token(&asked.campaign) { asked.campaign.as_str() } else { "" };
+            out.facts.push(Fact::of_campaign(campaign, Body::Refused(body)));
+            self.remember(&asked.attempt, Verdict::Refused, now_ms, Some(number_of(refusal)), out);
+            return Err(refusal);
+        }
+        let id = asked.attempt.clone();
+        let body = v1::AttemptAccepted { attempt: id.clone(), order_term: term };
+        out.facts.push(Fact::of_campaign(&asked.campaign, Body::Accepted(body)));
+        self.active.insert(id.clone(), record(asked));
+        self.save(&id, out);
+        Ok(())
+    }
+
+    fn may_take(&self, asked: &v1::DialAttempt, now_ms: u64) -> Result<(), Refusal> {
+        if asked.not_after_ms < now_ms {
+            return Err((code::EXPIRED, "expired before it came"));
+        }
+        if let Err(what) = check(asked, now_ms) {
+            return Err((code::MALFORMED, what));
+        }
+        if self.life.stopping {
+            return Err((code::STOPPING, "the agent is stopping"));
+        }
+        if self.drain.on {
+            return Err((code::DRAINING, "draining"));
+        }
+        if self.life.boot_id().is_none() {
+            return Err((code::PBX_DOWN, "the pbx is not up"));
+        }
+        if !asked.manifest.is_empty() && !self.held.contains(&asked.manifest) {
+            return Err((code::NO_MANIFEST, "its manifest is not on this node"));
+        }
+        if self.slots().free == 0 {
+            return Err((code::NO_SLOT, "no free slot"));
+        }
+        Ok(())
+    }
+
+    /// A hang-up order: attempts not sent yet are refused, channels are hung up. Orders for others have no effect.
+    pub fn on_hangup_order(&mut self, ticket: u64, order: &v1::HangupOrder, now_ms: u64) -> Output {
+        let mut out = Output::default();
+        let reply = match self.see_term("dialer", order.term, &mut out) {
+            Err((code, reason)) => self.refusal("dialer", code, reason),
+            Ok(()) => {
+                let named: Vec<String> = self
+                    .active
+                    .iter()
+                    .filter(|(id, attempt)| {
+                        order.all
+                            || (!order.campaign.is_empty() && attempt.campaign == order.campaign)
+                            || order.attempts.contains(id)
+                    })
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                for id in named {
+                    self.hang_up(&id, now_ms, &mut out);
+                }
+                self.taken("dialer")
+            }
+        };
+        out.effects.push(Effect::ReplyOrder { ticket, reply });
+        out
+    }
+
+    fn hang_up(&mut self, id: &str, now_ms: u64, out: &mut Output) {
+        let Some(attempt) = self.active.get_mut(id) else { return };
+        if attempt.phase == Phase::Accepted {
+            self.refuse(id, "stopped before it was sent", now_ms, out);
+        } else {
+            attempt.watch.hangup_asked = true;
+            out.effects.push(Effect::Hangup { attempt: id.to_owned() });
+        }
+    }
+
+    /// Drain or undrain. A number below the newest seen has no effect.
+    pub fn on_drain(&mut self, ticket: u64, order: &v1::DrainOrder) -> Output {
+        let mut out = Output::default();
+        let reply = match self.see_term("scaler", order.term, &mut out) {
+            Err((code, reason)) => self.refusal("scaler", code, reason),
+            Ok(()) if order.drain < self.drain.number => {
+                self.refusal("scaler", code::FENCED, "a newer drain is known")
+            }
+            Ok(()) => {
+                let on = !order.undrain;
+                if order.drain > self.drain.number || on != self.drain.on {
+                    self.drain = super::Drain { number: order.drain, on, empty_said: false };
+                    out.changes.push(Change::PutDrain(self.drain.clone()));
+                    self.life.load_due = true;
+                }
+                self.taken("scaler")
+            }
+        };
+        out.effects.push(Effect::ReplyOrder { ticket, reply });
+        out
+    }
+
+    /// A sync order: taken at once; the manifest is told by `ManifestHeld` when it is on disk.
+    pub fn on_sync(&mut self, ticket: u64, order: v1::SyncOrder) -> Output {
+        let mut out = Output::default();
+        let reply = match self.see_term("media-sync", order.term, &mut out) {
+            Err((code, reason)) => self.refusal("media-sync", code, reason),
+            Ok(()) if !is_token(&order.manifest) => {
+                self.refusal("media-sync", code::MALFORMED, "the manifest has no usable id")
+            }
+            Ok(()) => {
+                if !self.held.contains(&order.manifest) {
+                    out.effects.push(Effect::Sync(order));
+                }
+                self.taken("media-sync")
+            }
+        };
+        out.effects.push(Effect::ReplyOrder { ticket, reply });
+        out
+    }
+
+    /// Takes note of a term; a lower one than the highest synced is a leader that was replaced.
+    fn see_term(&mut self, role: &str, term: u64, out: &mut Output) -> Result<(), Refusal> {
+        let seen = self.term(role);
+        if term < seen || term == 0 {
+            return Err((code::FENCED, "a higher term is known"));
+        }
+        if term > seen {
+            self.terms.insert(role.to_owned(), term);
+            out.changes.push(Change::PutTerm(role.to_owned(), term));
+        }
+        Ok(())
+    }
+
+    /// Whether the node can judge times and has room for the facts that would follow.
+    fn can_judge(&self) -> Result<(), Refusal> {
+        if !self.life.admitted {
+            return Err((code::NOT_ADMITTED, "the node is not admitted"));
+        }
+        if !self.life.clock_known {
+            return Err((code::CLOCK, "the clock's offset is not known yet"));
+        }
+        if self.life.spool_full {
+            return Err((code::SPOOL_FULL, "the spool is full"));
+        }
+        Ok(())
+    }
+
+    fn refusal(&self, role: &str, code: &str, reason: &str) -> v1::OrderReply {
+        v1::OrderReply { taken: false, code: code.into(), reason: reason.into(), seen_term: self.term(role) }
+    }
+
+    fn taken(&self, role: &str) -> v1::OrderReply {
+        v1::OrderReply { taken: true, seen_term: self.term(role), ..v1::OrderReply::default() }
+    }
+}
+
+/// Refusals of single attempts, as they are remembered: the same order again gets the same code.
+const REFUSALS: [Refusal; 7] = [
+    (code::MALFORMED, "malformed"),
+    (code::EXPIRED, "expired before it came"),
+    (code::STOPPING, "the agent is stopping"),
+    (code::DRAINING, "draining"),
+    (code::PBX_DOWN, "the pbx is not up"),
+    (code::NO_MANIFEST, "its manifest is not on this node"),
+    (code::NO_SLOT, "no free slot"),
+];
+
+fn number_of(refusal: Refusal) -> u8 {
+    REFUSALS.iter().position(|known| known.0 == refusal.0).unwrap_or_default() as u8
+}
+
+fn refusal_of(number: u8) -> Refusal {
+    REFUSALS.get(usize::from(number)).copied().unwrap_or(REFUSALS[0])
+}
+
+/// Whether every value is one that can stand in a channel name, a variable and a reply.
+fn check(asked: &v1::DialAttempt, now_ms: u64) -> Result<(), &'static str> {
+    if !is_number(&asked.number) {
+        return Err("malformed number");
+    }
+    if !asked.caller_id.is_empty() && !is_number(&asked.caller_id) {
+        return Err("malformed caller id");
+    }
+    if !is_token(&asked.campaign) || !is_token(&asked.trunk) || !is_token(&asked.flow) {
+        return Err("malformed campaign, trunk or flow");
+    }
+    if !asked.manifest.is_empty() && !is_token(&asked.manifest) {
+        return Err("malformed manifest");
+    }
+    if !asked.fallback.is_empty() && super::step::line(1, &asked.fallback, &asked.manifest).is_err() {
+        return Err("malformed fallback");
+    }
+    if asked.not_before_ms > asked.not_after_ms || asked.not_after_ms > now_ms.saturating_add(WINDOW_MAX_MS) {
+        return Err("its window is empty or too far ahead");
+    }
+    if !RING_MS.contains(&asked.ring_timeout_ms) {
+        return Err("ring timeout not between 1 and 180 seconds");
+    }
+    Ok(())
+}
+
+/// `+` and 1 to 32 digits, `*` or `#`.
+fn is_number(text: &str) -> bool {
+    let digits = text.strip_prefix('+').unwrap_or(text);
+    (1..=32).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#')
+}
+
+fn record(asked: v1::DialAttempt) -> Attempt {
+    Attempt {
+        campaign: asked.campaign,
+        flow: asked.flow,
+        manifest: asked.manifest,
+        trunk: asked.trunk,
+        caller_id: Number(asked.caller_id),
+        number: Number(asked.number),
+        fallback: asked.fallback,
+        not_before_ms: asked.not_before_ms,
+        not_after_ms: asked.not_after_ms,
+        ring_timeout_ms: asked.ring_timeout_ms,
+        phase: Phase::Accepted,
+        boot_id: String::new(),
+        originated_ms: 0,
+        answered_ms: 0,
+        talk: Talk::default(),
+        watch: Watch::default(),
+    }
+}

@@ -1,0 +1,189 @@
+//! Steps: one answer takes effect per (call, step), and it is durable before the dialplan hears it.
+
+use asterism_proto::v1;
+
+use super::{Effect, Machine, Output, Phase};
+use crate::dialplan::{self, LastVerb, Question, Reply, Verb};
+use crate::fact::{Body, Fact};
+
+/// Ends a call whose fallback is used up, or that is none of ours.
+const GOODBYE: &str = "hangup|16";
+/// Longest flow state.
+const STATE_MAX_BYTES: usize = 64;
+/// `StepTaken.source`.
+const FROM_RESPONDER: u32 = 1;
+const FROM_FALLBACK: u32 = 2;
+
+impl Machine {
+    /// The dialplan asks what to do next.
+    pub fn on_question(&mut self, question: &Question, now_ms: u64) -> Output {
+        let mut out = Output::default();
+        let (id, step) = (question.channel_id.as_str(), question.step);
+        let answer = |line| Effect::Answer { call: id.to_owned(), step, line };
+        if self.active.get(id).is_none_or(|a| a.phase == Phase::Accepted) {
+            // A channel nobody ordered, or one that is settled already: it may not go on by itself.
+            out.effects.push(answer(line(step, GOODBYE, "").ok()));
+            return out;
+        }
+        self.answer(id, now_ms, &mut out); // only an answered channel runs the dialplan
+        let node = self.node.clone();
+        let Some(attempt) = self.active.get_mut(id) else { return out };
+        if step <= attempt.talk.step {
+            let same = (step == attempt.talk.step).then(|| attempt.talk.line.clone());
+            out.effects.push(answer(same));
+            return out;
+        }
+        if attempt.watch.asking == Some(step) {
+            return out; // on its way; whoever asks again waits for the same answer
+        }
+        if step > attempt.watch.heard_step {
+            attempt.watch.heard_step = step;
+            if has_digits(question.last_verb) {
+                attempt.talk.press(&question.digits);
+            }
+        }
+        attempt.watch.asking = Some(step);
+        attempt.watch.input = format!("{} {}", question.status, question.digits).trim().to_owned();
+        out.effects.push(Effect::Ask(v1::StepQuestion {
+            call: id.to_owned(),
+            step,
+            flow: attempt.flow.clone(),
+            state: attempt.talk.state.clone(),
+            verb: question.last_verb.as_str().to_owned(),
+            status: question.status.clone(),
+            digits: question.digits.clone(),
+            campaign: attempt.campaign.clone(),
+            node,
+            manifest: attempt.manifest.clone(),
+            deadline_ms: 0,
+        }));
+        out
+    }
+
+    /// The responder's answer, or why there is none. The first one for a step wins; later ones change nothing.
+    pub fn on_answer(&mut self, call: &str, step: u32, answer: Result<v1::StepAnswer, String>) -> Output {
+        let mut out = Output::default();
+        let Some(attempt) = self.active.get_mut(call).filter(|a| a.watch.asking == Some(step)) else {
+            return out;
+        };
+        attempt.watch.asking = None;
+        let (line, taken) = match usable(step, answer, &attempt.manifest) {
+            Ok((line, answer)) if !attempt.talk.on_fallback => {
+                answer.next_state.clone_into(&mut attempt.talk.state);
+                let decision = v1::EventRef {
+                    origin: answer.origin,
+                    epoch: answer.epoch,
+                    frame: answer.frame,
+                    index: answer.index,
+                };
+                let taken = v1::StepTaken {
+                    reply: answer.reply,
+                    source: FROM_RESPONDER,
+                    decision: Some(decision),
+                    ..v1::StepTaken::default()
+                };
+                (line, taken)
+            }
+            other => {
+                let why = other.err().unwrap_or_else(|| "the call is on its fallback".to_owned());
+                let own = if attempt.talk.on_fallback { "" } else { attempt.fallback.as_str() };
+                let (body, line) = fallback(step, own, &attempt.manifest);
+                attempt.talk.on_fallback = true;
+                (
+                    line,
+                    v1::StepTaken {
+                        reply: body,
+                        source: FROM_FALLBACK,
+                        reason: why,
+                        ..v1::StepTaken::default()
+                    },
+                )
+            }
+        };
+        let input = std::mem::take(&mut attempt.watch.input);
+        attempt.talk.step = step;
+        line.clone_into(&mut attempt.talk.line);
+        let body = Body::StepTaken(v1::StepTaken { call: call.to_owned(), step, input, ..taken });
+        out.facts.push(Fact::of_campaign(&attempt.campaign, body));
+        self.save(call, &mut out);
+        out.effects.push(Effect::Answer { call: call.to_owned(), step, line: Some(line) });
+        out
+    }
+}
+
+/// Whether the verb's result is digits someone pressed.
+pub(super) fn has_digits(verb: LastVerb) -> bool {
+    matches!(verb, LastVerb::Play | LastVerb::Gather)
+}
+
+fn usable(
+    step: u32,
+    answer: Result<v1::StepAnswer, String>,
+    manifest: &str,
+) -> Result<(String, v1::StepAnswer), String> {
+    let answer = answer?;
+    if !answer.code.is_empty() {
+        return Err(format!("the responder said {}", printable(&answer.code)));
+    }
+    let state_ok = answer.next_state.len() <= STATE_MAX_BYTES
+        && answer.next_state.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+    if !state_ok {
+        return Err("the answer names no usable flow state".to_owned());
+    }
+    match line(step, &answer.reply, manifest) {
+        Ok(line) => Ok((line, answer)),
+        Err(error) => Err(format!("the answer is no reply: {error}")),
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic()).take(32).collect()
+}
+
+/// The flow's own fallback once, then goodbye. Returns body and line.
+fn fallback(step: u32, own: &str, manifest: &str) -> (String, String) {
+    match line(step, own, manifest) {
+        Ok(line) if !own.is_empty() => (own.to_owned(), line),
+        _ => (GOODBYE.to_owned(), line(step, GOODBYE, "").unwrap_or_default()),
+    }
+}
+
+/// The line that answers `step` with a reply body (`verb|A1|A2...`), its prompts prefixed by the manifest.
+pub(super) fn line(step: u32, body: &str, manifest: &str) -> Result<String, dialplan::Error> {
+    const FIELDS: usize = 6;
+    let fields = body.split('|').count();
+    if fields > FIELDS {
+        return Err(dialplan::Error::FieldCount);
+    }
+    let padding = "|".repeat(FIELDS - fields);
+    let mut reply = Reply::parse(&format!("1|{step}|{body}{padding}|."))?;
+    if let Verb::Play { prompts, .. } | Verb::Gather { prompts, .. } = &mut reply.verb {
+        if !manifest.is_empty() {
+            for prompt in prompts {
+                *prompt = format!("{manifest}/{prompt}");
+            }
+        }
+    }
+    reply.encode()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn bodies_become_lines_with_the_manifest_before_each_prompt() {
+        for (body, manifest, expected) in [
+            ("hangup|16", "m1", "1|3|hangup|16|||||."),
+            ("play|thanks|0", "m1", "1|3|play|m1/thanks|0||||."),
+            ("play|a&b|1|||", "m1", "1|3|play|m1/a&m1/b|1||||."),
+            ("gather|menu|1|5|2|none", "", "1|3|gather|menu|1|5|2|none|."),
+        ] {
+            assert_eq!(line(3, body, manifest).unwrap(), expected);
+        }
+        for body in ["", "play", "hangup|16|||||", "hangup|16\n", "system|rm", "play|../x|0"] {
+            assert!(line(3, body, "m1").is_err(), "{body}");
+        }
+    }
+}
