@@ -1,0 +1,144 @@
+//! A segment as one sled database: position (big endian) to block.
+//!
+//! What sled 0.34.7 does not do is done here: its `flush` is no fsync on Linux, so a second descriptor on the same
+//! file is synced; a damaged file panics inside it, so opening runs on a thread of its own and every later call is
+//! contained; a stop during open leaves a file that makes every later open fail, so that file is removed first.
+
+use std::any::Any;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
+
+/// A soft bound on sled's page cache: blocks are written once and read in order.
+const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+/// Longest wait for sled to open a segment; a damaged one has been seen to hang in its destructor.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// See the module's text.
+pub struct SledStore {
+    folder: PathBuf,
+    db: sled::Db,
+    /// Our own descriptor on sled's file, for the sync that sled leaves out.
+    file: File,
+}
+
+impl SledStore {
+    /// Opens or makes the database. A panic or a hang inside sled is an error here.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        make_folder(folder)?;
+        remove_unfinished_snapshots(folder)?;
+        let db = open_contained(folder)?;
+        let path = folder.join("db");
+        let file = File::open(&path).map_err(|error| Error::io("opening the segment", &path, error))?;
+        file.sync_all().map_err(|error| Error::io("syncing the segment", &path, error))?;
+        sync_folder(folder)?;
+        Ok(Self { folder: folder.to_owned(), db, file })
+    }
+
+    fn contained<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&sled::Db) -> sled::Result<T>,
+    ) -> Result<T, Error> {
+        match catch_unwind(AssertUnwindSafe(|| work(&self.db))) {
+            Ok(result) => result.map_err(|error| from_sled(doing, &self.folder, error)),
+            Err(panic) => Err(from_panic(doing, &self.folder, panic.as_ref())),
+        }
+    }
+}
+
+fn from_sled(doing: &'static str, folder: &Path, error: sled::Error) -> Error {
+    match error {
+        sled::Error::Io(error) => Error::io(doing, folder, error),
+        other => Error::Store { doing, path: folder.to_owned(), what: other.to_string() },
+    }
+}
+
+fn from_panic(doing: &'static str, folder: &Path, panic: &(dyn Any + Send)) -> Error {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    Error::Store { doing, path: folder.to_owned(), what: format!("a contained panic: {said:.200}") }
+}
+
+/// A stop while sled opens leaves `snap.<n>.generating`, with which it never opens again.
+fn remove_unfinished_snapshots(folder: &Path) -> Result<(), Error> {
+    let reading = |error| Error::io("listing the segment", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            std::fs::remove_file(entry.path())
+                .map_err(|error| Error::io("removing an unfinished snapshot", &entry.path(), error))?;
+        }
+    }
+    Ok(())
+}
+
+fn open_contained(folder: &Path) -> Result<sled::Db, Error> {
+    const DOING: &str = "opening the segment";
+    let (sender, receiver) = mpsc::sync_channel(1);
+    let path = folder.to_owned();
+    std::thread::Builder::new()
+        .name("segment-open".into())
+        .spawn(move || {
+            let opened = catch_unwind(|| {
+                sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
+            });
+            // The receiver is gone only after the timeout; then nobody wants the result.
+            let _ = sender.send(opened);
+        })
+        .map_err(|error| Error::io("starting a thread", folder, error))?;
+    match receiver.recv_timeout(OPEN_TIMEOUT) {
+        Ok(Ok(result)) => result.map_err(|error| from_sled(DOING, folder, error)),
+        Ok(Err(panic)) => Err(from_panic(DOING, folder, panic.as_ref())),
+        Err(_) => Err(Error::Store { doing: DOING, path: folder.to_owned(), what: "no answer".into() }),
+    }
+}
+
+fn position(key: &[u8]) -> Option<u64> {
+    key.try_into().ok().map(u64::from_be_bytes)
+}
+
+impl SegmentStore for SledStore {
+    fn append(&mut self, first: u64, block: &[u8]) -> Result<(), Error> {
+        self.contained("writing a block", |db| db.insert(first.to_be_bytes(), block)).map(|_| ())
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.contained("flushing the segment", |db| db.flush())?;
+        self.file.sync_data().map_err(|error| Error::io("syncing the segment", &self.folder, error))
+    }
+
+    fn scan(&mut self, each: &mut EachBlock<'_>) -> Result<(), Error> {
+        const DOING: &str = "reading the segment";
+        let mut entries = self.db.iter();
+        loop {
+            let next = catch_unwind(AssertUnwindSafe(|| entries.next()))
+                .map_err(|panic| from_panic(DOING, &self.folder, panic.as_ref()))?;
+            let Some(entry) = next else { return Ok(()) };
+            let (key, block) = entry.map_err(|error| from_sled(DOING, &self.folder, error))?;
+            let first =
+                position(&key).ok_or_else(|| Error::damaged(&self.folder, 0, "a key is no position"))?;
+            each(first, &block)?;
+        }
+    }
+
+    fn last(&mut self) -> Result<Option<u64>, Error> {
+        let last = self.contained("reading the segment", |db| db.last())?;
+        Ok(last.and_then(|(key, _)| position(&key)))
+    }
+
+    fn truncate(&mut self, from: u64) -> Result<(), Error> {
+        const DOING: &str = "cutting the segment";
+        while let Some(last) = self.last()?.filter(|last| *last >= from) {
+            self.contained(DOING, |db| db.remove(last.to_be_bytes()))?;
+        }
+        self.sync()
+    }
+}
