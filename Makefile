@@ -14,7 +14,7 @@ CONTACTS ?= 1000
 ONLY ?=
 
 # The demo builds the dev profile without the AWS SDKs (hashing, signing and sled are optimised in it all the same).
-DEMO_BUILD = $(CARGO) build --locked -p asterism-cli --bin asterism -p asterism-replay -p asterism-agent -p asterism-pbx-sim
+DEMO_BUILD = $(CARGO) build --locked --bins -p asterism-cli -p asterism-replay -p asterism-agent -p asterism-pbx-sim
 DEMO_RUN = $(TARGET_DIR)/debug/asterism up --demo --contacts $(CONTACTS)
 BENCH_BUILD = $(CARGO) build --locked --release --workspace --bins
 BENCH_RUN = $(TARGET_DIR)/release/asterism-bench $(if $(ONLY),--only $(ONLY))

@@ -140,7 +140,8 @@ main() {
     if "$CARGO" nextest --version >/dev/null 2>&1; then
       run_tests tests "$CARGO" nextest run "${features[@]}" --all-targets --no-fail-fast --no-tests pass
     else
-      run_tests tests "$CARGO" test "${features[@]}" --all-targets --no-fail-fast
+      # As nextest is configured: tests with real servers, one at a time.
+      RUST_TEST_THREADS=${RUST_TEST_THREADS:-1} run_tests tests "$CARGO" test "${features[@]}" --all-targets --no-fail-fast
     fi
     run_tests doctests "$CARGO" test "${features[@]}" --doc --no-fail-fast
   fi
