@@ -227,7 +227,7 @@ impl Follower {
             let started = self.next;
             match self.read().await {
                 Stop::Again(reason) => {
-                    tracing::debug!(stream = %self.stream, next = self.next, reason, "reading again")
+                    tracing::debug!(stream = %self.stream, next = self.next, reason, "reading again");
                 }
                 Stop::Incident(incident) => {
                     tracing::error!(stream = %self.stream, %incident, "the reader ends");
@@ -394,9 +394,9 @@ async fn check_position(
             is: info.stream_id,
         }));
     }
-    let lost = ReaderIncident::PositionLost { position, last_sequence: info.last_sequence };
+    let gone = ReaderIncident::PositionLost { position, last_sequence: info.last_sequence };
     if info.last_sequence < position {
-        return Err(Stop::Incident(lost));
+        return Err(Stop::Incident(gone));
     }
     if info.first_sequence > position + 1 {
         return Err(Stop::Incident(ReaderIncident::Jump {
@@ -416,7 +416,7 @@ async fn check_position(
         None => match stream::info(bus, fleet).await.map_err(again)? {
             // Age removed it between the two questions.
             now if now.first_sequence > position => Ok(now),
-            _ => Err(Stop::Incident(lost)),
+            _ => Err(Stop::Incident(gone)),
         },
     }
 }

@@ -46,7 +46,7 @@ pub struct ServiceError {
 pub struct ServiceHandle {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
-    handled: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for ServiceHandle {
@@ -58,7 +58,7 @@ impl fmt::Debug for ServiceHandle {
 impl ServiceHandle {
     /// Requests answered so far.
     pub fn handled(&self) -> u64 {
-        self.handled.load(Ordering::Relaxed)
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Takes no more requests, answers those taken, and ends.
@@ -98,16 +98,16 @@ where
     let endpoint = service.endpoint(spec.subject.as_str()).await.map_err(refused)?;
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), bus.client.flush()).await;
     let (stop_tx, stop) = oneshot::channel();
-    let handled = Arc::new(AtomicU64::new(0));
-    let work = Work { bus: bus.clone(), handler: Arc::new(handler), handled: Arc::clone(&handled) };
+    let answered = Arc::new(AtomicU64::new(0));
+    let work = Work { bus: bus.clone(), handler: Arc::new(handler), answered: Arc::clone(&answered) };
     let task = tokio::spawn(work.run(service, endpoint, spec.concurrency, stop));
-    Ok(ServiceHandle { stop: Some(stop_tx), task, handled })
+    Ok(ServiceHandle { stop: Some(stop_tx), task, answered })
 }
 
 struct Work<H> {
     bus: Bus,
     handler: Arc<H>,
-    handled: Arc<AtomicU64>,
+    answered: Arc<AtomicU64>,
 }
 
 impl<H, F> Work<H>
@@ -140,7 +140,7 @@ where
                 continue;
             }
             let answer = (self.handler)(request.message.payload.clone());
-            let handled = Arc::clone(&self.handled);
+            let answered = Arc::clone(&self.answered);
             answering.spawn(async move {
                 let answer =
                     answer.await.map(Bytes::from).map_err(|error| async_nats::service::error::Error {
@@ -150,7 +150,7 @@ where
                 if let Err(error) = request.respond(answer).await {
                     tracing::debug!(%error, "an answer could not be sent");
                 }
-                handled.fetch_add(1, Ordering::Relaxed);
+                answered.fetch_add(1, Ordering::Relaxed);
                 drop(slot);
             });
         }

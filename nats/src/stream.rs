@@ -16,9 +16,9 @@ use crate::error::Error;
 use crate::subject::{self, Subject};
 
 /// How long the stream keeps a frame. The ledger lengthens it while frames are unarchived.
-pub const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_AGE: Duration = Duration::from_hours(24);
 /// How long the stream remembers message ids. A hint only: the sequencer decides what is a duplicate.
-pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+pub const DUPLICATE_WINDOW: Duration = Duration::from_mins(2);
 /// Room for headers beside a frame.
 const HEADERS_MAX_BYTES: usize = 4 * 1024;
 /// The metadata key of the stream's own id.

@@ -115,21 +115,21 @@ impl NatsServer {
     /// A bus configuration for a service of this name.
     pub fn service(&self, process: &str) -> Result<BusConfig, Error> {
         let inbox = crate::subject::service_inbox(process)?;
-        Ok(self.user(process, inbox, SERVICE_USER, &self.service_password))
+        Ok(self.user(process, &inbox, SERVICE_USER, &self.service_password))
     }
 
     /// A bus configuration for a node.
     pub fn node(&self, node: &str) -> Result<BusConfig, Error> {
         let inbox = crate::subject::node_inbox(node)?;
-        Ok(self.user(node, inbox, NODE_USER, &self.node_password))
+        Ok(self.user(node, &inbox, NODE_USER, &self.node_password))
     }
 
-    fn user(&self, name: &str, inbox: String, user: &str, password: &Secret) -> BusConfig {
+    fn user(&self, name: &str, inbox: &str, user: &str, password: &Secret) -> BusConfig {
         BusConfig {
             url: self.url.clone(),
             user: Some(user.to_owned()),
             password: Some(password.clone()),
-            ..BusConfig::loopback(name, &inbox)
+            ..BusConfig::loopback(name, inbox)
         }
     }
 
@@ -168,7 +168,7 @@ impl NatsServer {
             match self.launch(self.port).await {
                 Ok(()) => return Ok(()),
                 Err(Failed::PortTaken) if Instant::now() < deadline => {
-                    tokio::time::sleep(START_POLL * 5).await
+                    tokio::time::sleep(START_POLL * 5).await;
                 }
                 Err(Failed::PortTaken) => return Err(Error::PortTaken { port: self.port }),
                 Err(Failed::Other(error)) => return Err(error),
