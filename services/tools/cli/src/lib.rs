@@ -1,1 +1,4 @@
 //! The asterism binary.
+
+pub mod demo_contacts;
+pub mod import;
