@@ -53,7 +53,6 @@ impl HeadFile {
     pub(crate) fn open(folder: &Path) -> Result<(Self, HeadFound), Error> {
         let path = folder.join("HEAD");
         let opening = |error| Error::io("opening the head file", &path, error);
-        let was_there = path.try_exists().map_err(opening)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -61,18 +60,7 @@ impl HeadFile {
             .truncate(false)
             .open(&path)
             .map_err(opening)?;
-        let mut slots = [Slot::Empty, Slot::Empty];
-        for (slot, offset) in slots.iter_mut().zip(SLOT_OFFSETS) {
-            *slot = read_slot(&file, offset).map_err(opening)?;
-        }
-        let newest = slots.iter().filter_map(Slot::whole).max_by_key(|(generation, _)| *generation);
-        let damaged = slots.iter().any(|slot| matches!(slot, Slot::Damaged));
-        let generation = newest.map_or(0, |(generation, _)| generation);
-        let found = match newest {
-            Some((_, head)) => HeadFound::Head { head, damaged },
-            None if was_there && damaged => HeadFound::Damaged,
-            None => HeadFound::Absent,
-        };
+        let (generation, found) = read(&file).map_err(opening)?;
         Ok((Self { path, file, generation }, found))
     }
 
@@ -90,6 +78,30 @@ impl HeadFile {
         self.generation = generation;
         Ok(())
     }
+}
+
+/// Reads `HEAD` of a folder that another process may own. Never writes.
+pub(crate) fn peek(folder: &Path) -> Option<Head> {
+    let (_, found) = read(&File::open(folder.join("HEAD")).ok()?).ok()?;
+    match found {
+        HeadFound::Head { head, .. } => Some(head),
+        HeadFound::Absent | HeadFound::Damaged => None,
+    }
+}
+
+fn read(file: &File) -> std::io::Result<(u64, HeadFound)> {
+    let mut slots = [Slot::Empty, Slot::Empty];
+    for (slot, offset) in slots.iter_mut().zip(SLOT_OFFSETS) {
+        *slot = read_slot(file, offset)?;
+    }
+    let newest = slots.iter().filter_map(Slot::whole).max_by_key(|(generation, _)| *generation);
+    let damaged = slots.iter().any(|slot| matches!(slot, Slot::Damaged));
+    let found = match newest {
+        Some((_, head)) => HeadFound::Head { head, damaged },
+        None if damaged => HeadFound::Damaged,
+        None => HeadFound::Absent,
+    };
+    Ok((newest.map_or(0, |(generation, _)| generation), found))
 }
 
 enum Slot {

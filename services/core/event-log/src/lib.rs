@@ -1,19 +1,24 @@
 //! The log: which frames count (sequencer), the tree over them, and the copy of them on disk.
 //!
-//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`].
+//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`].
 
 pub mod block;
 mod codec;
+pub mod copy;
 mod error;
 mod file_store;
 mod head;
 pub mod merkle;
+pub mod reader;
 pub mod record;
+mod replay;
 pub mod sealed;
 pub mod segment;
 pub mod sequencer;
 mod sled_store;
 
+pub use copy::{Copy, Durable, Opened, Suspect};
 pub use error::Error;
+pub use reader::LogFolder;
 pub use record::{AcceptedFrame, StoredFrame, StreamAt};
 pub use sequencer::{RefusedReason, Sequencer, SignatureCheck, StopReason, Verdict};

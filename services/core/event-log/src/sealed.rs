@@ -132,6 +132,11 @@ impl Writer {
         self.out.write_all(bytes).map_err(|error| Error::io("writing a sealed segment", &self.part, error))
     }
 
+    /// The tree with everything pushed.
+    pub(crate) const fn tree(&self) -> &Frontier {
+        &self.tree
+    }
+
     pub(crate) fn push(&mut self, frame: &StoredFrame) -> Result<(), Error> {
         frame.encode(&mut self.chunk);
         for leaf in &frame.leaves {

@@ -60,6 +60,17 @@ pub struct SeenCheckpoint {
     pub check: CheckpointCheck,
 }
 
+/// How the checkpoints seen so far compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CheckpointCounts {
+    /// Same root.
+    pub agreed: u64,
+    /// Another root, or a size the log never had.
+    pub differed: u64,
+    /// Covering a size whose root was no longer remembered.
+    pub unchecked: u64,
+}
+
 /// The last accepted frame: what the stream must still hold at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastFrame {
@@ -82,6 +93,7 @@ pub struct Sequencer {
     last: Option<LastFrame>,
     recent: VecDeque<(u64, Hash)>,
     checkpoint: Option<SeenCheckpoint>,
+    checkpoint_counts: CheckpointCounts,
     awaiting_continues: bool,
 }
 
@@ -108,6 +120,7 @@ impl Sequencer {
             last: None,
             recent: VecDeque::new(),
             checkpoint: None,
+            checkpoint_counts: CheckpointCounts::default(),
             awaiting_continues: false,
         }
     }
@@ -166,13 +179,7 @@ impl Sequencer {
 
     fn accept(&mut self, accepted: AcceptedFrame, changes: Changes) -> AcceptedFrame {
         for (index, checkpoint) in &changes.checkpoints {
-            let root = checkpoint.root.as_slice().try_into().unwrap_or_default();
-            self.checkpoint = Some(SeenCheckpoint {
-                size: checkpoint.size,
-                root,
-                position: accepted.first + u64::from(*index),
-                check: self.check_checkpoint(checkpoint.size, &root),
-            });
+            self.see_checkpoint(accepted.first + u64::from(*index), checkpoint);
         }
         if changes.created.is_some() {
             self.created = changes.created;
@@ -195,6 +202,18 @@ impl Sequencer {
         }
         self.recent.push_back((self.tree.size(), self.tree.root()));
         accepted
+    }
+
+    fn see_checkpoint(&mut self, position: u64, checkpoint: &v1::Checkpoint) {
+        let root = checkpoint.root.as_slice().try_into().unwrap_or_default();
+        let check = self.check_checkpoint(checkpoint.size, &root);
+        let counts = &mut self.checkpoint_counts;
+        *match check {
+            CheckpointCheck::Agrees => &mut counts.agreed,
+            CheckpointCheck::Differs => &mut counts.differed,
+            CheckpointCheck::TooOld => &mut counts.unchecked,
+        } += 1;
+        self.checkpoint = Some(SeenCheckpoint { size: checkpoint.size, root, position, check });
     }
 
     /// Number of events in the log.
@@ -237,6 +256,11 @@ impl Sequencer {
         self.checkpoint.as_ref()
     }
 
+    /// How all checkpoints in the log compared where they stood.
+    pub const fn checkpoint_counts(&self) -> CheckpointCounts {
+        self.checkpoint_counts
+    }
+
     /// Fleet whose log this is.
     pub fn fleet(&self) -> &str {
         &self.fleet
@@ -250,6 +274,11 @@ impl Sequencer {
     /// The trust anchor: header hash of the first frame.
     pub fn anchor(&self) -> Option<Hash> {
         self.created.as_ref().map(|created| created.anchor)
+    }
+
+    /// The anchor this log was told to begin with.
+    pub const fn configured_anchor(&self) -> Option<Hash> {
+        self.configured_anchor
     }
 
     /// Term of a leading role; 0 before its first election.

@@ -6,7 +6,7 @@ use asterism_proto::hash::Hash;
 use asterism_proto::{OpenFrame, Origin, PublicKey, Role, v1};
 
 use super::control::{Body, Control, controls};
-use super::origins::{LogCreated, OriginState, Staged};
+use super::origins::{LogCreated, OriginState};
 use super::verdict::{Denied, RefusedReason, StopReason};
 use super::{Changes, Sequencer, SignatureCheck};
 

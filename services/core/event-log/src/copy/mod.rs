@@ -1,0 +1,233 @@
+//! One process's copy of the log on disk: sealed segments, one hot segment, HEAD.
+//!
+//! The caller judges frames with the [`Sequencer`] it got from [`Copy::open`], appends what was accepted and commits
+//! by group ([`GROUP_COMMIT_INTERVAL`], [`GROUP_COMMIT_EVENTS`]). What `commit` returned is durable. After any error
+//! but [`Error::PendingFull`] the copy takes nothing more and the caller stops the process: nothing that was durable
+//! is lost, and the stream holds the rest.
+
+mod hot;
+mod open;
+mod repair;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use asterism_proto::hash::Hash;
+
+use crate::block::Packer;
+use crate::error::Error;
+use crate::head::{Head, HeadFile};
+use crate::merkle::Frontier;
+use crate::record::{AcceptedFrame, StreamAt};
+use crate::sealed::{self, SealedSegment};
+use crate::segment::{Backend, OpenStore, SegmentStore};
+use crate::sequencer::Sequencer;
+pub(crate) use hot::list as hot_folders;
+use hot::{Step, walk};
+
+/// The caller commits at least this often while anything is pending.
+pub const GROUP_COMMIT_INTERVAL: Duration = Duration::from_millis(50);
+/// The caller commits once this many events are pending.
+pub const GROUP_COMMIT_EVENTS: usize = 1_024;
+/// Most events that may be pending: a caller that never commits is told so.
+pub const PENDING_EVENTS_MAX: usize = 65_536;
+/// Longest stream id kept.
+pub const STREAM_ID_MAX_BYTES: usize = 256;
+
+/// A copy of the log. See the module's text.
+pub struct Copy {
+    folder: PathBuf,
+    /// Held for the life of the copy: one process owns the folder.
+    _lock: File,
+    stores: Box<dyn OpenStore>,
+    store: Box<dyn SegmentStore>,
+    head_file: HeadFile,
+    head: Head,
+    /// The tree before the hot segment.
+    hot_start: Frontier,
+    /// The tree with everything appended.
+    tree: Frontier,
+    packer: Packer,
+    anchor: Option<Hash>,
+    failed: bool,
+}
+
+/// What [`Copy::open`] found.
+pub struct Opened {
+    /// The copy, ready for the frame after the last one replayed.
+    pub copy: Copy,
+    /// The sequencer as it stood after that frame.
+    pub sequencer: Sequencer,
+    /// Where in the stream that frame stood: read on behind it.
+    pub stream_position: Option<StreamAt>,
+    /// The stream it was read from, if [`Copy::set_stream_id`] ever said so.
+    pub stream_id: Option<String>,
+    /// Set if something was damaged or missing: the copy is suspect until its root equals the newest checkpoint's.
+    pub repaired: Option<Suspect>,
+}
+
+/// Why a copy is suspect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspect {
+    /// What was found.
+    pub reason: String,
+    /// Events kept: all that precede the damage.
+    pub kept: u64,
+    /// Events HEAD had promised, if HEAD could be read.
+    pub promised: Option<u64>,
+    /// Where the damaged files went, if any.
+    pub set_aside: Option<PathBuf>,
+}
+
+/// Proof of a commit: everything below `size` is on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Durable {
+    /// Log size.
+    pub size: u64,
+}
+
+impl Copy {
+    /// Opens a folder, making it if need be; checks HEAD, checksums, chain, signatures and roots; hands every frame
+    /// to `on_frame` in order and rebuilds the sequencer. What is damaged is set aside, and what precedes it kept.
+    pub fn open(
+        folder: &Path,
+        fleet: &str,
+        anchor: Option<Hash>,
+        on_frame: impl FnMut(&AcceptedFrame),
+    ) -> Result<Opened, Error> {
+        Self::open_with(folder, fleet, anchor, Box::new(Backend::default()), on_frame)
+    }
+
+    /// [`Copy::open`] with another segment store.
+    pub fn open_with(
+        folder: &Path,
+        fleet: &str,
+        anchor: Option<Hash>,
+        stores: Box<dyn OpenStore>,
+        mut on_frame: impl FnMut(&AcceptedFrame),
+    ) -> Result<Opened, Error> {
+        open::open(folder, fleet, anchor, stores, &mut on_frame)
+    }
+
+    /// Takes an accepted frame into memory; [`Copy::commit`] makes it durable.
+    pub fn append(&mut self, frame: &AcceptedFrame) -> Result<(), Error> {
+        if self.failed {
+            return Err(Error::Failed);
+        }
+        let (events, limit) = (self.pending(), PENDING_EVENTS_MAX);
+        if events >= limit {
+            return Err(Error::PendingFull { events, limit });
+        }
+        if frame.first != self.tree.size() || frame.leaves.len() != frame.frame.events.len() {
+            self.failed = true;
+            return Err(Error::OutOfOrder { expected: self.tree.size(), got: frame.first });
+        }
+        self.take(frame);
+        Ok(())
+    }
+
+    fn take(&mut self, frame: &AcceptedFrame) {
+        self.packer.push(&frame.frame, frame.record_time_ms, frame.at, &frame.leaves);
+        for leaf in &frame.leaves {
+            self.tree.push(*leaf);
+        }
+        if frame.first == 0 {
+            self.anchor = frame.leaves.first().copied();
+        }
+    }
+
+    /// Events appended and not yet durable.
+    pub const fn pending(&self) -> usize {
+        (self.tree.size() - self.head.size) as usize
+    }
+
+    /// Durable log size.
+    pub const fn size(&self) -> u64 {
+        self.head.size
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes everything appended durable. The root is the sequencer's at that size; it must be that of the appended
+    /// events, or memory and caller disagree and nothing is written.
+    pub fn commit(&mut self, sequencer_root: Hash) -> Result<Durable, Error> {
+        if self.failed {
+            return Err(Error::Failed);
+        }
+        let root = self.tree.root();
+        if root != sequencer_root {
+            self.failed = true;
+            return Err(Error::Root {
+                size: self.tree.size(),
+                given: hex::encode(sequencer_root),
+                ours: hex::encode(root),
+            });
+        }
+        if self.pending() > 0 {
+            // Until every step is through, this copy counts as failed.
+            self.failed = true;
+            self.write_pending(root)?;
+            self.failed = false;
+        }
+        Ok(Durable { size: self.head.size })
+    }
+
+    fn write_pending(&mut self, root: Hash) -> Result<(), Error> {
+        for block in self.packer.take() {
+            self.store.append(block.first, &block.bytes)?;
+        }
+        self.store.sync()?;
+        let block_hash = self.packer.previous();
+        self.write_head(Head { size: self.packer.next(), root, block_hash, ..self.head })
+    }
+
+    fn write_head(&mut self, head: Head) -> Result<(), Error> {
+        self.head_file.write(&head)?;
+        self.head = head;
+        Ok(())
+    }
+
+    /// Commits, then turns everything not sealed so far into one immutable file that was read back, and begins a
+    /// fresh hot segment. `None` if nothing came since the last seal.
+    pub fn seal(&mut self) -> Result<Option<SealedSegment>, Error> {
+        self.commit(self.tree.root())?;
+        let Some(anchor) = self.anchor.filter(|_| self.head.size > self.head.hot_first) else {
+            return Ok(None);
+        };
+        self.failed = true;
+        let mut writer = sealed::Writer::create(&self.folder, &self.hot_start)?;
+        let old_folder = hot::folder(&self.folder, self.head.hot_first);
+        walk(self.store.as_mut(), &old_folder, &self.hot_start, &mut |step| match step {
+            Step::Frame(frame) => writer.push(&frame).map(|()| true),
+            Step::BlockEnd { .. } => Ok(true),
+        })?;
+        if writer.tree() != &self.tree {
+            let what = "its events do not have the root that was committed";
+            return Err(Error::damaged(&old_folder, self.head.hot_first, what));
+        }
+        let segment = writer.finish(&anchor)?;
+        let fresh = hot::create(self.stores.as_ref(), &self.folder, self.tree.size())?;
+        let (size, root) = (self.tree.size(), self.tree.root());
+        self.write_head(Head { hot_first: size, size, root, block_hash: root })?;
+        drop(std::mem::replace(&mut self.store, fresh));
+        hot::remove(&old_folder)?;
+        self.hot_start = self.tree.clone();
+        self.packer = Packer::new(root, size);
+        self.failed = false;
+        Ok(Some(segment))
+    }
+
+    /// Sealed segments of this copy: first position, end, path.
+    pub fn sealed(&self) -> Result<Vec<(u64, u64, PathBuf)>, Error> {
+        sealed::list(&self.folder)
+    }
+
+    /// Remembers which stream the positions count in.
+    pub fn set_stream_id(&mut self, id: &str) -> Result<(), Error> {
+        open::write_stream_id(&self.folder, id)
+    }
+}

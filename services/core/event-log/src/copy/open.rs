@@ -1,0 +1,294 @@
+//! Opening a copy: lock, sealed segments, hot segment, and what to do when they are not what HEAD promised.
+
+use std::fs::{File, TryLockError};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use asterism_proto::hash::Hash;
+
+use super::hot::{self, Step, walk};
+use super::repair::set_aside;
+use super::{Copy, Opened, STREAM_ID_MAX_BYTES, Suspect};
+use crate::block::Packer;
+use crate::error::Error;
+use crate::head::{Head, HeadFile, HeadFound};
+use crate::merkle::Frontier;
+use crate::record::{AcceptedFrame, StoredFrame};
+use crate::replay::{check_end, check_start, readmit};
+use crate::sealed;
+use crate::segment::{OpenStore, SegmentStore, make_folder, sync_folder};
+use crate::sequencer::Sequencer;
+
+/// Feeds stored frames to a sequencer and to the caller.
+pub(super) struct Feeder<'a> {
+    pub(super) folder: PathBuf,
+    pub(super) sequencer: Sequencer,
+    pub(super) on_frame: &'a mut dyn FnMut(&AcceptedFrame),
+}
+
+impl Feeder<'_> {
+    /// Replays one frame.
+    pub(super) fn feed(&mut self, stored: StoredFrame) -> Result<(), Error> {
+        let frame = readmit(&mut self.sequencer, &self.folder, stored)?;
+        (self.on_frame)(&frame);
+        Ok(())
+    }
+
+    /// Replays a whole sealed segment and compares its root.
+    fn feed_sealed(&mut self, path: &Path) -> Result<(), Error> {
+        let mut reader = sealed::Reader::open(path)?;
+        check_start(&reader, &self.sequencer)?;
+        while let Some(frame) = reader.next_frame()? {
+            self.feed(frame)?;
+        }
+        check_end(&reader, &self.sequencer)
+    }
+}
+
+/// The hot segment as it was found or made.
+pub(super) struct Hot {
+    pub(super) store: Box<dyn SegmentStore>,
+    pub(super) start: Frontier,
+    pub(super) block_hash: Hash,
+}
+
+/// Everything open needs on its way.
+pub(super) struct Opening<'a> {
+    pub(super) folder: PathBuf,
+    pub(super) stores: Box<dyn OpenStore>,
+    pub(super) feeder: Feeder<'a>,
+    pub(super) suspect: Option<Suspect>,
+    pub(super) promised: Option<Head>,
+}
+
+pub(super) fn open(
+    folder: &Path,
+    fleet: &str,
+    anchor: Option<Hash>,
+    stores: Box<dyn OpenStore>,
+    on_frame: &mut dyn FnMut(&AcceptedFrame),
+) -> Result<Opened, Error> {
+    make_folder(folder)?;
+    let lock = lock(folder)?;
+    remove_unfinished(folder)?;
+    let (head_file, found) = HeadFile::open(folder)?;
+    let mut opening = Opening {
+        folder: folder.to_owned(),
+        stores,
+        feeder: Feeder { folder: folder.to_owned(), sequencer: Sequencer::new(fleet, anchor), on_frame },
+        suspect: None,
+        promised: None,
+    };
+    let mut head_lost = false;
+    match found {
+        HeadFound::Head { head, damaged } => {
+            opening.promised = Some(head);
+            if damaged {
+                opening.suspect("one slot of the head file is damaged", None);
+            }
+        }
+        HeadFound::Absent => head_lost = true,
+        HeadFound::Damaged => opening.suspect("the head file is damaged", None),
+    }
+    let hot = match opening.replay_sealed()? {
+        Some(hot) => hot,
+        None => opening.replay_hot()?,
+    };
+    if head_lost && opening.size() > 0 {
+        opening.suspect("the head file is missing", None);
+    }
+    opening.finish(lock, head_file, hot)
+}
+
+impl Opening<'_> {
+    pub(super) fn size(&self) -> u64 {
+        self.feeder.sequencer.size()
+    }
+
+    pub(super) fn suspect(&mut self, reason: impl Into<String>, set_aside: Option<PathBuf>) {
+        let promised = self.promised.map(|head| head.size);
+        let kept = self.size();
+        self.suspect.get_or_insert(Suspect { reason: reason.into(), kept, promised, set_aside });
+    }
+
+    /// Replays the sealed segments. If one is damaged, it and all that follows is set aside, and the hot segment
+    /// returned holds what of it is whole.
+    fn replay_sealed(&mut self) -> Result<Option<Hot>, Error> {
+        for (_, _, path) in sealed::list(&self.folder)? {
+            let start = self.feeder.sequencer.tree().clone();
+            match self.feeder.feed_sealed(&path) {
+                Ok(()) => {}
+                Err(error) if error.is_damage() => {
+                    return self.rebuild_from_sealed(&path, start, &error).map(Some);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Replays the hot segment that HEAD names.
+    fn replay_hot(&mut self) -> Result<Hot, Error> {
+        let sealed_end = self.size();
+        let hots = hot::list(&self.folder)?;
+        let start = self.feeder.sequencer.tree().clone();
+        if let Some(head) = self.promised.filter(|head| head.hot_first != sealed_end) {
+            // A seal that was interrupted after the file had its name: the file is all of the hot segment.
+            let is_sealed = head.hot_first < sealed_end && head.size <= sealed_end;
+            if !is_sealed {
+                return self.rebuild_without_hot("sealed segments are missing", &hots);
+            }
+        }
+        if self.promised.is_some_and(|head| head.size == sealed_end && head.root != start.root()) {
+            return Err(self.give_up(&self.folder, sealed_end));
+        }
+        for (first, path) in &hots {
+            match first {
+                _ if *first < sealed_end => hot::remove(path)?,
+                _ if *first > sealed_end => {
+                    let aside = set_aside(&self.folder, &[path.clone()])?;
+                    self.suspect("a hot segment stands behind a hole", Some(aside));
+                }
+                _ => {}
+            }
+        }
+        let path = hot::folder(&self.folder, sealed_end);
+        match self.stores.open(&path) {
+            Ok(store) => self.walk_hot(store, &path, start),
+            Err(error) if error.is_damage() => self.rebuild_from_hot(None, &path, start, &error),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Replays frame by frame up to what HEAD promised; behind that only up to the last block that ends with a
+    /// frame, since the process may have stopped in the middle of a commit.
+    fn walk_hot(
+        &mut self,
+        mut store: Box<dyn SegmentStore>,
+        path: &Path,
+        start: Frontier,
+    ) -> Result<Hot, Error> {
+        let promised = self.promised.map_or(start.size(), |head| head.size.max(start.size()));
+        let head = self.promised.filter(|head| head.size > start.size());
+        let (mut clean, mut seen) = ((start.root(), start.size()), start.size());
+        let mut promised_root = None;
+        let mut held = Vec::new();
+        let feeder = &mut self.feeder;
+        let result = walk(store.as_mut(), path, &start, &mut |step| {
+            match step {
+                Step::Frame(frame) => {
+                    seen += frame.leaves.len() as u64;
+                    held.push(frame);
+                    if seen <= promised {
+                        feed_all(feeder, &mut held)?;
+                    }
+                    if seen == promised {
+                        promised_root = Some(feeder.sequencer.root());
+                    }
+                }
+                Step::BlockEnd { hash, next, between_frames } => {
+                    if between_frames {
+                        feed_all(feeder, &mut held)?;
+                        clean = (hash, next);
+                    }
+                }
+            }
+            Ok(true)
+        });
+        let size = self.size();
+        match result {
+            Err(error) if !error.is_damage() => return Err(error),
+            Err(error) if size < promised || !matches!(error, Error::Damaged { .. }) => {
+                return self.rebuild_from_hot(Some(store), path, start, &error);
+            }
+            Ok(()) if size < promised => {
+                let short = Error::damaged(path, size, format!("it ends at {size} of {promised} events"));
+                return self.rebuild_from_hot(Some(store), path, start, &short);
+            }
+            _ => {}
+        }
+        if let Some(head) = head.filter(|head| promised_root != Some(head.root)) {
+            drop(store);
+            return Err(self.give_up(path, head.size));
+        }
+        store.truncate(clean.1)?;
+        Ok(Hot { store, start, block_hash: clean.0 })
+    }
+
+    fn finish(self, lock: File, head_file: HeadFile, hot: Hot) -> Result<Opened, Error> {
+        let sequencer = self.feeder.sequencer;
+        let (size, root) = (sequencer.size(), sequencer.root());
+        let head = Head { hot_first: hot.start.size(), size, root, block_hash: hot.block_hash };
+        let mut copy = Copy {
+            folder: self.folder,
+            _lock: lock,
+            stores: self.stores,
+            store: hot.store,
+            head_file,
+            head,
+            hot_start: hot.start,
+            tree: sequencer.tree().clone(),
+            packer: Packer::new(hot.block_hash, size),
+            anchor: sequencer.anchor(),
+            failed: false,
+        };
+        if self.promised != Some(head) {
+            copy.write_head(head)?;
+        }
+        let stream_position = sequencer.last_frame().map(|last| last.at);
+        let stream_id = read_stream_id(&copy.folder)?;
+        Ok(Opened { copy, sequencer, stream_position, stream_id, repaired: self.suspect })
+    }
+}
+
+fn feed_all(feeder: &mut Feeder<'_>, held: &mut Vec<StoredFrame>) -> Result<(), Error> {
+    held.drain(..).try_for_each(|frame| feeder.feed(frame))
+}
+
+fn lock(folder: &Path) -> Result<File, Error> {
+    let path = folder.join("LOCK");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| Error::io("opening the lock file", &path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { folder: folder.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(Error::io("locking the log folder", folder, error)),
+    }
+}
+
+/// Removes files that never got their name.
+fn remove_unfinished(folder: &Path) -> Result<(), Error> {
+    let listing = |error| Error::io("listing the log folder", folder, error);
+    for entry in std::fs::read_dir(folder).map_err(listing)? {
+        let path = entry.map_err(listing)?.path();
+        if path.extension().is_some_and(|extension| extension == "part") {
+            std::fs::remove_file(&path)
+                .map_err(|error| Error::io("removing an unfinished file", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the stream id: a whole file or none.
+pub(super) fn write_stream_id(folder: &Path, id: &str) -> Result<(), Error> {
+    let (part, path) = (folder.join("STREAM.part"), folder.join("STREAM"));
+    let id = id.get(..id.floor_char_boundary(STREAM_ID_MAX_BYTES)).unwrap_or(id);
+    File::create(&part)
+        .and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| std::fs::rename(&part, &path))
+        .map_err(|error| Error::io("writing the stream id", &path, error))?;
+    sync_folder(folder)
+}
+
+fn read_stream_id(folder: &Path) -> Result<Option<String>, Error> {
+    let path = folder.join("STREAM");
+    match std::fs::read_to_string(&path) {
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("reading the stream id", &path, error)),
+    }
+}

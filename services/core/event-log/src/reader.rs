@@ -1,0 +1,128 @@
+//! Reading a folder of sealed segments as an auditor does: nothing is believed, everything is checked again.
+//!
+//! Bounded memory: one chunk, one frame and the sequencer. Works without the owner and never writes.
+
+use std::path::{Path, PathBuf};
+
+use asterism_proto::hash::Hash;
+
+use crate::copy::hot_folders;
+use crate::error::Error;
+use crate::head;
+use crate::record::AcceptedFrame;
+use crate::replay::{check_end, check_start, readmit};
+use crate::sealed::{self, Reader};
+use crate::sequencer::Sequencer;
+
+/// A folder of sealed segments.
+#[derive(Debug, Clone)]
+pub struct LogFolder {
+    folder: PathBuf,
+    anchor: Option<Hash>,
+    fleet: String,
+    segments: Vec<(u64, u64, PathBuf)>,
+    unsealed: Option<Unsealed>,
+}
+
+/// What the folder's owner has not sealed: it is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsealed {
+    /// Events in the hot segment, if HEAD says.
+    pub events: Option<u64>,
+}
+
+impl LogFolder {
+    /// Lists the segments and reads the fleet's name from the first frame. With an anchor, only the log that begins
+    /// with it is accepted.
+    pub fn open(folder: &Path, anchor: Option<Hash>) -> Result<Self, Error> {
+        let segments = sealed::list(folder)?;
+        let has_hot = !hot_folders(folder)?.is_empty();
+        let Some((_, sealed_end, _)) = segments.last() else {
+            return Err(Error::NothingSealed { folder: folder.to_owned(), hot: has_hot });
+        };
+        let head = head::peek(folder);
+        let events = head.map(|head| head.size.saturating_sub(*sealed_end));
+        let unsealed = (has_hot && events != Some(0)).then_some(Unsealed { events });
+        let fleet = match segments.first() {
+            Some((0, _, path)) => Reader::open(path)?.next_frame()?.map(|first| first.frame.header.fleet),
+            _ => None,
+        };
+        let fleet = fleet.ok_or_else(|| Error::damaged(folder, 0, "the first segment is missing"))?;
+        Ok(Self { folder: folder.to_owned(), anchor, fleet, segments, unsealed })
+    }
+
+    /// Fleet whose log this is.
+    pub fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
+    /// Sealed segments: first position, end, path.
+    pub fn segments(&self) -> &[(u64, u64, PathBuf)] {
+        &self.segments
+    }
+
+    /// What is there but not sealed, and so not read.
+    pub const fn unsealed(&self) -> Option<Unsealed> {
+        self.unsealed
+    }
+
+    /// All frames in order, each checked. Ends after the first error.
+    pub fn frames(&self) -> Frames {
+        Frames {
+            folder: self.folder.clone(),
+            left: self.segments.iter().map(|(_, _, path)| path.clone()).collect::<Vec<_>>().into_iter(),
+            reader: None,
+            sequencer: Sequencer::new(&self.fleet, self.anchor),
+            ended: false,
+        }
+    }
+}
+
+/// The frames of a [`LogFolder`].
+#[derive(Debug)]
+pub struct Frames {
+    folder: PathBuf,
+    left: std::vec::IntoIter<PathBuf>,
+    reader: Option<Reader>,
+    sequencer: Sequencer,
+    ended: bool,
+}
+
+impl Frames {
+    /// The sequencer after the last frame returned: size, root, origins, checkpoints compared so far.
+    pub const fn sequencer(&self) -> &Sequencer {
+        &self.sequencer
+    }
+
+    fn advance(&mut self) -> Result<Option<AcceptedFrame>, Error> {
+        loop {
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None => {
+                    let Some(path) = self.left.next() else { return Ok(None) };
+                    let reader = Reader::open(&path)?;
+                    check_start(&reader, &self.sequencer)?;
+                    self.reader.insert(reader)
+                }
+            };
+            if let Some(stored) = reader.next_frame()? {
+                return readmit(&mut self.sequencer, &self.folder, stored).map(Some);
+            }
+            check_end(reader, &self.sequencer)?;
+            self.reader = None;
+        }
+    }
+}
+
+impl Iterator for Frames {
+    type Item = Result<AcceptedFrame, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.advance().transpose();
+        self.ended = !matches!(next, Some(Ok(_)));
+        next
+    }
+}
