@@ -1,0 +1,208 @@
+//! Campaigns as stories: commands in, events and counts out; and the same under random interleavings.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use asterism_domain::campaign::{CampaignCommand, CampaignStatus};
+use asterism_domain::fleet::NodeStatus;
+use asterism_domain::{Event, Outcome, State};
+use proptest::prelude::*;
+use support::Lab;
+
+#[test]
+fn a_campaign_runs_on_a_fleet_that_comes_and_goes() {
+    let mut lab = Lab::new();
+    lab.campaign("spring", 7, 1);
+    assert_eq!(lab.plan().iter().filter(|e| matches!(e, Event::LaunchIntended { .. })).count(), 3);
+    lab.boot_all();
+    assert_eq!(lab.tick().len(), 7);
+    for (index, (attempt, node)) in lab.in_flight().into_iter().enumerate() {
+        let outcome = if index % 2 == 0 { Outcome::Answered } else { Outcome::Busy };
+        lab.end(&attempt, &node, outcome);
+    }
+    assert!(matches!(lab.tick().as_slice(), [Event::CampaignCompleted { .. }]));
+    assert_eq!(lab.plan().iter().filter(|e| matches!(e, Event::NodeDraining { .. })).count(), 3);
+    let draining: Vec<String> = lab.state.fleet.nodes.keys().cloned().collect();
+    for node in &draining {
+        lab.node(node, Event::NodeEmpty { node: node.clone(), drain: 1 });
+    }
+    assert_eq!(lab.plan().iter().filter(|e| matches!(e, Event::NodeTerminating { .. })).count(), 3);
+    for node in &draining {
+        lab.lose(node);
+        assert_eq!(lab.state.fleet.nodes[node].status, NodeStatus::Terminated);
+    }
+    let campaign = &lab.state.campaigns["spring"];
+    assert_eq!(campaign.status, CampaignStatus::Completed);
+    assert_eq!(campaign.counts.settled[&Outcome::Answered], 4);
+    assert_eq!(campaign.counts.settled[&Outcome::Busy], 3);
+    assert_eq!(campaign.counts.digits["1"], 4);
+    assert_eq!((lab.state.incidents, lab.state.voids), (0, 0));
+}
+
+#[test]
+fn a_refused_order_is_dialled_again_as_a_new_attempt_and_an_uncertain_one_never() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 2, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let flights = lab.in_flight();
+    let (refused, node) = flights[0].clone();
+    lab.node(&node, Event::AttemptRefused { attempt: refused, reason: "expired".into() });
+    let (lost, node) = flights[1].clone();
+    lab.node(&node, Event::AttemptUncertain { attempt: lost, reason: "no trace".into() });
+    let again = lab.tick();
+    assert!(matches!(again.as_slice(), [Event::AttemptIntended { attempt, .. }] if attempt.ordinal == 2));
+    let (attempt, node) = lab.in_flight()[0].clone();
+    lab.end(&attempt, &node, Outcome::NoAnswer);
+    assert!(matches!(lab.tick().as_slice(), [Event::CampaignCompleted { .. }]));
+    let counts = &lab.state.campaigns["c"].counts;
+    assert_eq!((counts.uncertain, counts.refused, counts.rang), (1, 1, 1));
+}
+
+#[test]
+fn a_lost_nodes_attempts_are_uncertain_and_what_it_says_later_has_no_effect() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 3, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let (attempt, node) = lab.in_flight()[0].clone();
+    lab.lose(&node);
+    assert_eq!(lab.state.campaigns["c"].counts.uncertain, 3);
+    lab.node(&node, Event::AttemptAccepted { attempt, order_term: 1 });
+    assert_eq!(lab.state.incidents, 1);
+}
+
+#[test]
+fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 1, 1);
+    lab.plan();
+    lab.boot_all();
+    let before: State = lab.state.clone();
+    let decided = asterism_domain::campaign::decide(
+        &before,
+        &CampaignCommand::Tick(asterism_domain::campaign::DialTick {
+            fresh: lab.ready(),
+            order_window_ms: 2_000,
+            max_intents: 9,
+            ..Default::default()
+        }),
+        lab.now,
+    )
+    .unwrap();
+    let node = lab.ready().into_iter().next().unwrap();
+    lab.write(
+        asterism_proto::Origin::Role(asterism_proto::Role::Scaler),
+        Event::NodeDraining { node: node.clone(), reason: "test".into(), drain: 1 },
+    );
+    lab.write(asterism_proto::Origin::Role(asterism_proto::Role::Dialer), decided[0].clone());
+    assert_eq!(lab.state.voids, 1);
+    assert!(lab.state.fleet.nodes[&node].unanswered.is_empty(), "pending offers nothing for a void decision");
+    assert_eq!(lab.state.campaigns["c"].counts.waiting, 1);
+}
+
+#[test]
+fn a_trunk_outside_dials_only_allowed_numbers_until_go_live() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 3, 1);
+    lab.plan();
+    lab.boot_all();
+    let outside = asterism_domain::campaign::TrunkLimits {
+        outside: true,
+        ..asterism_domain::campaign::TrunkLimits::default()
+    };
+    let tick = CampaignCommand::Tick(asterism_domain::campaign::DialTick {
+        fresh: lab.ready(),
+        trunks: [("t".to_owned(), outside)].into(),
+        order_window_ms: 2_000,
+        max_intents: 9,
+    });
+    assert_eq!(lab.dialer(&tick), []);
+    lab.dialer(&CampaignCommand::GoLive { campaign: "c".into(), reason: "tested".into() });
+    assert_eq!(lab.dialer(&tick).len(), 3);
+}
+
+#[test]
+fn starts_keep_the_trunks_pace() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 9, 1);
+    lab.plan();
+    lab.boot_all();
+    let limits = asterism_domain::campaign::TrunkLimits {
+        calls_per_second: 10,
+        ..asterism_domain::campaign::TrunkLimits::default()
+    };
+    let mut starts = Vec::new();
+    for _ in 0..40 {
+        let tick = CampaignCommand::Tick(asterism_domain::campaign::DialTick {
+            fresh: lab.ready(),
+            trunks: [("t".to_owned(), limits.clone())].into(),
+            order_window_ms: 2_000,
+            max_intents: 9,
+        });
+        for event in lab.dialer(&tick) {
+            let Event::AttemptIntended { not_before_ms, .. } = event else { continue };
+            starts.push(not_before_ms);
+        }
+        lab.now += 50;
+    }
+    assert_eq!(starts.len(), 9);
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 100), "{starts:?}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    /// Whatever happens in whatever order, every invariant holds after every event, and a replay folds to the same.
+    #[test]
+    fn invariants_hold_under_any_interleaving(moves in proptest::collection::vec((0u8..10, any::<u8>()), 1..120)) {
+        let mut lab = Lab::new();
+        lab.campaign("c", 20, 2);
+        for (kind, pick) in moves {
+            step(&mut lab, kind, usize::from(pick));
+            lab.now += u64::from(pick);
+        }
+        let mut replayed = State::default();
+        for recorded in &lab.written {
+            replayed.apply(recorded);
+        }
+        prop_assert_eq!(replayed.hash(), lab.state.hash());
+    }
+}
+
+fn step(lab: &mut Lab, kind: u8, pick: usize) {
+    let flights = lab.in_flight();
+    let flight = (!flights.is_empty()).then(|| flights[pick % flights.len()].clone());
+    let nodes: Vec<String> = lab.state.fleet.existing().map(|(id, _)| id.clone()).collect();
+    match (kind, flight) {
+        (0, _) => drop(lab.tick()),
+        (1, _) => drop(lab.plan()),
+        (2, _) => lab.boot_all(),
+        (3, Some((attempt, node))) => lab.end(&attempt, &node, Outcome::Answered),
+        (4, Some((attempt, node))) => lab.end(&attempt, &node, Outcome::NoAnswer),
+        (5, Some((attempt, node))) => {
+            lab.node(&node, Event::AttemptRefused { attempt, reason: "expired".into() });
+        }
+        (6, Some((attempt, node))) => {
+            lab.node(&node, Event::AttemptUncertain { attempt, reason: "no trace".into() });
+        }
+        // A fact of another node about somebody else's attempt: an incident without effect.
+        (7, Some((attempt, _))) => lab.node("i-stranger", Event::AttemptAnswered { attempt }),
+        (8, _) if !nodes.is_empty() => {
+            let node = nodes[pick % nodes.len()].clone();
+            let drain = lab.state.fleet.nodes[&node].drain;
+            if pick.is_multiple_of(2) {
+                lab.lose(&node);
+            } else if lab.state.fleet.nodes[&node].attempts.is_empty() {
+                lab.node(&node.clone(), Event::NodeEmpty { node, drain });
+            }
+        }
+        _ => {
+            // Both sides twice in a row: nothing is decided twice.
+            lab.tick();
+            assert!(lab.tick().is_empty());
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A log in memory: commits what is decided, folds it, checks every invariant after every event.
+
+#![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
+
+use std::collections::BTreeSet;
+
+use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::{CampaignCommand, DialTick, decide};
+use asterism_domain::fleet::{FleetCommand, FleetPolicy, Inventory, LaunchOutcome};
+use asterism_domain::wire::{self, Envelope};
+use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State, fleet, invariant};
+use asterism_proto::{Origin, Role};
+
+pub struct Lab {
+    pub state: State,
+    pub now: u64,
+    pub written: Vec<Recorded>,
+}
+
+pub fn policy() -> FleetPolicy {
+    FleetPolicy {
+        min_nodes: 0,
+        max_nodes: 4,
+        node_capacity: 3,
+        price_micro_usd_per_hour: 100_000,
+        budget_micro_usd: 0,
+        launches_per_minute: 100,
+        boot_deadline_ms: 60_000,
+        instance_type: "small".into(),
+    }
+}
+
+impl Lab {
+    pub fn new() -> Self {
+        let mut lab = Self { state: State::default(), now: 1_000, written: Vec::new() };
+        lab.write(
+            Origin::Role(Role::Fleet),
+            Event::LogCreated { fleet: "lab".into(), fleet_key: vec![7; 32], created_at_ms: 1 },
+        );
+        let media = Origin::Role(Role::MediaSync);
+        lab.write(
+            media.clone(),
+            Event::FlowPublished { flow: "f".into(), name: "f".into(), object: "o".into(), sha256: vec![] },
+        );
+        lab.write(
+            media,
+            Event::ManifestPublished {
+                manifest: "m".into(),
+                name: "m".into(),
+                object: "o".into(),
+                sha256: vec![],
+                prompts: 1,
+                size_bytes: 1,
+            },
+        );
+        lab
+    }
+
+    /// Every event passes through its wire form, as in life.
+    pub fn write(&mut self, origin: Origin, event: Event) {
+        let bytes = wire::encode(&event, &Envelope::default());
+        let (_, back) = wire::decode_bytes(&bytes).unwrap();
+        assert_eq!(back, event);
+        let sequence = self.state.size;
+        let id = EventRef { origin: origin.to_string(), epoch: vec![0; 16], frame: sequence + 1, index: 0 };
+        let recorded = Recorded {
+            sequence,
+            at: self.now,
+            origin,
+            id,
+            term: 1,
+            command_id: String::new(),
+            actor: String::new(),
+            event,
+        };
+        self.state.apply(&recorded);
+        self.written.push(recorded);
+        assert_eq!(invariant::broken(&self.state), [], "after {:?}", self.written.last());
+    }
+
+    pub fn dialer(&mut self, command: &CampaignCommand) -> Vec<Event> {
+        let events = decide(&self.state, command, self.now).unwrap();
+        for event in &events {
+            self.write(Origin::Role(Role::Dialer), event.clone());
+        }
+        events
+    }
+
+    pub fn scaler(&mut self, command: &FleetCommand) -> Vec<Event> {
+        let events = fleet::decide::decide(&self.state, command, self.now).unwrap();
+        for event in &events {
+            self.write(Origin::Role(Role::Scaler), event.clone());
+        }
+        events
+    }
+
+    pub fn node(&mut self, node: &str, event: Event) {
+        self.write(Origin::Node(node.to_owned()), event);
+    }
+
+    pub fn campaign(&mut self, id: &str, contacts: u8, max_attempts: u32) {
+        self.dialer(&CampaignCommand::Create {
+            campaign: id.into(),
+            name: id.into(),
+            flow: "f".into(),
+            manifest: "m".into(),
+            trunk: "t".into(),
+            max_channels: 0,
+            calls_per_second: 0,
+            ring_timeout_ms: 30_000,
+            max_attempts,
+            caller_id: String::new(),
+            live: false,
+            allowed_hashes: vec![],
+        });
+        let rows = (0..contacts).map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60] }).collect();
+        self.dialer(&CampaignCommand::Import {
+            campaign: id.into(),
+            import: format!("{id}-1"),
+            rows,
+            last: true,
+        });
+        self.dialer(&CampaignCommand::Start { campaign: id.into() });
+    }
+
+    pub fn plan(&mut self) -> Vec<Event> {
+        let fresh = self.ready();
+        self.scaler(&FleetCommand::Tick { policy: policy(), fresh, inventory: None })
+    }
+
+    /// Carries out what the scaler is owed: launches succeed, nodes register and get ready.
+    pub fn boot_all(&mut self) {
+        let owed: Vec<String> = self.state.fleet.owed_launches().map(|(id, _)| id.clone()).collect();
+        for intent in owed {
+            let node = format!("i-{intent}");
+            let outcome = LaunchOutcome::Launched { node: node.clone() };
+            self.scaler(&FleetCommand::Launch { intent: intent.clone(), outcome });
+            let (public_key, epoch) = (vec![1; 32], vec![2; 16]);
+            self.scaler(&FleetCommand::Register { node: node.clone(), intent, public_key, epoch });
+            let ready =
+                Event::NodeReady { node: node.clone(), capacity: 3, pbx: "sim".into(), boot_id: "b".into() };
+            self.node(&node, ready);
+            self.node(&node.clone(), Event::ManifestHeld { node, manifest: "m".into() });
+        }
+    }
+
+    pub fn ready(&self) -> BTreeSet<String> {
+        self.state.fleet.existing().filter(|(_, node)| node.pbx_up).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn tick(&mut self) -> Vec<Event> {
+        let tick = DialTick {
+            fresh: self.ready(),
+            trunks: std::collections::BTreeMap::new(),
+            order_window_ms: 2_000,
+            max_intents: 100,
+        };
+        self.dialer(&CampaignCommand::Tick(tick))
+    }
+
+    pub fn in_flight(&self) -> Vec<(AttemptId, String)> {
+        self.state
+            .campaigns
+            .values()
+            .flat_map(|campaign| campaign.in_flight.iter())
+            .map(|(id, attempt)| (id.clone(), attempt.node.clone()))
+            .collect()
+    }
+
+    pub fn end(&mut self, attempt: &AttemptId, node: &str, outcome: Outcome) {
+        let attempt = attempt.clone();
+        let originating = Event::AttemptOriginating { attempt: attempt.clone(), boot_id: "b".into() };
+        self.node(node, Event::AttemptAccepted { attempt: attempt.clone(), order_term: 1 });
+        self.node(node, originating);
+        if outcome == Outcome::Answered {
+            self.node(node, Event::AttemptAnswered { attempt: attempt.clone() });
+        }
+        let digits = if outcome == Outcome::Answered { "1" } else { "" };
+        self.node(
+            node,
+            Event::AttemptEnded {
+                attempt,
+                outcome,
+                cause: 16,
+                reason: 4,
+                ring_ms: 1,
+                talk_ms: 1,
+                digits: digits.into(),
+                path: "thanks".into(),
+            },
+        );
+    }
+
+    pub fn lose(&mut self, node: &str) {
+        let inventory = Inventory { ended: [(node.to_owned(), true)].into() };
+        let fresh = self.ready();
+        self.scaler(&FleetCommand::Tick { policy: policy(), fresh, inventory: Some(inventory) });
+    }
+}
