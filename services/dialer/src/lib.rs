@@ -1,1 +1,51 @@
-//! Contacts to attempts.
+//! The dialer: contacts to attempts.
+//!
+//! Decisions are `asterism_domain::campaign`; this shell hands in ticks ([`tick`]), sends the orders the log owes
+//! ([`orders`]) and answers people ([`commands`]). It remembers nothing but what is in flight.
+
+pub mod commands;
+pub mod config;
+pub mod orders;
+pub mod tick;
+
+use std::sync::Arc;
+
+use asterism_domain::campaign;
+use asterism_object_store::ObjectStore;
+use asterism_proto::Role;
+use asterism_runtime::heartbeat::Heartbeats;
+use asterism_runtime::role::Deps;
+
+pub use config::DialerConfig;
+
+/// Why the dialer cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key is missing.
+    #[error(transparent)]
+    Keys(#[from] asterism_runtime::keys::KeyringError),
+}
+
+/// Runs the dialer until shutdown.
+pub async fn run(
+    config: DialerConfig,
+    deps: Deps,
+    store: Arc<dyn ObjectStore>,
+    heartbeats: Heartbeats,
+) -> Result<(), Error> {
+    let desk = deps.lead(Role::Dialer, campaign::decide)?;
+    let config = Arc::new(config);
+    commands::serve(&deps, &desk, &config)?;
+    let ticks = tick::run(config.clone(), deps.clone(), desk.clone(), heartbeats);
+    let orders = orders::run(deps.clone(), desk.clone(), store);
+    let mut shutdown = deps.shutdown.clone();
+    tokio::select! {
+        () = ticks => {}
+        () = orders => {}
+        () = shutdown.requested() => {}
+    }
+    // The loop itself ends with the shutdown; a command being committed is finished first.
+    let mut leading = desk.leading();
+    let _ = leading.wait_for(Option::is_none).await;
+    Ok(())
+}

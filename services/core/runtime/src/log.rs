@@ -1,0 +1,329 @@
+//! A process's copy of the log: the one reader, the sequencer, the folded state, the copy on disk.
+//!
+//! `apply` runs here and nowhere else, in log order, for a leader's own events as for everyone's.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use asterism_domain::{State, wire};
+use asterism_event_log::sequencer::CheckpointCheck;
+use asterism_event_log::{AcceptedFrame, Copy, Sequencer, StreamAt, Verdict};
+use asterism_nats::{Bus, ReadFrom, Reader, ReaderEvent};
+use asterism_proto::hash::{Hash, sha256};
+use asterism_proto::{OpenFrame, Origin, Role};
+use tokio::sync::{oneshot, watch};
+
+use crate::storage::Storage;
+
+/// What a copy is opened with.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The fleet.
+    pub fleet: String,
+    /// Folder of this copy; one process owns it.
+    pub dir: PathBuf,
+    /// Trust anchor.
+    pub anchor: Hash,
+    /// Frame 1, published if the stream is empty.
+    pub first_frame: Vec<u8>,
+    /// Most bytes of the stream.
+    pub stream_max_bytes: u64,
+}
+
+/// Why a copy cannot be opened or followed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The copy on disk.
+    #[error(transparent)]
+    Copy(#[from] asterism_event_log::Error),
+    /// The bus.
+    #[error(transparent)]
+    Bus(#[from] asterism_nats::Error),
+    /// The reducers met what they do not know, or the disk failed.
+    #[error("AST-R020: the log cannot be followed: {0}")]
+    Stopped(String),
+}
+
+/// How far the copy is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Events applied.
+    pub size: u64,
+    /// Whether the end of the stream was reached since the last start or reconnect.
+    pub caught_up: bool,
+}
+
+/// What became of an own frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// In the log; the log's size after it.
+    Accepted(u64),
+    /// Refused by the sequencer, and why: another leads, or the frame is malformed.
+    Refused(String),
+}
+
+/// A copy that follows the stream. Clones share it.
+#[derive(Clone)]
+pub struct Log(Arc<Inner>);
+
+struct Inner {
+    fleet: String,
+    bus: Bus,
+    folded: RwLock<Folded>,
+    head: watch::Sender<Head>,
+    waiters: Mutex<HashMap<String, oneshot::Sender<Delivery>>>,
+    storage: Storage,
+    failure: watch::Sender<Option<String>>,
+}
+
+struct Folded {
+    state: State,
+    sequencer: Sequencer,
+    stream_id: String,
+    stream_sequence: u64,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({}, {:?})", self.0.fleet, *self.0.head.borrow())
+    }
+}
+
+impl Log {
+    /// Opens the copy, makes sure stream and frame 1 exist, and follows from where the copy ends.
+    pub async fn open(config: LogConfig, bus: Bus) -> Result<Self, LogError> {
+        let mut state = State::default();
+        let mut stopped = None;
+        let mut opened = Copy::open(&config.dir, &config.fleet, Some(config.anchor), |frame| {
+            if stopped.is_none() {
+                stopped = fold(&mut state, frame).err();
+            }
+        })?;
+        if let Some(reason) = stopped {
+            return Err(LogError::Stopped(reason));
+        }
+        if let Some(suspect) = &opened.repaired {
+            tracing::error!(?suspect, "the copy was damaged and is refilled from the stream");
+        }
+        let info = asterism_nats::ensure_stream(&bus, &config.fleet, config.stream_max_bytes).await?;
+        // A position means nothing without the stream it is of.
+        if opened.stream_id.is_none() {
+            opened.copy.set_stream_id(&info.stream_id)?;
+        }
+        let from = ReadFrom {
+            sequence: opened.stream_position.map_or(1, |at| at.sequence + 1),
+            stream_id: Some(opened.stream_id.clone().unwrap_or_else(|| info.stream_id.clone())),
+            last_frame: None,
+        };
+        if info.last_sequence == 0 {
+            publish_first(&bus, &config).await;
+        }
+        let (failure, _) = watch::channel(None);
+        let (size, root) = (opened.sequencer.size(), opened.sequencer.root());
+        let storage = Storage::start(opened.copy, size, root, failure.clone());
+        let folded = Folded {
+            state,
+            sequencer: opened.sequencer,
+            stream_id: info.stream_id.clone(),
+            stream_sequence: from.sequence - 1,
+        };
+        let log = Self(Arc::new(Inner {
+            fleet: config.fleet.clone(),
+            bus: bus.clone(),
+            folded: RwLock::new(folded),
+            head: watch::channel(Head { size, caught_up: false }).0,
+            waiters: Mutex::default(),
+            storage,
+            failure,
+        }));
+        let reader = Reader::start_at(&bus, &config.fleet, from)?;
+        tokio::spawn(log.clone().follow(reader));
+        Ok(log)
+    }
+
+    /// The fleet's name.
+    pub fn fleet(&self) -> &str {
+        &self.0.fleet
+    }
+
+    /// The bus the log is read from.
+    pub fn bus(&self) -> &Bus {
+        &self.0.bus
+    }
+
+    /// Reads the state as of the last applied event.
+    pub fn read<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+        look(&self.0.folded.read().unwrap_or_else(PoisonError::into_inner).state)
+    }
+
+    /// Reads what the sequencer knows: size, root, marks, with the stream position they stand at.
+    pub fn sequencer<R>(&self, look: impl FnOnce(&Sequencer, &str, u64) -> R) -> R {
+        let folded = self.0.folded.read().unwrap_or_else(PoisonError::into_inner);
+        look(&folded.sequencer, &folded.stream_id, folded.stream_sequence)
+    }
+
+    /// Changes whenever something was applied.
+    pub fn head(&self) -> watch::Receiver<Head> {
+        self.0.head.subscribe()
+    }
+
+    /// Becomes `Some(reason)` when the copy cannot go on; the process must stop.
+    pub fn failure(&self) -> watch::Receiver<Option<String>> {
+        self.0.failure.subscribe()
+    }
+
+    /// The term a role is in.
+    pub fn term(&self, role: Role) -> u64 {
+        self.sequencer(|sequencer, _, _| sequencer.term(role))
+    }
+
+    /// Waits until the end of the stream, as it was when asked, has been applied.
+    pub async fn caught_up(&self) {
+        let _ = self.head().wait_for(|head| head.caught_up).await;
+    }
+
+    /// Waits until a log size has been applied, at most this long.
+    pub async fn at_least(&self, size: u64, at_most: Duration) -> bool {
+        let mut head = self.head();
+        tokio::time::timeout(at_most, head.wait_for(|head| head.size >= size)).await.is_ok_and(|r| r.is_ok())
+    }
+
+    /// Size that is durable in this copy.
+    pub fn durable(&self) -> u64 {
+        self.0.storage.durable()
+    }
+
+    /// Makes everything applied durable.
+    pub async fn sync(&self) -> Option<u64> {
+        self.0.storage.commit().await
+    }
+
+    /// Seals everything so far into an immutable segment file.
+    pub async fn seal(&self) -> Result<Vec<asterism_event_log::sealed::SealedSegment>, LogError> {
+        self.0.storage.seal().await.map_err(LogError::Stopped)
+    }
+
+    /// Registers interest in an own frame before it is published.
+    pub(crate) fn expect(&self, message_id: String) -> oneshot::Receiver<Delivery> {
+        let (tell, told) = oneshot::channel();
+        self.waiters().insert(message_id, tell);
+        told
+    }
+
+    /// Gives up interest.
+    pub(crate) fn forget(&self, message_id: &str) {
+        self.waiters().remove(message_id);
+    }
+
+    fn waiters(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Delivery>>> {
+        self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn follow(self, mut reader: Reader) {
+        let mut failure = self.0.failure.subscribe();
+        loop {
+            let event = tokio::select! {
+                event = reader.next() => event,
+                _ = failure.changed() => return,
+            };
+            match event {
+                ReaderEvent::Message { sequence, time_ms, payload, .. } => {
+                    if let Err(reason) = self.take(&payload, StreamAt { sequence, time_ms }).await {
+                        self.0.failure.send_replace(Some(reason));
+                        return;
+                    }
+                }
+                ReaderEvent::CaughtUp { .. } => {
+                    self.0.head.send_modify(|head| head.caught_up = true);
+                }
+                ReaderEvent::Incident(incident) => {
+                    self.0.failure.send_replace(Some(incident.to_string()));
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn take(&self, payload: &[u8], at: StreamAt) -> Result<(), String> {
+        let (verdict, root) = {
+            let mut folded = self.0.folded.write().unwrap_or_else(PoisonError::into_inner);
+            let verdict = folded.sequencer.judge(payload, at);
+            folded.stream_sequence = at.sequence;
+            let mut root = Hash::default();
+            if let Verdict::Accepted(frame) = &verdict {
+                agrees(&folded.sequencer, frame)?;
+                root = folded.sequencer.root();
+                fold(&mut folded.state, frame)?;
+            }
+            (verdict, root)
+        };
+        match verdict {
+            Verdict::Accepted(frame) => {
+                let (id, end) = (frame.frame.message_id(), frame.end());
+                self.0.storage.frame(frame, root).await;
+                self.0.head.send_modify(|head| head.size = end);
+                self.tell(&id, Delivery::Accepted(end));
+            }
+            Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),
+            Verdict::Gap { origin, expected, got } => {
+                tracing::warn!(origin, expected, got, "frames of an origin are missing, it must resend");
+            }
+            Verdict::Refused { origin, reason } => {
+                tracing::warn!(?origin, %reason, sequence = at.sequence, "frame refused");
+                if let Ok(frame) = OpenFrame::read(payload) {
+                    self.tell(&frame.message_id(), Delivery::Refused(reason.to_string()));
+                }
+            }
+            Verdict::Stop { reason } => return Err(reason.to_string()),
+        }
+        Ok(())
+    }
+
+    fn tell(&self, message_id: &str, delivery: Delivery) {
+        if let Some(waiter) = self.waiters().remove(message_id) {
+            let _ = waiter.send(delivery);
+        }
+    }
+}
+
+/// Compares the checkpoint in a frame, if it holds one, with the log here (INV-09).
+fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
+    let Some(seen) = sequencer.checkpoint().filter(|seen| seen.position >= frame.first) else { return Ok(()) };
+    if seen.check != CheckpointCheck::Differs {
+        return Ok(());
+    }
+    let ours = sequencer.root_at(seen.size).map_or_else(|| "no root".to_owned(), hex::encode);
+    let reason = format!(
+        "AST-R022: the checkpoint at size {} has root {}, this copy has {ours}; move the log folder aside and start \
+         again to refill it from the stream",
+        seen.size,
+        hex::encode(seen.root)
+    );
+    tracing::warn!(reason, "this copy disagrees with the ledger");
+    Err(reason)
+}
+
+/// Folds a frame; an event this version does not know stops the reducer.
+fn fold(state: &mut State, frame: &AcceptedFrame) -> Result<(), String> {
+    for index in 0..frame.frame.events.len() as u32 {
+        let sequence = frame.first + u64::from(index);
+        let recorded = wire::recorded(&frame.frame, index, sequence, frame.record_time_ms)
+            .map_err(|error| format!("event {sequence}: {error}"))?;
+        state.apply(&recorded);
+    }
+    Ok(())
+}
+
+/// Publishes frame 1. Whoever else does so publishes the same bytes under the same id.
+async fn publish_first(bus: &Bus, config: &LogConfig) {
+    let origin = Origin::Role(Role::Fleet);
+    let hash = hex::encode(&sha256(&config.first_frame)[..16]);
+    let id = OpenFrame::read(&config.first_frame).map_or(hash, |frame| frame.message_id());
+    let published =
+        bus.publish_frame(&config.fleet, &origin, config.first_frame.clone(), &id, Some(0)).await;
+    if let Err(error) = published {
+        tracing::debug!(%error, "frame 1 not published here");
+    }
+}

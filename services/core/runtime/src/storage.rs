@@ -1,0 +1,134 @@
+//! The copy's own thread: group commit, so that no fsync ever stands in the way of a decision.
+//!
+//! Nothing waits for it but a checkpoint, a seal and the end of the process. Any error stops the process: after a
+//! failed fsync nobody knows what is on the disk.
+
+use std::time::{Duration, Instant};
+
+use asterism_event_log::sealed::SealedSegment;
+use asterism_event_log::{AcceptedFrame, Copy};
+use asterism_proto::hash::Hash;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Frames that may wait for the disk.
+const QUEUE_FRAMES: usize = 4_096;
+/// Group commit at the latest after this long.
+const COMMIT_EVERY: Duration = Duration::from_millis(50);
+/// Group commit at the latest after this many events.
+const COMMIT_EVENTS: usize = 1_024;
+
+pub(crate) enum Work {
+    Frame(Box<AcceptedFrame>, Hash),
+    Commit(oneshot::Sender<u64>),
+    Seal(oneshot::Sender<Result<Vec<SealedSegment>, String>>),
+}
+
+/// Handle to the storage thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Storage {
+    work: mpsc::Sender<Work>,
+    durable: watch::Receiver<u64>,
+}
+
+impl Storage {
+    /// Starts the thread. `failure` gets the reason when the disk fails.
+    pub(crate) fn start(copy: Copy, size: u64, root: Hash, failure: watch::Sender<Option<String>>) -> Self {
+        let (work, queue) = mpsc::channel(QUEUE_FRAMES);
+        let (durable_in, durable) = watch::channel(size);
+        let handle = tokio::runtime::Handle::current();
+        let keeper = Keeper { copy, root, oldest: None, durable: durable_in };
+        let spawned = std::thread::Builder::new().name("log-copy".into()).spawn(move || {
+            if let Err(error) = keeper.run(&handle, queue) {
+                let _ = failure.send(Some(error));
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "cannot start the storage thread");
+        }
+        Self { work, durable }
+    }
+
+    pub(crate) async fn frame(&self, frame: AcceptedFrame, root: Hash) {
+        // A closed queue means the thread ended with an error that `failure` tells.
+        let _ = self.work.send(Work::Frame(Box::new(frame), root)).await;
+    }
+
+    /// Commits what waits and returns the durable size.
+    pub(crate) async fn commit(&self) -> Option<u64> {
+        let (answer, done) = oneshot::channel();
+        self.work.send(Work::Commit(answer)).await.ok()?;
+        done.await.ok()
+    }
+
+    pub(crate) async fn seal(&self) -> Result<Vec<SealedSegment>, String> {
+        let gone = || "the log's storage has stopped".to_owned();
+        let (answer, done) = oneshot::channel();
+        self.work.send(Work::Seal(answer)).await.map_err(|_| gone())?;
+        done.await.map_err(|_| gone())?
+    }
+
+    pub(crate) fn durable(&self) -> u64 {
+        *self.durable.borrow()
+    }
+}
+
+struct Keeper {
+    copy: Copy,
+    root: Hash,
+    oldest: Option<Instant>,
+    durable: watch::Sender<u64>,
+}
+
+impl Keeper {
+    fn run(
+        mut self,
+        handle: &tokio::runtime::Handle,
+        mut queue: mpsc::Receiver<Work>,
+    ) -> Result<(), String> {
+        loop {
+            let wait = self.oldest.map_or(Duration::from_secs(3600), |oldest| {
+                COMMIT_EVERY.saturating_sub(oldest.elapsed())
+            });
+            match handle.block_on(async { tokio::time::timeout(wait, queue.recv()).await }) {
+                Err(_) => {
+                    self.commit()?;
+                }
+                Ok(None) => {
+                    self.commit()?;
+                    return Ok(());
+                }
+                Ok(Some(work)) => self.work(work)?,
+            }
+        }
+    }
+
+    fn work(&mut self, work: Work) -> Result<(), String> {
+        match work {
+            Work::Frame(frame, root) => {
+                self.copy.append(&frame).map_err(|error| error.to_string())?;
+                self.root = root;
+                self.oldest.get_or_insert_with(Instant::now);
+                if self.copy.pending() >= COMMIT_EVENTS {
+                    self.commit()?;
+                }
+            }
+            Work::Commit(answer) => {
+                let size = self.commit()?;
+                let _ = answer.send(size);
+            }
+            Work::Seal(answer) => {
+                self.commit()?;
+                let result = self.copy.seal().map_err(|error| error.to_string());
+                let _ = answer.send(result.map(|segment| segment.into_iter().collect()));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<u64, String> {
+        self.oldest = None;
+        let durable = self.copy.commit(self.root).map_err(|error| error.to_string())?;
+        self.durable.send_replace(durable.size);
+        Ok(durable.size)
+    }
+}

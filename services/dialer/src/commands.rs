@@ -1,0 +1,244 @@
+//! What people ask the dialer: JSON in, JSON out, on the role's command subject.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::{CampaignCommand, decide};
+use asterism_domain::report;
+use asterism_proto::Role;
+use asterism_proto::v1::{RoleCommand, RoleReply};
+use asterism_runtime::keys::{Keyring, KeyringError, random};
+use asterism_runtime::leader::Desk;
+use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
+use asterism_runtime::seal::{self, PersonalData};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::config::DialerConfig;
+
+/// The verbs, for the error that names them.
+pub const VERBS: [&str; 8] = [
+    "campaign.create",
+    "campaign.import",
+    "campaign.start",
+    "campaign.pause",
+    "campaign.resume",
+    "campaign.stop",
+    "campaign.live",
+    "campaign.list",
+];
+
+/// `campaign.create`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateCampaign {
+    /// Its id, a token of at most 40.
+    pub campaign: String,
+    /// Name for people.
+    #[serde(default)]
+    pub name: String,
+    /// Flow id.
+    pub flow: String,
+    /// Manifest id.
+    pub manifest: String,
+    /// Trunk name of the configuration.
+    pub trunk: String,
+    /// Most attempts in flight; 0 = no cap.
+    #[serde(default)]
+    pub max_channels: u32,
+    /// Most attempts started a second; 0 = no cap.
+    #[serde(default)]
+    pub calls_per_second: u32,
+    /// How long a callee may ring.
+    #[serde(default = "default_ring_timeout_ms")]
+    pub ring_timeout_ms: u32,
+    /// Attempts that reach the carrier, per contact.
+    #[serde(default = "default_max_attempts")]
+    pub max_attempts: u32,
+    /// Caller id.
+    #[serde(default)]
+    pub caller_id: String,
+    /// Dial every number on a trunk that leads outside this machine.
+    #[serde(default)]
+    pub live: bool,
+    /// Numbers allowed on such a trunk before go-live.
+    #[serde(default)]
+    pub allowed: Vec<String>,
+}
+
+fn default_ring_timeout_ms() -> u32 {
+    30_000
+}
+
+fn default_max_attempts() -> u32 {
+    1
+}
+
+/// `campaign.import`: at most 200 rows.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportContacts {
+    /// The campaign.
+    pub campaign: String,
+    /// The import's id: names the key that seals it.
+    pub import: String,
+    /// Canonical number and fields.
+    pub rows: Vec<PersonalData>,
+    /// No rows follow.
+    pub last: bool,
+}
+
+/// A verb about one campaign.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OneCampaign {
+    /// The campaign.
+    pub campaign: String,
+    /// Why, for the log.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Answers commands while this process leads.
+pub fn serve(deps: &Deps, desk: &Desk<CampaignCommand>, config: &Arc<DialerConfig>) -> Result<(), Error> {
+    let numbers = deps.keyring.numbers()?;
+    let (all, office, config) = (deps.clone(), desk.clone(), config.clone());
+    deps.serve_commands(Role::Dialer, desk, move |command| {
+        let (deps, desk, config) = (all.clone(), office.clone(), config.clone());
+        async move { handle(&deps, &desk, &config, &numbers, command).await }
+    });
+    Ok(())
+}
+
+async fn handle(
+    deps: &Deps,
+    desk: &Desk<CampaignCommand>,
+    config: &DialerConfig,
+    numbers: &[u8; 32],
+    command: RoleCommand,
+) -> RoleReply {
+    if command.verb == "campaign.list" {
+        let (position, list) = deps.log.read(|state| (state.size, report::campaigns(state)));
+        return reply_json(position, &list);
+    }
+    match read(&command, config, numbers, &deps.keyring) {
+        Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
+        Err((code, reason)) => refusal(code, reason),
+    }
+}
+
+type Refused = (&'static str, String);
+
+fn read(
+    command: &RoleCommand,
+    config: &DialerConfig,
+    numbers: &[u8; 32],
+    keyring: &Keyring,
+) -> Result<CampaignCommand, Refused> {
+    match command.verb.as_str() {
+        "campaign.create" => create(json(command)?, config, numbers),
+        "campaign.import" => {
+            let import = json(command)?;
+            seal_rows(import, numbers, keyring).map_err(|error| ("AST-D041", error.to_string()))
+        }
+        "campaign.start" => Ok(CampaignCommand::Start { campaign: one(command)?.campaign }),
+        "campaign.resume" => Ok(CampaignCommand::Resume { campaign: one(command)?.campaign }),
+        "campaign.pause" => {
+            let OneCampaign { campaign, reason } = one(command)?;
+            Ok(CampaignCommand::Pause { campaign, reason })
+        }
+        "campaign.stop" => {
+            let OneCampaign { campaign, reason } = one(command)?;
+            Ok(CampaignCommand::Stop { campaign, reason })
+        }
+        "campaign.live" => {
+            let OneCampaign { campaign, reason } = one(command)?;
+            Ok(CampaignCommand::GoLive { campaign, reason })
+        }
+        other => Err(("AST-D040", format!("`{other}` is no verb; known: {}", VERBS.join(", ")))),
+    }
+}
+
+fn json<T: for<'a> Deserialize<'a>>(command: &RoleCommand) -> Result<T, Refused> {
+    serde_json::from_slice(&command.json).map_err(|error| ("AST-D042", format!("{}: {error}", command.verb)))
+}
+
+fn one(command: &RoleCommand) -> Result<OneCampaign, Refused> {
+    json(command)
+}
+
+fn create(
+    new: CreateCampaign,
+    config: &DialerConfig,
+    numbers: &[u8; 32],
+) -> Result<CampaignCommand, Refused> {
+    if !config.trunks.contains_key(&new.trunk) {
+        let known: Vec<&str> = config.trunks.keys().map(String::as_str).collect();
+        let reason = format!("there is no trunk `{}`; configured: {}", new.trunk, known.join(", "));
+        return Err(("AST-D043", reason));
+    }
+    let outside = config.trunks.get(&new.trunk).is_some_and(|trunk| trunk.outside);
+    if outside && !new.live && new.allowed.is_empty() {
+        let reason =
+            "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";
+        return Err(("AST-D044", reason.to_owned()));
+    }
+    let allowed_hashes =
+        new.allowed.iter().map(|number| seal::number_hash(numbers, number).to_vec()).collect();
+    Ok(CampaignCommand::Create {
+        campaign: new.campaign,
+        name: new.name,
+        flow: new.flow,
+        manifest: new.manifest,
+        trunk: new.trunk,
+        max_channels: new.max_channels,
+        calls_per_second: new.calls_per_second,
+        ring_timeout_ms: new.ring_timeout_ms,
+        max_attempts: new.max_attempts,
+        caller_id: new.caller_id,
+        live: new.live,
+        allowed_hashes,
+    })
+}
+
+/// Seals the rows under the import's key, which is durable before anything sealed with it can be.
+fn seal_rows(
+    import: ImportContacts,
+    numbers: &[u8; 32],
+    keyring: &Keyring,
+) -> Result<CampaignCommand, SealRowsError> {
+    if !asterism_proto::origin::is_token(&import.import) {
+        return Err(SealRowsError::Import);
+    }
+    if import.rows.len() > decide::IMPORT_MAX_ROWS {
+        return Err(SealRowsError::TooMany);
+    }
+    let key = keyring.import(&import.import, true)?;
+    let mut rows = Vec::with_capacity(import.rows.len());
+    for person in &import.rows {
+        asterism_domain::contact::E164::parse(&person.number).map_err(|_| SealRowsError::Number)?;
+        rows.push(ImportRow {
+            number_hash: seal::number_hash(numbers, &person.number),
+            sealed: seal::seal(&key, random()?, &import.import, person)?,
+        });
+    }
+    Ok(CampaignCommand::Import { campaign: import.campaign, import: import.import, rows, last: import.last })
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SealRowsError {
+    #[error("an import id is 1 to 64 of [A-Za-z0-9_-]")]
+    Import,
+    #[error("at most 200 rows in one import command")]
+    TooMany,
+    #[error("a number is not canonical E.164")]
+    Number,
+    #[error(transparent)]
+    Key(#[from] KeyringError),
+    #[error(transparent)]
+    Seal(#[from] seal::SealError),
+}
+
+/// Fields of a contact, as rows carry them.
+pub type Fields = BTreeMap<String, String>;

@@ -1,0 +1,207 @@
+//! Orders: what the log says a node still has to answer, sent and repeated until its own frames answer it.
+//!
+//! The reply to an order only stops the retry timer. Nothing here is remembered beyond what is in flight.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use asterism_domain::campaign::CampaignCommand;
+use asterism_domain::logic::Flow;
+use asterism_domain::{AttemptId, NodeId, State};
+use asterism_nats::{Subject, Verb};
+use asterism_object_store::{ObjectName, ObjectStore};
+use asterism_proto::v1::{DialAttempt, DialOrder, OrderReply};
+use asterism_runtime::keys::Keyring;
+use asterism_runtime::leader::Desk;
+use asterism_runtime::role::Deps;
+use asterism_runtime::seal;
+use prost::Message;
+
+/// Attempts in one order.
+const ORDER_MAX_ATTEMPTS: usize = 64;
+/// How long a node may take to make an order durable.
+const ORDER_DEADLINE: Duration = Duration::from_millis(1_000);
+/// Repeat after a taken order whose fact has not come yet.
+const REPEAT_TAKEN: Duration = Duration::from_millis(3_000);
+/// Repeat after a refused or unanswered order.
+const REPEAT_REFUSED: Duration = Duration::from_millis(250);
+/// Largest flow document.
+const FLOW_MAX_BYTES: usize = 256 * 1024;
+
+/// An attempt as the log holds it, with what is needed to order it.
+struct Owed {
+    attempt: AttemptId,
+    import: String,
+    sealed: Box<[u8]>,
+    order: DialAttempt,
+}
+
+struct Sender {
+    deps: Deps,
+    store: Arc<dyn ObjectStore>,
+    import_keys: Mutex<HashMap<String, [u8; 32]>>,
+    fallbacks: Mutex<HashMap<String, String>>,
+    /// Nodes with an order under way, and when each attempt may be ordered again.
+    busy: Mutex<HashSet<NodeId>>,
+    next: Mutex<HashMap<AttemptId, Instant>>,
+}
+
+/// Sends orders while this process leads.
+pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectStore>) {
+    let sender = Arc::new(Sender {
+        deps: deps.clone(),
+        store,
+        import_keys: Mutex::default(),
+        fallbacks: Mutex::default(),
+        busy: Mutex::default(),
+        next: Mutex::default(),
+    });
+    let mut head = deps.log.head();
+    let mut leading = desk.leading();
+    loop {
+        if leading.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        head.mark_unchanged();
+        if let Some(term) = desk.term() {
+            sender.send_owed(term);
+        }
+        let _ = tokio::time::timeout(REPEAT_REFUSED, head.changed()).await;
+    }
+}
+
+impl Sender {
+    fn send_owed(self: &Arc<Self>, term: u64) {
+        let (position, owed) = self.deps.log.read(|state| (state.size, self.owed(state)));
+        for (node, attempts) in owed {
+            if !lock(&self.busy).insert(node.clone()) {
+                continue;
+            }
+            let sender = self.clone();
+            tokio::spawn(async move {
+                sender.order(&node, term, position, attempts).await;
+                lock(&sender.busy).remove(&node);
+            });
+        }
+    }
+
+    /// Attempts whose order is owed now, by node. Nodes with an order under way are left out.
+    fn owed(&self, state: &State) -> BTreeMap<NodeId, Vec<Owed>> {
+        let now = Instant::now();
+        let busy = lock(&self.busy);
+        let mut next = lock(&self.next);
+        if next.len() > 100_000 {
+            next.retain(|attempt, _| in_flight(state, attempt));
+        }
+        let mut owed = BTreeMap::new();
+        for (id, node) in &state.fleet.nodes {
+            if node.unanswered.is_empty() || busy.contains(id) {
+                continue;
+            }
+            let attempts: Vec<Owed> = node
+                .unanswered
+                .iter()
+                .filter(|attempt| next.get(*attempt).is_none_or(|at| *at <= now))
+                .filter_map(|attempt| owed_order(state, attempt))
+                .take(ORDER_MAX_ATTEMPTS)
+                .collect();
+            if !attempts.is_empty() {
+                owed.insert(id.clone(), attempts);
+            }
+        }
+        owed
+    }
+
+    async fn order(&self, node: &NodeId, term: u64, position: u64, owed: Vec<Owed>) {
+        let mut attempts = Vec::new();
+        let ids: Vec<AttemptId> = owed.iter().map(|owed| owed.attempt.clone()).collect();
+        for owed in owed {
+            match self.complete(owed).await {
+                Ok(order) => attempts.push(order),
+                Err(reason) => tracing::error!(node, reason, "an order cannot be made"),
+            }
+        }
+        let order = DialOrder { term, log_position: position, attempts }.encode_to_vec();
+        let Ok(subject) = Subject::command(self.deps.log.fleet(), node, Verb::Dial) else { return };
+        let pause = match self.deps.bus.request(&subject, order, ORDER_DEADLINE).await {
+            Ok(payload) => match OrderReply::decode(payload.as_slice()) {
+                Ok(reply) if reply.taken => REPEAT_TAKEN,
+                Ok(reply) => {
+                    tracing::debug!(node, code = reply.code, reason = reply.reason, "order refused");
+                    REPEAT_REFUSED
+                }
+                Err(_) => REPEAT_REFUSED,
+            },
+            Err(error) => {
+                tracing::debug!(node, %error, "order not answered");
+                REPEAT_REFUSED
+            }
+        };
+        let at = Instant::now() + pause;
+        lock(&self.next).extend(ids.into_iter().map(|attempt| (attempt, at)));
+    }
+
+    /// Opens the contact and adds what the node needs; the number is in clear from here to the node, never in the log.
+    async fn complete(&self, owed: Owed) -> Result<DialAttempt, String> {
+        let key = self.import_key(&owed.import)?;
+        let person = seal::open(&key, &owed.import, &owed.sealed).map_err(|error| error.to_string())?;
+        let fallback = self.fallback(&owed.order.flow).await?;
+        Ok(DialAttempt { number: person.number, fallback, ..owed.order })
+    }
+
+    fn import_key(&self, import: &str) -> Result<[u8; 32], String> {
+        if let Some(key) = lock(&self.import_keys).get(import) {
+            return Ok(*key);
+        }
+        let keyring: &Keyring = &self.deps.keyring;
+        let key = keyring.import(import, false).map_err(|error| error.to_string())?;
+        lock(&self.import_keys).insert(import.to_owned(), key);
+        Ok(key)
+    }
+
+    async fn fallback(&self, flow: &str) -> Result<String, String> {
+        if let Some(reply) = lock(&self.fallbacks).get(flow) {
+            return Ok(reply.clone());
+        }
+        let name = ObjectName::new(&format!("flows/{flow}.toml")).map_err(|error| error.to_string())?;
+        let bytes = self.store.get(&name, FLOW_MAX_BYTES as u64).await.map_err(|error| error.to_string())?;
+        let text = String::from_utf8(bytes.to_vec()).map_err(|_| "the flow is not UTF-8".to_owned())?;
+        let parsed = Flow::parse(&text).map_err(|_| "the flow does not pass its check".to_owned())?;
+        let reply = parsed.fallback_reply().to_owned();
+        lock(&self.fallbacks).insert(flow.to_owned(), reply.clone());
+        Ok(reply)
+    }
+}
+
+fn in_flight(state: &State, attempt: &AttemptId) -> bool {
+    state.campaigns.get(&attempt.campaign).is_some_and(|known| known.in_flight.contains_key(attempt))
+}
+
+fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
+    let campaign = state.campaigns.get(&attempt.campaign)?;
+    let flight = campaign.in_flight.get(attempt)?;
+    let contact = campaign.contacts.get(attempt.contact as usize)?;
+    Some(Owed {
+        attempt: attempt.clone(),
+        import: campaign.imports.get(contact.import as usize)?.clone(),
+        sealed: contact.sealed.clone(),
+        order: DialAttempt {
+            attempt: attempt.to_string(),
+            campaign: attempt.campaign.clone(),
+            number: String::new(),
+            trunk: flight.trunk.clone(),
+            not_before_ms: flight.not_before_ms,
+            not_after_ms: flight.not_after_ms,
+            ring_timeout_ms: campaign.ring_timeout_ms,
+            flow: campaign.flow.clone(),
+            manifest: campaign.manifest.clone(),
+            caller_id: campaign.caller_id.clone(),
+            fallback: String::new(),
+        },
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
