@@ -89,7 +89,7 @@ async fn hangup(session: &Session<'_>, request: &Message) -> Option<()> {
     let cause = request.get_u32("Cause").filter(|cause| (1..=127).contains(cause)).unwrap_or(0);
     session.reply(request, &[("Response", "Success"), ("Message", "Channel Hungup")]).await?;
     if channel.hangup_cause().is_none() && channel.place().state == ChannelState::Up {
-        ctx.bus.emit(&ctx.events.soft_hangup_request(&channel));
+        ctx.bus.emit(&ctx.events.soft_hangup_request(&channel, 16));
     }
     channel.ask_hangup(cause);
     Some(())
@@ -110,8 +110,9 @@ async fn list(session: &Session<'_>, request: &Message) -> Option<()> {
         let mut event = named("CoreShowChannel");
         push_channel(&mut event, "", channel);
         let age_s = channel.created.elapsed().as_secs();
-        push(&mut event, "Application", channel.place().application);
-        push(&mut event, "ApplicationData", "");
+        let application = channel.place().application;
+        push(&mut event, "Application", application);
+        push(&mut event, "ApplicationData", if application == "AppDial2" { "(Outgoing Line)" } else { "" });
         push(
             &mut event,
             "Duration",
@@ -211,6 +212,7 @@ async fn dial(ctx: Arc<Ctx>, origin: Box<Origin>, outbox: Arc<Outbox>) {
                 ctx.channels.release(&channel);
                 queued(&outbox, &channel.origin).await;
                 ctx.bus.emit(&ctx.events.originate_response(&channel.origin, &channel.origin.channel, 0));
+                ctx.channels.end();
                 return;
             }
         },
@@ -219,7 +221,8 @@ async fn dial(ctx: Arc<Ctx>, origin: Box<Origin>, outbox: Arc<Outbox>) {
         Ok(channel) => {
             queued(&outbox, &channel.origin).await;
             drop(outbox);
-            call::run(ctx, channel).await;
+            call::run(Arc::clone(&ctx), channel).await;
+            ctx.channels.end();
         }
         Err(origin) => {
             queued(&outbox, &origin).await;

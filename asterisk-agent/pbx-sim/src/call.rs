@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use asterism_agent::ami::Message;
 use tokio::time::Instant;
 
 use crate::callees::{Callee, Habit};
@@ -12,6 +13,8 @@ use crate::walk::walk;
 
 /// SIP's timer B: an INVITE nobody answers at all is given up after this long.
 const TIMER_B_MS: u32 = 32_000;
+/// How long a late `OriginateResponse` lags behind the events it belongs to.
+const LATE_RESPONSE_MS: u32 = 15;
 
 /// How the dial phase ended.
 enum Dialled {
@@ -37,28 +40,75 @@ pub(crate) async fn run(ctx: Arc<Ctx>, channel: Arc<Channel>) {
     match dial(&ctx, &channel, &callee).await {
         Dialled::Answered => {
             channel.update(|place| place.state = ChannelState::Up);
-            ctx.bus.emit(&ctx.events.newstate(&channel));
-            ctx.bus.emit(&ctx.events.dial_end(&channel, "ANSWER"));
-            ctx.bus.emit(&ctx.events.originate_response(&channel.origin, &channel.name, 4));
-            walk(&ctx, &channel, callee).await;
+            let events = [ctx.events.newstate(&channel), ctx.events.dial_end(&channel, "ANSWER")];
+            let response = ctx.events.originate_response(&channel.origin, &channel.name, 4);
+            emit_with(&ctx, &channel, &events, response, [20, 20, 55]);
+            walk(&ctx, &channel, &callee).await;
         }
         Dialled::Refused(cause, status, dial_status) => {
-            ctx.bus.emit(&ctx.events.hangup_request(&channel, Some((cause, status))));
-            ctx.bus.emit(&ctx.events.dial_end(&channel, dial_status));
-            failed(&ctx, &channel, 0, cause, Some(status));
+            let events = [
+                ctx.events.hangup_request(&channel, Some(cause), Some(status)),
+                ctx.events.dial_end(&channel, dial_status),
+                ctx.events.hangup(&channel, cause, Some(status)),
+            ];
+            failed(&ctx, &channel, 0, &events, [8, 22, 57, 13]);
         }
-        Dialled::TimedOut => failed(&ctx, &channel, 3, 19, Some(480)),
+        Dialled::TimedOut => {
+            failed(&ctx, &channel, 3, &[ctx.events.hangup(&channel, 19, Some(480))], [50, 50]);
+        }
         Dialled::HungUp(cause) => {
-            ctx.bus.emit(&ctx.events.dial_end(&channel, "NOANSWER"));
-            failed(&ctx, &channel, 0, cause, None);
+            let events =
+                [ctx.events.dial_end(&channel, "NOANSWER"), ctx.events.hangup(&channel, cause, None)];
+            failed(&ctx, &channel, 0, &events, [5, 70, 25]);
         }
     }
 }
 
-fn failed(ctx: &Ctx, channel: &Channel, reason: u32, cause: u32, status: Option<u32>) {
+fn failed<const N: usize>(
+    ctx: &Arc<Ctx>,
+    channel: &Channel,
+    reason: u32,
+    events: &[Message],
+    places: [u64; N],
+) {
     ctx.channels.release(channel); // free before anyone is told, so that a retry is not refused
-    ctx.bus.emit(&ctx.events.originate_response(&channel.origin, &channel.origin.channel, reason));
-    ctx.bus.emit(&ctx.events.hangup(channel, cause, status));
+    let response = ctx.events.originate_response(&channel.origin, &channel.origin.channel, reason);
+    emit_with(ctx, channel, events, response, places);
+}
+
+/// Sends `events` in order with `OriginateResponse` somewhere among them: Asterisk sends it from another thread.
+/// `places` says in how many of a hundred calls it comes before the first, the second and so on (as measured); in the
+/// rest it comes a moment after all.
+fn emit_with<const N: usize>(
+    ctx: &Arc<Ctx>,
+    channel: &Channel,
+    events: &[Message],
+    response: Message,
+    places: [u64; N],
+) {
+    let mut percent = ctx.callees.percent(&channel.origin.unique_id, "place of the response");
+    let place = places.iter().position(|share| {
+        let here = percent < *share;
+        percent = percent.saturating_sub(*share);
+        here
+    });
+    for (index, event) in events.iter().enumerate() {
+        if place == Some(index) {
+            ctx.bus.emit(&response);
+        }
+        ctx.bus.emit(event);
+    }
+    match place {
+        Some(last) if last >= events.len() => ctx.bus.emit(&response),
+        Some(_) => {}
+        None => {
+            let ctx = Arc::clone(ctx);
+            tokio::spawn(async move {
+                tokio::time::sleep(ctx.scaled(LATE_RESPONSE_MS)).await;
+                ctx.bus.emit(&response);
+            });
+        }
+    }
 }
 
 async fn dial(ctx: &Ctx, channel: &Channel, callee: &Callee) -> Dialled {
@@ -84,14 +134,29 @@ async fn dial(ctx: &Ctx, channel: &Channel, callee: &Callee) -> Dialled {
         if let Some(hung_up) = hung_up_before(channel, ringing_at).await {
             return hung_up;
         }
-        channel.update(|place| place.state = ChannelState::Ringing);
-        ctx.bus.emit(&ctx.events.newstate(channel));
-        ctx.bus.emit(&ctx.events.dial_state(channel, "RINGING"));
+        progress(ctx, channel, callee);
     }
     if let Some(hung_up) = hung_up_before(channel, end_at.min(timeout)).await {
         return hung_up;
     }
     if end_at < timeout { end } else { Dialled::TimedOut }
+}
+
+/// Ringing or early media is announced; which of ringing's two events comes first varies.
+fn progress(ctx: &Ctx, channel: &Channel, callee: &Callee) {
+    if callee.early_media {
+        ctx.bus.emit(&ctx.events.dial_state(channel, "PROGRESS"));
+        return;
+    }
+    let dial_first = ctx.callees.percent(&channel.origin.unique_id, "ringing") < 20;
+    if dial_first {
+        ctx.bus.emit(&ctx.events.dial_state(channel, "RINGING"));
+    }
+    channel.update(|place| place.state = ChannelState::Ringing);
+    ctx.bus.emit(&ctx.events.newstate(channel));
+    if !dial_first {
+        ctx.bus.emit(&ctx.events.dial_state(channel, "RINGING"));
+    }
 }
 
 async fn hung_up_before(channel: &Channel, until: Instant) -> Option<Dialled> {

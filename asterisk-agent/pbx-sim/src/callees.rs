@@ -140,7 +140,7 @@ impl RangeMs {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Override {
-    /// The number as dialled.
+    /// The number as dialled; after a leading `*` only its end, so `*0186` is every number that ends so.
     pub number: String,
     /// Its habit.
     pub habit: Habit,
@@ -152,6 +152,21 @@ pub struct Override {
     pub press_at_ms: Option<u32>,
     /// When it hangs up, in ms after its answer.
     pub hang_up_at_ms: Option<u32>,
+    /// Sends early media (183) instead of ringing (180).
+    #[serde(default)]
+    pub early_media: bool,
+    /// Says why when it hangs up (`Reason: Q.850;cause=16`); most callees do not.
+    #[serde(default)]
+    pub says_why: bool,
+}
+
+impl Override {
+    fn is_of(&self, number: &str) -> bool {
+        match self.number.strip_prefix('*') {
+            Some(end) => number.ends_with(end),
+            None => number == self.number,
+        }
+    }
 }
 
 /// Hides the number.
@@ -214,6 +229,10 @@ pub struct Callee {
     pub press_after_ms: u32,
     /// When it hangs up, in ms after its answer.
     pub hang_up_at_ms: Option<u32>,
+    /// Early media instead of ringing.
+    pub early_media: bool,
+    /// Gives cause 16 when it hangs up.
+    pub says_why: bool,
 }
 
 /// The keys of a callee.
@@ -288,7 +307,7 @@ impl Callees {
     /// What the callee at `number` does.
     pub fn callee(&self, number: &str) -> Callee {
         let pick = |range: RangeMs, what: &str| range.pick(self.hash(number, what));
-        let exact = self.overrides.iter().find(|o| o.number == number);
+        let exact = self.overrides.iter().find(|o| o.is_of(number));
         let habit = exact.map_or_else(|| self.habit(number), |o| o.habit);
         let ring_ms = exact.and_then(|o| o.ring_ms).unwrap_or_else(|| match habit {
             Habit::Busy | Habit::NotFound | Habit::Unavailable | Habit::Congested | Habit::Silent => 0,
@@ -310,12 +329,19 @@ impl Callees {
             presses,
             press_after_ms: pick(self.press, "press"),
             hang_up_at_ms: exact.and_then(|o| o.hang_up_at_ms).or(early),
+            early_media: exact.is_some_and(|o| o.early_media),
+            says_why: exact.is_some_and(|o| o.says_why),
         }
     }
 
     /// How long the prompt of this name plays, in ms.
     pub fn prompt_ms(&self, name: &str) -> u32 {
         self.prompt.pick(self.hash(name, "prompt"))
+    }
+
+    /// A number below 100 for anything else that varies from call to call.
+    pub(crate) fn percent(&self, text: &str, purpose: &str) -> u64 {
+        self.hash(text, purpose) % 100
     }
 
     fn habit(&self, number: &str) -> Habit {
@@ -345,90 +371,5 @@ impl Callees {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn weights_are_met_and_numbers_keep_their_habit() {
-        let table = Callees::default();
-        let total: u32 = ORDER.iter().map(|h| table.weights.of(*h)).sum();
-        let mut seen = std::collections::HashMap::new();
-        for n in 0..20_000 {
-            let number = format!("+1555010{n:05}");
-            let callee = table.callee(&number);
-            assert!(callee == table.callee(&number));
-            *seen.entry(callee.habit).or_insert(0_u32) += 1;
-        }
-        for habit in ORDER {
-            let expected = 20_000 * table.weights.of(habit) / total;
-            let got = seen.get(&habit).copied().unwrap_or(0);
-            // five standard deviations of the rarest and a tenth of the common
-            assert!(got.abs_diff(expected) <= expected / 10 + 70, "{habit:?}: {got}, expected {expected}");
-        }
-    }
-
-    #[test]
-    fn the_seed_changes_habits() {
-        let (a, b) = (Callees::default(), Callees { seed: 2, ..Callees::default() });
-        let differ =
-            (0..1000).filter(|n| a.callee(&n.to_string()).habit != b.callee(&n.to_string()).habit).count();
-        assert!((500..1000).contains(&differ), "{differ}");
-    }
-
-    #[test]
-    fn an_exact_number_does_as_told() {
-        let table = Callees::parse(
-            "seed = 7\n[weights]\nbusy = 0\n[[number]]\nnumber = \"+15550100151\"\nhabit = \"press_1\"\n\
-             ring_ms = 300\ndigits = \"1\"\npress_at_ms = 1500\n[[number]]\nnumber = \"+15550100157\"\n\
-             habit = \"hang_up_early\"\nhang_up_at_ms = 1500\n",
-        )
-        .unwrap();
-        let callee = table.callee("+15550100151");
-        assert_eq!((callee.habit, callee.ring_ms), (Habit::Press1, 300));
-        assert!(callee.presses == Presses::At { digits: "1".into(), at_ms: 1500 });
-        assert_eq!(table.callee("+15550100157").hang_up_at_ms, Some(1500));
-    }
-
-    #[test]
-    fn mistakes_are_told_with_their_line() {
-        for (text, part) in [
-            ("seed = 1\nsed = 2\n", "line 2: unknown field `sed`"),
-            ("[ring]\nmin_ms = 5\nmax_ms = 1\n", "ring: min_ms is above max_ms"),
-            ("[[number]]\nnumber = \"1\"\nhabit = \"sings\"\n", "line 3: unknown variant `sings`"),
-            ("[[number]]\nnumber = \"1\"\nhabit = \"busy\"\ndigits = \"a\"\n", "number 1: digits"),
-        ] {
-            let why = Callees::parse(text).unwrap_err();
-            assert!(why.contains(part), "{why}");
-        }
-        let zero = ORDER.iter().fold(String::from("[weights]\n"), |text, habit| {
-            let name = toml::Value::try_from(habit).unwrap();
-            text + name.as_str().unwrap() + " = 0\n"
-        });
-        assert_eq!(Callees::parse(&zero).unwrap_err(), "weights: all are zero");
-    }
-
-    #[test]
-    fn the_printed_table_reads_back() {
-        let table = Callees::default();
-        assert_eq!(Callees::parse(&table.to_toml()).unwrap(), table);
-    }
-
-    proptest! {
-        #[test]
-        fn every_number_gets_durations_in_range(number in ".{0,40}", seed in any::<u64>()) {
-            let table = Callees { seed, ..Callees::default() };
-            let callee = table.callee(&number);
-            prop_assert!(callee.ring_ms == 0 || (300..=900).contains(&callee.ring_ms));
-            prop_assert!((200..=600).contains(&callee.press_after_ms));
-            prop_assert!((400..=900).contains(&table.prompt_ms(&number)));
-        }
-
-        #[test]
-        fn arbitrary_files_never_panic(text in "(?s).{0,200}") {
-            let _ = Callees::parse(&text);
-        }
-    }
-}
+#[path = "callees_tests.rs"]
+mod tests;

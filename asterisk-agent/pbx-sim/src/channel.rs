@@ -1,7 +1,7 @@
 //! Live channels: at most one per unique id, which is the gate that keeps an attempt from ringing twice.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -116,10 +116,13 @@ pub(crate) struct ChannelTable {
     by_id: Mutex<HashMap<String, Arc<Channel>>>,
     next_name: AtomicU32,
     processed: AtomicU64,
+    /// Calls whose last event is not out yet.
+    running: AtomicUsize,
+    ended: Notify,
 }
 
 impl ChannelTable {
-    /// Takes a unique id for a new channel; `Err` gives the origin back where the id is live or the table full.
+    /// Takes a unique id for a new channel, which owes `release` and `end`; `Err` gives the origin back where the id is live or the table full.
     pub(crate) fn reserve(&self, origin: Box<Origin>) -> Result<Arc<Channel>, Box<Origin>> {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         if by_id.contains_key(&origin.unique_id) || by_id.len() >= MAX_CHANNELS {
@@ -142,12 +145,26 @@ impl ChannelTable {
             hangup_asked: Notify::new(),
         });
         by_id.insert(channel.origin.unique_id.clone(), Arc::clone(&channel));
+        self.running.fetch_add(1, Ordering::AcqRel);
         Ok(channel)
     }
 
-    /// Frees the unique id.
+    /// Frees the unique id. The call still owes [`ChannelTable::end`].
     pub(crate) fn release(&self, channel: &Channel) {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(&channel.origin.unique_id);
+    }
+
+    /// Says that a call's last event is out.
+    pub(crate) fn end(&self) {
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.ended.notify_one();
+    }
+
+    /// Waits until every call has ended. For one waiter.
+    pub(crate) async fn all_ended(&self) {
+        while self.running.load(Ordering::Acquire) > 0 {
+            self.ended.notified().await;
+        }
     }
 
     /// Counts a call that came to be.

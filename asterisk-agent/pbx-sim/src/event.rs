@@ -116,20 +116,26 @@ impl Events {
         event
     }
 
-    /// The far end refused (with cause and SIP status), or hung up an answered call (without).
-    pub(crate) fn hangup_request(&self, channel: &Channel, refusal: Option<(u32, u32)>) -> Message {
+    /// The far end refused (with cause and SIP status), or hung up an answered call (mostly with neither).
+    pub(crate) fn hangup_request(
+        &self,
+        channel: &Channel,
+        cause: Option<u32>,
+        status: Option<u32>,
+    ) -> Message {
         let mut event = self.of_channel("HangupRequest", channel);
-        if let Some((cause, tech_cause)) = refusal {
-            push(&mut event, "Cause", &cause.to_string());
-            push(&mut event, "TechCause", &tech_cause.to_string());
+        for (name, value) in [("Cause", cause), ("TechCause", status)] {
+            if let Some(value) = value {
+                push(&mut event, name, &value.to_string());
+            }
         }
         event
     }
 
-    /// Always cause 16, whatever the hang-up's own cause.
-    pub(crate) fn soft_hangup_request(&self, channel: &Channel) -> Message {
+    /// Cause 16 whatever the hang-up's own cause, but 4 where Asterisk itself stops.
+    pub(crate) fn soft_hangup_request(&self, channel: &Channel, cause: u32) -> Message {
         let mut event = self.of_channel("SoftHangupRequest", channel);
-        push(&mut event, "Cause", "16");
+        push(&mut event, "Cause", &cause.to_string());
         event
     }
 
@@ -162,6 +168,14 @@ impl Events {
         push(&mut event, "Uniqueid", &origin.unique_id);
         push(&mut event, "CallerIDNum", &origin.caller_id);
         push(&mut event, "CallerIDName", "<unknown>");
+        event
+    }
+
+    pub(crate) fn fully_booted(&self, up_s: u64) -> Message {
+        let mut event = self.head("FullyBooted", "system,all");
+        push(&mut event, "Status", "Fully Booted");
+        push(&mut event, "Uptime", &up_s.to_string());
+        push(&mut event, "LastReload", &up_s.to_string());
         event
     }
 

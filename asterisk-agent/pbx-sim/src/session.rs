@@ -52,9 +52,9 @@ pub(crate) async fn accept(listener: TcpListener, ctx: Arc<Ctx>) {
 async fn serve(stream: TcpStream, ctx: &Arc<Ctx>) {
     let _ = stream.set_nodelay(true); // slower without, never wrong
     let (mut reader, writer) = stream.into_split();
-    let (queue, waiting) = mpsc::channel(MAX_SESSION_QUEUE);
+    let (queue, outgoing) = mpsc::channel(MAX_SESSION_QUEUE);
     let outbox = Arc::new(Outbox { queue, closing: Notify::new() });
-    let mut writing = tokio::spawn(write(writer, waiting));
+    let mut writing = tokio::spawn(write(writer, outgoing));
     let _ = outbox.queue.send(Bytes::from_static(b"Asterisk Call Manager/11.0.0\r\n")).await;
     let mut session = Session { ctx, outbox: Arc::clone(&outbox), challenge: None, logged_in: false };
     let deadline = tokio::time::Instant::now() + LOGIN_DEADLINE;
@@ -84,14 +84,14 @@ async fn serve(stream: TcpStream, ctx: &Arc<Ctx>) {
 }
 
 /// Writes until the queue ends or an empty message says that the session is over.
-async fn write(mut writer: OwnedWriteHalf, mut waiting: mpsc::Receiver<Bytes>) {
+async fn write(mut writer: OwnedWriteHalf, mut outgoing: mpsc::Receiver<Bytes>) {
     let mut batch = Vec::with_capacity(READ_BYTES);
-    while let Some(bytes) = waiting.recv().await {
+    while let Some(bytes) = outgoing.recv().await {
         let mut over = bytes.is_empty();
         batch.clear();
         batch.extend_from_slice(&bytes);
         while !over && batch.len() < READ_BYTES {
-            let Ok(more) = waiting.try_recv() else { break };
+            let Ok(more) = outgoing.try_recv() else { break };
             over = more.is_empty();
             batch.extend_from_slice(&more);
         }
@@ -164,15 +164,8 @@ impl Session<'_> {
             return None;
         }
         self.reply(request, &[("Response", "Success"), ("Message", "Authentication accepted")]).await?;
-        let up_s = self.ctx.started.elapsed().unwrap_or_default().as_secs().to_string();
-        let booted = Message::from_pairs([
-            ("Event", "FullyBooted"),
-            ("Privilege", "system,all"),
-            ("Uptime", &up_s),
-            ("LastReload", &up_s),
-            ("Status", "Fully Booted"),
-        ]);
-        self.send(&booted).await?;
+        let up_s = self.ctx.started.elapsed().unwrap_or_default().as_secs();
+        self.send(&self.ctx.events.fully_booted(up_s)).await?;
         if !self.logged_in {
             self.logged_in = true;
             self.ctx.bus.join(&self.outbox);

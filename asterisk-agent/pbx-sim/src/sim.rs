@@ -5,18 +5,21 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::Error;
 use crate::callees::Callees;
-use crate::channel::ChannelTable;
+use crate::channel::{ChannelState, ChannelTable};
 use crate::event::{Bus, Events};
 use crate::recorder::{RecorderClient, is_node};
 use crate::session;
 use crate::step::StepServer;
+
+/// How long hung-up channels have to report their end when the node stops.
+const STOP_DEADLINE: Duration = Duration::from_millis(1100);
 
 /// How a simulated node runs.
 #[derive(Clone)]
@@ -125,10 +128,19 @@ impl Sim {
         self.ctx.stopping.store(true, Ordering::Relaxed);
     }
 
-    /// Stops as Asterisk does on SIGTERM: says `Shutdown` to every client, then closes their connections. Calls that
-    /// are up are cut when the process ends.
+    /// Stops as Asterisk does on SIGTERM: hangs every channel up, says `Shutdown` to every client, then closes their
+    /// connections.
     pub async fn stop(self) {
         self.refuse_new();
+        for channel in self.ctx.channels.list() {
+            self.ctx.bus.emit(&self.ctx.events.soft_hangup_request(&channel, 4));
+            if channel.place().state == ChannelState::Up {
+                self.ctx.bus.emit(&self.ctx.events.soft_hangup_request(&channel, 16));
+            }
+            channel.ask_hangup(0);
+        }
+        // An agent that does not answer holds nothing up.
+        let _ = tokio::time::timeout(STOP_DEADLINE, self.ctx.channels.all_ended()).await;
         self.ctx.bus.emit(&self.ctx.events.shutdown());
         self.ctx.bus.close().await;
     }

@@ -42,14 +42,14 @@ enum Gone {
 }
 
 /// Walks the loop until someone hangs up, reports the end and announces it.
-pub(crate) async fn walk(ctx: &Ctx, channel: &Channel, callee: Callee) {
-    let now = Instant::now();
+pub(crate) async fn walk(ctx: &Ctx, channel: &Channel, callee: &Callee) {
+    let (now, callee_says_why) = (Instant::now(), callee.says_why);
     let mut call = Call {
         ctx,
         channel,
         client: StepClient::new(ctx.step.clone()),
         leaves_at: callee.hang_up_at_ms.map(|ms| now + ctx.scaled(ms)),
-        keys: Keys::new(ctx, &callee, now),
+        keys: Keys::new(ctx, callee, now),
         report: EndReport { channel_id: channel.origin.unique_id.clone(), ..EndReport::default() },
     };
     channel.goto("s", 1, "StoreDTMF");
@@ -59,13 +59,14 @@ pub(crate) async fn walk(ctx: &Ctx, channel: &Channel, callee: Callee) {
     };
     let cause = match gone {
         Gone::Callee => {
-            ctx.bus.emit(&ctx.events.hangup_request(channel, None));
-            ctx.bus.emit(&ctx.events.soft_hangup_request(channel));
-            0
+            let cause = callee_says_why.then_some(16);
+            ctx.bus.emit(&ctx.events.hangup_request(channel, cause, None));
+            ctx.bus.emit(&ctx.events.soft_hangup_request(channel, 16));
+            cause.unwrap_or(0)
         }
         Gone::Action(cause) => cause, // announced when the action was taken
         Gone::Dialplan(cause) => {
-            ctx.bus.emit(&ctx.events.soft_hangup_request(channel));
+            ctx.bus.emit(&ctx.events.soft_hangup_request(channel, 16));
             cause
         }
     };

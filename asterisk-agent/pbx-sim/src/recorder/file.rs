@@ -205,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("rings.csv");
         RingsFile::open(&path).unwrap().append(&[ring("a"), ring("b"), ring("a"), ring("a")]).unwrap();
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"17,c,+1555").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"17,c,+1555").unwrap();
         let expected = RingCount { rings: 4, attempts: 2, double_rings: 1 };
         assert_eq!(read_rings(&path, |_| {}).unwrap(), expected);
 

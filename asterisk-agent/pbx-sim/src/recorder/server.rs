@@ -117,10 +117,10 @@ async fn accept(listener: TcpListener, jobs: mpsc::Sender<Job>, count: Arc<Mutex
 async fn serve(stream: TcpStream, jobs: &mpsc::Sender<Job>, count: &Mutex<RingCount>) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.into_split();
-    let (answers, mut waiting) = mpsc::channel::<Answer>(MAX_GROUP);
+    let (answers, mut promised) = mpsc::channel::<Answer>(MAX_GROUP);
     let reading = read_requests(BufReader::with_capacity(1024, reader), jobs, &answers);
     let writing = async {
-        while let Some(answer) = waiting.recv().await {
+        while let Some(answer) = promised.recv().await {
             let text = match answer {
                 Answer::Ring(done) => match done.await {
                     Ok(true) => "OK\n".to_owned(),
