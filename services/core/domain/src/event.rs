@@ -134,6 +134,7 @@ pub enum Event {
         node: NodeId,
         reason: String,
         drain: u64,
+        held: bool,
     },
     NodeUndrained {
         node: NodeId,

@@ -157,10 +157,7 @@ impl State {
                 self.checkpoint = self.checkpoint.max(*size);
                 Ok(())
             }
-            Event::OriginClosed { .. }
-            | Event::Continues { .. }
-            | Event::StateHashed { .. }
-            | Event::NodeLoad { .. } => Ok(()),
+            Event::Continues { .. } | Event::StateHashed { .. } | Event::NodeLoad { .. } => Ok(()),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 catalogue::apply(&mut self.catalogue, &recorded.event)
             }
@@ -203,7 +200,8 @@ impl State {
 fn is_fleet(event: &Event) -> bool {
     matches!(
         event,
-        Event::LaunchIntended { .. }
+        Event::OriginClosed { .. }
+            | Event::LaunchIntended { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeAdmitted { .. }

@@ -276,7 +276,7 @@ events! {
     NodeReady NodeReady { node, capacity, pbx, boot_id }
     NodeStopped NodeStopped { node, reason }
     NodeLoad NodeLoad { node, ringing, up, free_slots, cpu_permille }
-    NodeDraining NodeDraining { node, reason, drain }
+    NodeDraining NodeDraining { node, reason, drain, held }
     NodeUndrained NodeUndrained { node, reason }
     NodeEmpty NodeEmpty { node, drain }
     NodeTerminating NodeTerminating { node, reason }

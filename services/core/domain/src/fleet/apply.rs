@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::state::{Fleet, Intent, IntentStatus, Node, NodeStatus};
+use asterism_proto::Origin;
+
+use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus};
 use crate::event::Event;
 use crate::ids::{AttemptId, NodeId, Timestamp};
 use crate::state::Effectless;
@@ -31,8 +33,9 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
                 known.status = IntentStatus::Failed;
             }
         }
-        Event::NodeAdmitted { node, .. } => {
+        Event::NodeAdmitted { node, public_key, epoch, .. } => {
             let known = existing(fleet, node)?;
+            admit(known, public_key, epoch);
             if known.status == NodeStatus::Launched {
                 known.status = NodeStatus::Admitted;
             }
@@ -52,13 +55,21 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
         Event::ManifestHeld { node, manifest } => {
             existing(fleet, node)?.manifests.insert(manifest.clone());
         }
-        Event::NodeDraining { node, drain, .. } => {
+        Event::OriginClosed { origin, .. } => {
+            if let Ok(Origin::Node(node)) = origin.parse()
+                && let Some(admission) = fleet.nodes.get_mut(&node).and_then(|known| known.admission.as_mut())
+            {
+                admission.closed = true;
+            }
+        }
+        Event::NodeDraining { node, drain, held, .. } => {
             let known = existing(fleet, node)?;
             if !matches!(known.status, NodeStatus::Admitted | NodeStatus::Ready) {
                 return Err(Effectless::void("the node is not open"));
             }
             known.status = NodeStatus::Draining;
             known.drain = *drain;
+            known.held = *held;
             known.empty = false;
         }
         Event::NodeUndrained { node, .. } => {
@@ -67,6 +78,7 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
                 return Err(Effectless::void("the node is not draining"));
             }
             known.empty = false;
+            known.held = false;
             known.status = if known.ready_at.is_some() { NodeStatus::Ready } else { NodeStatus::Admitted };
         }
         Event::NodeEmpty { node, drain } => {
@@ -109,6 +121,19 @@ fn existing<'a>(fleet: &'a mut Fleet, node: &NodeId) -> Result<&'a mut Node, Eff
     if known.status.exists() { Ok(known) } else { Err(Effectless::void("the node has ended")) }
 }
 
+/// The newest admission counts; the epoch before it is past for good.
+fn admit(node: &mut Node, public_key: &[u8], epoch: &[u8]) {
+    let mut past_epochs = Vec::new();
+    if let Some(old) = node.admission.take() {
+        past_epochs = old.past_epochs;
+        if old.epoch != epoch {
+            past_epochs.push(old.epoch);
+        }
+    }
+    let (public_key, epoch) = (public_key.to_vec(), epoch.to_vec());
+    node.admission = Some(Admission { public_key, epoch, past_epochs, closed: false });
+}
+
 fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Result<(), Effectless> {
     let known = fleet.intents.get_mut(intent).ok_or(Effectless::incident("unknown intent"))?;
     match &known.status {
@@ -122,6 +147,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
         Node {
             intent: intent.to_owned(),
             status: NodeStatus::Launched,
+            admission: None,
             pbx_up: false,
             capacity: 0,
             pbx: String::new(),
@@ -130,6 +156,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             attempts: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             drain: 0,
+            held: false,
             empty: false,
             launched_at: at,
             ready_at: None,

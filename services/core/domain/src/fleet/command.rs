@@ -32,6 +32,8 @@ pub enum FleetCommand {
     Register { node: NodeId, intent: IntentId, public_key: Vec<u8>, epoch: Vec<u8> },
     /// An operator drains a node.
     Drain { node: NodeId, reason: String },
+    /// An operator opens a draining node again.
+    Undrain { node: NodeId, reason: String },
     /// An operator sends the fleet home.
     Stop { reason: String },
 }

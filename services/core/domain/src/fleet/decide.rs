@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use asterism_proto::Origin;
+use asterism_proto::origin::is_token;
+use asterism_proto::{Origin, PublicKey};
 
 use super::command::{FleetCommand, Inventory, LaunchOutcome};
 use super::plan::{FleetPolicy, FleetView, plan};
-use super::state::NodeStatus;
+use super::state::{IntentStatus, NodeStatus};
 use crate::Rejection;
 use crate::event::Event;
 use crate::ids::{NodeId, Timestamp};
@@ -14,6 +15,11 @@ use crate::state::State;
 
 /// Launches at most in one decision: one frame holds them.
 pub const LAUNCHES_MAX: u32 = 100;
+
+/// Epochs a node may have had; the sequencer's limit.
+pub const EPOCHS_MAX: usize = 64;
+/// Characters of the fleet's name in an intent id, which is a client token of at most 64; the log's tag tells apart.
+const INTENT_FLEET_CHARS: usize = 24;
 
 /// Decides a command on the scaler's state.
 pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Vec<Event>, Rejection> {
@@ -26,17 +32,7 @@ pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Ve
             }
             Ok(events)
         }
-        FleetCommand::Launch { intent, outcome } => {
-            if !state.fleet.intents.contains_key(intent) {
-                return Err(Rejection::new("AST-S001", "there is no such launch intent"));
-            }
-            Ok(vec![match outcome.clone() {
-                LaunchOutcome::Launched { node } => Event::NodeLaunched { intent: intent.clone(), node },
-                LaunchOutcome::Failed { code, reason, is_final } => {
-                    Event::LaunchFailed { intent: intent.clone(), code, reason, r#final: is_final }
-                }
-            }])
-        }
+        FleetCommand::Launch { intent, outcome } => launch_outcome(state, intent, outcome),
         FleetCommand::Register { node, intent, public_key, epoch } => {
             register(state, node, intent, public_key, epoch)
         }
@@ -46,13 +42,51 @@ pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Ve
             if !matches!(known.status, NodeStatus::Ready | NodeStatus::Admitted) {
                 return Err(Rejection::new("AST-S006", "the node is not open"));
             }
-            Ok(vec![draining(state, node, reason)])
+            Ok(vec![draining(state, node, reason, true)])
+        }
+        FleetCommand::Undrain { node, reason } => {
+            let known =
+                state.fleet.nodes.get(node).ok_or(Rejection::new("AST-S005", "there is no such node"))?;
+            if known.status != NodeStatus::Draining {
+                return Err(Rejection::new("AST-S009", "the node is not draining"));
+            }
+            Ok(vec![Event::NodeUndrained { node: node.clone(), reason: reason.clone() }])
         }
         FleetCommand::Stop { reason } => {
             if state.fleet.stop_requested {
                 return Ok(Vec::new());
             }
             Ok(vec![Event::FleetStopRequested { reason: reason.clone() }])
+        }
+    }
+}
+
+fn launch_outcome(state: &State, intent: &str, outcome: &LaunchOutcome) -> Result<Vec<Event>, Rejection> {
+    let known = state
+        .fleet
+        .intents
+        .get(intent)
+        .ok_or(Rejection::new("AST-S001", "there is no such launch intent"))?;
+    match (&known.status, outcome) {
+        (IntentStatus::Launched(first), LaunchOutcome::Launched { node }) if first != node => {
+            Err(Rejection::new("AST-S011", "the launch intent has another instance already"))
+        }
+        (IntentStatus::Launched(_), _) | (IntentStatus::Failed, LaunchOutcome::Failed { .. }) => {
+            Ok(Vec::new())
+        }
+        (_, LaunchOutcome::Launched { node }) => {
+            if !is_token(node) || state.fleet.nodes.contains_key(node) {
+                return Err(Rejection::new("AST-S008", "this instance id cannot name a new node"));
+            }
+            Ok(vec![Event::NodeLaunched { intent: intent.to_owned(), node: node.clone() }])
+        }
+        (IntentStatus::Requested, LaunchOutcome::Failed { code, reason, is_final }) => {
+            Ok(vec![Event::LaunchFailed {
+                intent: intent.to_owned(),
+                code: code.clone(),
+                reason: reason.clone(),
+                r#final: *is_final,
+            }])
         }
     }
 }
@@ -72,11 +106,27 @@ fn register(
     if known.intent != intent {
         return Err(Rejection::new("AST-S003", "the node names another launch intent than its own"));
     }
-    if !known.status.exists() {
+    if !known.status.exists() || known.admission.as_ref().is_some_and(|admission| admission.closed) {
         return Err(Rejection::new("AST-S004", "the node has ended"));
     }
-    if public_key.len() != 32 || epoch.len() != 16 {
+    if PublicKey::from_bytes(public_key).is_err() || epoch.len() != 16 {
         return Err(Rejection::new("AST-S007", "key or epoch is malformed"));
+    }
+    if let Some(admission) = &known.admission {
+        if admission.epoch == epoch {
+            return if admission.public_key == public_key {
+                Ok(Vec::new())
+            } else {
+                Err(Rejection::new("AST-S010", "the epoch belongs to another key"))
+            };
+        }
+        // The sequencer's own rules: a frame it refuses would cost the scaler its term.
+        if admission.past_epochs.iter().any(|past| past == epoch) {
+            return Err(Rejection::new("AST-S010", "the epoch was used before"));
+        }
+        if admission.past_epochs.len() + 1 >= EPOCHS_MAX {
+            return Err(Rejection::new("AST-S010", "the node had too many epochs"));
+        }
     }
     Ok(vec![Event::NodeAdmitted {
         node: node.clone(),
@@ -94,10 +144,13 @@ fn ended(state: &State, seen: &Inventory) -> Vec<Event> {
             continue;
         }
         let told = node.status == NodeStatus::Terminating;
-        events.push(Event::OriginClosed {
-            origin: Origin::Node(id.clone()).to_string(),
-            reason: if told { "terminated" } else { "lost" }.to_owned(),
-        });
+        // The sequencer refuses to close an origin that was never admitted.
+        if node.admission.is_some() {
+            events.push(Event::OriginClosed {
+                origin: Origin::Node(id.clone()).to_string(),
+                reason: if told { "terminated" } else { "lost" }.to_owned(),
+            });
+        }
         events.push(if told {
             Event::NodeTerminated { node: id.clone() }
         } else {
@@ -126,15 +179,16 @@ fn planned(state: &State, policy: &FleetPolicy, fresh: &BTreeSet<NodeId>, at: Ti
         reason: plan.reason.clone(),
         nodes_stale: plan.stale,
     }];
+    let fleet: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {
         events.push(Event::LaunchIntended {
-            intent: format!("{}-{}-{}-{index}", state.fleet_name, state.log_tag, state.size),
+            intent: format!("{fleet}-{}-{}-{index}", state.log_tag, state.size),
             reason: plan.reason.clone(),
             instance_type: policy.instance_type.clone(),
         });
     }
     for node in &plan.drain {
-        events.push(draining(state, node, &plan.reason));
+        events.push(draining(state, node, &plan.reason, false));
     }
     for node in &plan.undrain {
         events.push(Event::NodeUndrained { node: node.clone(), reason: plan.reason.clone() });
@@ -149,9 +203,9 @@ fn planned(state: &State, policy: &FleetPolicy, fresh: &BTreeSet<NodeId>, at: Ti
     events
 }
 
-fn draining(state: &State, node: &NodeId, reason: &str) -> Event {
+fn draining(state: &State, node: &NodeId, reason: &str, held: bool) -> Event {
     let drain = state.fleet.nodes.get(node).map_or(1, |known| known.drain + 1);
-    Event::NodeDraining { node: node.clone(), reason: reason.to_owned(), drain }
+    Event::NodeDraining { node: node.clone(), reason: reason.to_owned(), drain, held }
 }
 
 /// Attempts that could be sent now if slots were free: a campaign's cap bounds what it can want at once.

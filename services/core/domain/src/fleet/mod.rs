@@ -17,4 +17,4 @@ pub mod state;
 
 pub use command::{FleetCommand, Inventory, LaunchOutcome};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
-pub use state::{Fleet, Intent, IntentStatus, Node, NodeStatus};
+pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus};

@@ -6,8 +6,12 @@
 use std::collections::BTreeSet;
 
 use super::apply::may_terminate;
-use super::state::{Fleet, NodeStatus};
+use super::state::{Fleet, IntentStatus, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
+
+/// Launches of the last minute that may fail for good before the plan waits until they are a minute old: what refuses
+/// them will refuse the next ones too.
+pub const FAILED_LAUNCHES_MAX: usize = 3;
 
 /// Limits and prices. Absolute limits hold whatever the plan would like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,16 +79,25 @@ impl Plan {
 
 /// Makes the plan.
 pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
-    let mut plan = count(view);
+    let given_up: BTreeSet<&NodeId> = given_up(view, policy, at).collect();
+    let mut plan = count(view, &given_up);
     plan.wanted = wanted(view, policy);
     let coming = plan.up + plan.booting;
     let limit_note = if plan.wanted > coming {
         grow(view, policy, at, &mut plan, coming)
     } else {
-        shrink(view, &mut plan, coming);
+        shrink(view, &mut plan);
         ""
     };
-    plan.terminate = terminable(view, policy, at);
+    plan.terminate = given_up.into_iter().cloned().collect();
+    let emptied = view
+        .fleet
+        .existing()
+        .filter(|(id, node)| {
+            node.status == NodeStatus::Draining && may_terminate(node) && !plan.undrain.contains(id)
+        })
+        .map(|(id, _)| id.clone());
+    plan.terminate.extend(emptied);
     plan.reason = format!(
         "{} waiting and {} in flight at {} a node want {} nodes; {} up, {} booting{}",
         view.waiting, view.in_flight, policy.node_capacity, plan.wanted, plan.up, plan.booting, limit_note
@@ -100,7 +113,23 @@ fn wanted(view: &FleetView<'_>, policy: &FleetPolicy) -> u32 {
     calls.div_ceil(policy.node_capacity.max(1)).max(policy.min_nodes).min(policy.max_nodes)
 }
 
-fn count(view: &FleetView<'_>) -> Plan {
+/// Nodes that never took a call and are not waited for any longer.
+fn given_up<'a>(
+    view: &FleetView<'a>,
+    policy: &FleetPolicy,
+    at: Timestamp,
+) -> impl Iterator<Item = &'a NodeId> {
+    let stop = view.fleet.stop_requested;
+    let is_late = move |node: &Node, deadline| at.saturating_sub(node.launched_at) > deadline;
+    let deadline = policy.boot_deadline_ms;
+    view.fleet
+        .existing()
+        .filter(|(_, node)| matches!(node.status, NodeStatus::Launched | NodeStatus::Admitted))
+        .filter(move |(_, node)| may_terminate(node) && (stop || is_late(node, deadline)))
+        .map(|(id, _)| id)
+}
+
+fn count(view: &FleetView<'_>, given_up: &BTreeSet<&NodeId>) -> Plan {
     let mut plan = Plan::default();
     for (id, node) in view.fleet.existing() {
         match node.status {
@@ -108,7 +137,7 @@ fn count(view: &FleetView<'_>) -> Plan {
                 plan.up += 1;
                 plan.stale += u32::from(!view.fresh.contains(id));
             }
-            NodeStatus::Launched | NodeStatus::Admitted => plan.booting += 1,
+            NodeStatus::Launched | NodeStatus::Admitted if !given_up.contains(id) => plan.booting += 1,
             _ => {}
         }
     }
@@ -128,28 +157,36 @@ fn grow(
     plan.undrain = view
         .fleet
         .existing()
-        .filter(|(id, node)| node.status == NodeStatus::Draining && node.pbx_up && view.fresh.contains(*id))
+        .filter(|(id, node)| {
+            node.status == NodeStatus::Draining && node.pbx_up && !node.held && view.fresh.contains(*id)
+        })
         .map(|(id, _)| id.clone())
         .take(missing as usize)
         .collect();
     let missing = missing - plan.undrain.len() as u32;
     let existing = view.fleet.existing().count() as u32 + view.fleet.owed_launches().count() as u32;
-    let recent = view.fleet.intents.values().filter(|intent| intent.at + 60_000 > at).count() as u32;
-    let room =
-        policy.max_nodes.saturating_sub(existing).min(policy.launches_per_minute.saturating_sub(recent));
+    let recent = || view.fleet.intents.values().filter(|intent| intent.at.saturating_add(60_000) > at);
+    let failed = recent().filter(|intent| intent.status == IntentStatus::Failed).count();
+    let room = policy
+        .max_nodes
+        .saturating_sub(existing)
+        .min(policy.launches_per_minute.saturating_sub(recent().count() as u32));
     if policy.budget_micro_usd > 0
         && cost_micro_usd(view.fleet.node_ms(at), policy) >= policy.budget_micro_usd
     {
         return "; the budget is spent, nothing is launched";
+    }
+    if failed >= FAILED_LAUNCHES_MAX {
+        return "; the last launches failed for good, the next one waits for a minute";
     }
     plan.launch = missing.min(room);
     if plan.launch < missing { "; held back by the limits on nodes or launches a minute" } else { "" }
 }
 
 /// Names the nodes that will be empty soonest: fewest attempts first, booting ones are left to boot. A stale node
-/// is never a victim: it counts as loaded.
-fn shrink(view: &FleetView<'_>, plan: &mut Plan, coming: u32) {
-    let surplus = (coming - plan.wanted).min(plan.up) as usize;
+/// is never a victim: it counts as loaded. Nothing open is closed because something else is booting.
+fn shrink(view: &FleetView<'_>, plan: &mut Plan) {
+    let surplus = plan.up.saturating_sub(plan.wanted) as usize;
     let mut victims: Vec<(&NodeId, usize)> = view
         .fleet
         .existing()
@@ -158,19 +195,6 @@ fn shrink(view: &FleetView<'_>, plan: &mut Plan, coming: u32) {
         .collect();
     victims.sort_by_key(|(id, attempts)| (*attempts, std::cmp::Reverse(*id)));
     plan.drain = victims.into_iter().take(surplus).map(|(id, _)| id.clone()).collect();
-}
-
-fn terminable(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Vec<NodeId> {
-    view.fleet
-        .existing()
-        .filter(|(_, node)| may_terminate(node))
-        .filter(|(_, node)| {
-            let unready = node.status != NodeStatus::Draining;
-            let late = at.saturating_sub(node.launched_at) > policy.boot_deadline_ms;
-            !unready || late || view.fleet.stop_requested
-        })
-        .map(|(id, _)| id.clone())
-        .collect()
 }
 
 /// What node time costs, micro-dollars, billed by the millisecond.

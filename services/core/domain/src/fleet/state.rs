@@ -54,6 +54,19 @@ impl NodeStatus {
     }
 }
 
+/// Under which key and epoch a node may write: the same the sequencer knows, so that it never refuses a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Admission {
+    /// 32-byte Ed25519.
+    pub public_key: Vec<u8>,
+    /// Of the node's spool, 16 bytes.
+    pub epoch: Vec<u8>,
+    /// Epochs it had before; none of them counts again.
+    pub past_epochs: Vec<Vec<u8>>,
+    /// It writes no more frames.
+    pub closed: bool,
+}
+
 /// A node as the log knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Node {
@@ -61,6 +74,8 @@ pub struct Node {
     pub intent: IntentId,
     /// Where it stands.
     pub status: NodeStatus,
+    /// Its newest admission.
+    pub admission: Option<Admission>,
     /// The PBX is up, by the node's own last word.
     pub pbx_up: bool,
     /// Call slots.
@@ -77,6 +92,8 @@ pub struct Node {
     pub unanswered: BTreeSet<AttemptId>,
     /// Number of the current drain; 0 if never drained.
     pub drain: u64,
+    /// An operator drained it: the plan does not open it again.
+    pub held: bool,
     /// The node said it is empty in the current drain.
     pub empty: bool,
     /// When the cloud launched it.
