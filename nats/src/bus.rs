@@ -69,6 +69,16 @@ impl BusConfig {
     }
 }
 
+impl BusConfig {
+    /// Checks without connecting what [`Bus::connect`] checks first.
+    ///
+    /// # Errors
+    /// AST-N001 unprotected, AST-N004 unusable value.
+    pub fn check(&self) -> Result<(), Error> {
+        connect::check(self).map(|_| ())
+    }
+}
+
 /// What a connection has counted since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BusStats {

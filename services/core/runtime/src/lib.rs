@@ -4,6 +4,8 @@
 //! commit, apply, act), [`keys`] and [`seal`], [`heartbeat`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
 pub mod commit;
+pub mod config;
+pub mod health;
 pub mod heartbeat;
 pub mod keys;
 pub mod leader;
@@ -12,3 +14,4 @@ pub mod role;
 pub mod seal;
 pub mod shutdown;
 mod storage;
+pub mod telemetry;

@@ -1,0 +1,339 @@
+//! The sections of the configuration file and their defaults.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// A free port on loopback.
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// The bus.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsConfig {
+    /// `nats://host:port` or `tls://host:port`, several separated by commas.
+    pub url: String,
+    /// The user, `service` or a node's.
+    pub user: Option<String>,
+    /// The file with its password, in the first line.
+    pub password_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Connect beyond this machine without TLS or credentials.
+    pub insecure: bool,
+    /// Bytes the stream of events may hold. Raised on an existing stream, never lowered.
+    pub stream_max_bytes: u64,
+    /// Copies of a stream that is made: 1 on one box, 3 on a cluster.
+    pub stream_replicas: u32,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            url: "nats://127.0.0.1:4222".to_owned(),
+            user: None,
+            password_file: None,
+            ca_file: None,
+            insecure: false,
+            stream_max_bytes: 1024 * 1024 * 1024,
+            stream_replicas: 1,
+        }
+    }
+}
+
+/// Folders of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PathsConfig {
+    /// Copies of the log, spools and everything else a process keeps.
+    pub data_dir: PathBuf,
+    /// Key files, readable by their owner only; `keys` in the data folder when absent.
+    pub keys_dir: Option<PathBuf>,
+}
+
+impl Default for PathsConfig {
+    fn default() -> Self {
+        Self { data_dir: PathBuf::from("asterism-data"), keys_dir: None }
+    }
+}
+
+/// The object store: prompts, recordings, archived segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ObjectsConfig {
+    /// `file:///folder` or `s3://bucket/prefix?region=...`; `objects` in the data folder when absent.
+    pub url: Option<String>,
+}
+
+/// The dialer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DialerConfig {
+    /// Time between two decisions, at least 20.
+    pub tick_ms: u64,
+    /// How long an order may be carried out, at most 2,000.
+    pub order_window_ms: u64,
+    /// Most attempts decided in one tick, at most 256 (they fit one frame).
+    pub max_intents: u32,
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+}
+
+impl Default for DialerConfig {
+    fn default() -> Self {
+        Self { tick_ms: 50, order_window_ms: 2_000, max_intents: 100, http_listen: ANY_PORT }
+    }
+}
+
+/// Where instances come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// Processes of this machine.
+    #[default]
+    Local,
+    /// Amazon EC2.
+    Ec2,
+}
+
+/// What places the calls on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pbx {
+    /// The simulated Asterisk.
+    #[default]
+    Sim,
+    /// Asterisk 22.
+    Asterisk,
+}
+
+/// The scaler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScalerConfig {
+    /// Where instances come from: `local` or `ec2`.
+    pub provider: Provider,
+    /// Time between two plans.
+    pub tick_ms: u64,
+    /// Nodes kept even without work.
+    pub min_nodes: u32,
+    /// Nodes there may be, whatever the policy says.
+    pub max_nodes: u32,
+    /// Slots of a node.
+    pub node_capacity: u32,
+    /// What a node costs in an hour, in millionths of a dollar.
+    pub price_micro_usd_per_hour: u64,
+    /// Launches in a minute, whatever the policy says.
+    pub launch_per_minute: u32,
+    /// What may be spent, in millionths of a dollar, whatever the policy says.
+    pub budget_micro_usd: u64,
+    /// How long a launched instance may take until its agent registers.
+    pub boot_deadline_ms: u64,
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+    /// The agent program of the provider `local`; found beside the running program when absent.
+    pub agent_bin: Option<PathBuf>,
+    /// Arguments added to those the scaler gives the agent.
+    pub agent_args: Vec<String>,
+    /// What places the calls on a node: `sim` or `asterisk`.
+    pub pbx: Pbx,
+    /// The provider `ec2`.
+    pub ec2: Ec2Config,
+}
+
+impl Default for ScalerConfig {
+    fn default() -> Self {
+        Self {
+            provider: Provider::Local,
+            tick_ms: 500,
+            min_nodes: 0,
+            max_nodes: 8,
+            node_capacity: 20,
+            price_micro_usd_per_hour: 41_600,
+            launch_per_minute: 30,
+            budget_micro_usd: 10_000_000,
+            boot_deadline_ms: 180_000,
+            http_listen: ANY_PORT,
+            agent_bin: None,
+            agent_args: Vec::new(),
+            pbx: Pbx::Sim,
+            ec2: Ec2Config::default(),
+        }
+    }
+}
+
+/// The provider `ec2`. Credentials come from the environment or the machine's role.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ec2Config {
+    /// The region; the environment decides when absent.
+    pub region: Option<String>,
+    /// Another server than Amazon's.
+    pub endpoint: Option<String>,
+    /// The image, without a launch template.
+    pub image_id: Option<String>,
+    /// The instance type, without a launch template.
+    pub instance_type: Option<String>,
+    /// The subnet.
+    pub subnet_id: Option<String>,
+    /// The security groups.
+    pub security_group_ids: Vec<String>,
+    /// A launch template, by id or name; what is said above goes over it.
+    pub launch_template: Option<String>,
+}
+
+/// The logic responder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogicConfig {
+    /// How long a step may wait for its answer before the flow's fallback is taken.
+    pub deadline_ms: u64,
+    /// Questions answered at the same time.
+    pub concurrency: u32,
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+}
+
+impl Default for LogicConfig {
+    fn default() -> Self {
+        Self { deadline_ms: 800, concurrency: 256, http_listen: ANY_PORT }
+    }
+}
+
+/// media-sync.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MediaConfig {
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+}
+
+impl Default for MediaConfig {
+    fn default() -> Self {
+        Self { http_listen: ANY_PORT }
+    }
+}
+
+/// The ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerConfig {
+    /// Time between two checkpoints.
+    pub checkpoint_every_ms: u64,
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+}
+
+impl Default for LedgerConfig {
+    fn default() -> Self {
+        Self { checkpoint_every_ms: 10_000, http_listen: ANY_PORT }
+    }
+}
+
+/// The agent of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AgentConfig {
+    /// The node's id; asked from the machine when absent.
+    pub node: Option<String>,
+    /// The launch intent this node came from, given by the scaler.
+    pub intent: Option<String>,
+    /// Slots: ringing and up together, legs too.
+    pub capacity: u32,
+    /// Time between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// Time between two load facts in the log.
+    pub load_every_ms: u64,
+    /// A heartbeat older than this is stale: no new attempts go there.
+    pub stale_after_ms: u64,
+    /// A heartbeat older than this means the node is dead.
+    pub dead_after_ms: u64,
+    /// What places the calls: `sim` or `asterisk`.
+    pub pbx: Pbx,
+    /// The Manager Interface, on loopback.
+    pub ami: SocketAddr,
+    /// Where the dialplan asks for steps, on loopback; port 0 takes a free one.
+    pub step_listen: SocketAddr,
+    /// Bytes the spool may hold before the node says it is not ready.
+    pub spool_max_bytes: u64,
+    /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
+    pub http_listen: SocketAddr,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            node: None,
+            intent: None,
+            capacity: 20,
+            heartbeat_ms: 2_000,
+            load_every_ms: 10_000,
+            stale_after_ms: 5_000,
+            dead_after_ms: 30_000,
+            pbx: Pbx::Sim,
+            ami: SocketAddr::from((Ipv4Addr::LOCALHOST, 5038)),
+            step_listen: ANY_PORT,
+            spool_max_bytes: 64 * 1024 * 1024,
+            http_listen: ANY_PORT,
+        }
+    }
+}
+
+/// A carrier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrunkConfig {
+    /// `sip:host:port`.
+    pub uri: String,
+    /// Channels there may be at the same time over all nodes.
+    pub max_channels: u32,
+    /// New calls in a second over all nodes.
+    pub calls_per_second: u32,
+    /// The domain in From; the node's address when absent.
+    pub from_domain: Option<String>,
+    /// The number shown to the far end, in E.164.
+    pub caller_id: Option<String>,
+    /// The user at the carrier.
+    pub user: Option<String>,
+    /// The file with its password.
+    pub password_file: Option<PathBuf>,
+    /// Real calls beyond this machine are wanted.
+    pub live: bool,
+    /// Numbers that may be called before `campaign go-live`, in E.164.
+    pub allowed_numbers: Vec<String>,
+}
+
+impl Default for TrunkConfig {
+    fn default() -> Self {
+        Self {
+            uri: String::new(),
+            max_channels: 100,
+            calls_per_second: 10,
+            from_domain: None,
+            caller_id: None,
+            user: None,
+            password_file: None,
+            live: false,
+            allowed_numbers: Vec::new(),
+        }
+    }
+}
+
+/// For tests and demonstrations only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TestConfig {
+    /// How many times faster calls pass than in life.
+    pub clock_scale: u32,
+}
+
+impl Default for TestConfig {
+    fn default() -> Self {
+        Self { clock_scale: 1 }
+    }
+}
+
+/// Trunks by name.
+pub type Trunks = BTreeMap<String, TrunkConfig>;
