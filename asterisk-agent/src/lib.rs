@@ -6,12 +6,22 @@
 pub mod ami;
 pub mod dialplan;
 
+pub mod bus;
+pub mod clock;
+pub mod config;
 pub mod error;
 pub mod fact;
 mod files;
+pub mod health;
+pub mod input;
 pub mod machine;
+pub mod media;
 pub mod outcome;
+pub mod pbx;
+pub mod run;
+pub mod shell;
 pub mod spool;
+pub mod step_server;
 pub mod store;
 
 pub use error::Error;

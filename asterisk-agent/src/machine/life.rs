@@ -148,6 +148,13 @@ impl Machine {
         out
     }
 
+    /// A manifest was found on disk when the agent started. If the log was not told, it is told with the next order.
+    pub fn on_boot_manifest(&mut self, manifest: &str) {
+        if self.told.contains(manifest) {
+            self.held.insert(manifest.to_owned());
+        }
+    }
+
     /// The PBX can be spoken to: calls with a live channel are adopted, the others end as can be proved.
     pub fn on_pbx_up(&mut self, up: PbxUp, now_ms: u64) -> Output {
         let mut out = Output::default();

@@ -1,0 +1,232 @@
+//! The node's side of the bus: registration, orders, the fleet's clock, heartbeats, checkpoints, steps.
+
+use std::time::{Duration, Instant};
+
+use asterism_nats::{Bus, BusConfig, Parsed, RequestError, Subject, SubjectError, Subscription};
+use asterism_proto::v1;
+use prost::Message;
+
+use crate::Error;
+use crate::clock::Sample;
+use crate::input::{Input, Inputs};
+
+/// How long the scaler may take to answer a registration: it commits first.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest and longest pause between two registrations.
+const REGISTRATION_PAUSE_MIN: Duration = Duration::from_millis(200);
+const REGISTRATION_PAUSE_MAX: Duration = Duration::from_secs(3);
+/// Questions to the fleet's clock in a row; the best one counts.
+const CLOCK_SAMPLES: usize = 5;
+/// How long one may take.
+const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often the clock is compared, and how soon after a failure.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
+const CLOCK_RETRY: Duration = Duration::from_millis(500);
+/// Pause before a step question is asked again where nobody listened.
+const STEP_RETRY: Duration = Duration::from_millis(50);
+
+/// Every subject the node uses, checked once.
+#[derive(Debug, Clone)]
+pub struct Subjects {
+    commands: Subject,
+    /// Its heartbeats.
+    pub heartbeat: Subject,
+    registration: Subject,
+    time: Subject,
+    step: Subject,
+    checkpoint_notice: Subject,
+    /// Where a checkpoint is asked for.
+    pub checkpoint_request: Subject,
+}
+
+impl Subjects {
+    /// The subjects of a node.
+    pub fn new(fleet: &str, node: &str) -> Result<Self, SubjectError> {
+        Ok(Self {
+            commands: Subject::commands(fleet, node)?,
+            heartbeat: Subject::heartbeat(fleet, node)?,
+            registration: Subject::registration(fleet)?,
+            time: Subject::time(fleet)?,
+            step: Subject::step(fleet)?,
+            checkpoint_notice: Subject::checkpoint_notice(fleet)?,
+            checkpoint_request: Subject::checkpoint_request(fleet)?,
+        })
+    }
+}
+
+/// Connects, then listens until the loop is gone. Returns early only with what waiting cannot cure.
+pub async fn run(
+    config: BusConfig,
+    subjects: Subjects,
+    fleet: String,
+    registration: v1::Registration,
+    inputs: Inputs,
+) -> Result<(), Error> {
+    let bus = Bus::connect_waiting(&config, |tries, error| {
+        if tries == 1 {
+            tracing::warn!(%error, "waiting for the bus; calls that are up go on");
+        }
+    })
+    .await
+    .map_err(|error| Error::Bus(error.to_string()))?;
+    let subscribe = async |subject: &Subject| {
+        bus.subscribe(subject, None).await.map_err(|error| Error::Bus(error.to_string()))
+    };
+    let orders = subscribe(&subjects.commands).await?;
+    let checkpoints = subscribe(&subjects.checkpoint_notice).await?;
+    let heartbeats = subscribe(&subjects.heartbeat).await?;
+    if inputs.send(Input::Bus(bus.clone())).await.is_err() {
+        return Ok(());
+    }
+    tokio::join!(
+        take_orders(orders, &inputs),
+        take_checkpoints(checkpoints, &inputs),
+        take_heartbeats(heartbeats, &inputs),
+        compare_clock(&bus, &subjects.time, &inputs),
+        register(&bus, &subjects.registration, &fleet, &registration, &inputs),
+    );
+    Ok(())
+}
+
+async fn take_orders(mut orders: Subscription, inputs: &Inputs) {
+    while let Some(message) = orders.next().await {
+        let (Ok(Parsed::Command { verb, .. }), Some(reply)) = (message.subject.parse(), message.reply) else {
+            continue; // without a reply inbox nobody could hear the answer
+        };
+        let order = Input::Order { verb, payload: message.payload.into(), reply };
+        if inputs.send(order).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn take_checkpoints(mut notices: Subscription, inputs: &Inputs) {
+    while let Some(message) = notices.next().await {
+        if let Ok(notice) = v1::CheckpointNotice::decode(message.payload) {
+            if inputs.send(Input::Checkpoint(notice)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn take_heartbeats(mut heartbeats: Subscription, inputs: &Inputs) {
+    while let Some(message) = heartbeats.next().await {
+        if let Ok(heartbeat) = v1::Heartbeat::decode(message.payload) {
+            if inputs.send(Input::HeartbeatBack(heartbeat.sequence)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn compare_clock(bus: &Bus, subject: &Subject, inputs: &Inputs) {
+    loop {
+        let mut samples = Vec::with_capacity(CLOCK_SAMPLES);
+        for _ in 0..CLOCK_SAMPLES {
+            let asked = Instant::now();
+            let Ok(answer) = bus.request(subject, Vec::new(), CLOCK_TIMEOUT).await else { break };
+            let round_trip = asked.elapsed();
+            let Ok(v1::TimeReply { now_ms }) = v1::TimeReply::decode(answer.as_slice()) else { break };
+            samples.push(Sample { asked, round_trip, fleet_ms: now_ms });
+        }
+        let pause = if samples.is_empty() { CLOCK_RETRY } else { CLOCK_EVERY };
+        if !samples.is_empty() && inputs.send(Input::Clock(samples)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn register(
+    bus: &Bus,
+    subject: &Subject,
+    fleet: &str,
+    registration: &v1::Registration,
+    inputs: &Inputs,
+) {
+    let mut pause = REGISTRATION_PAUSE_MIN;
+    let mut said = String::new();
+    loop {
+        let why = match bus.request(subject, registration.encode_to_vec(), REGISTRATION_TIMEOUT).await {
+            Err(error) => error.to_string(),
+            Ok(answer) => match v1::RegistrationReply::decode(answer.as_slice()) {
+                Err(_) => "the answer is unreadable".to_owned(),
+                Ok(reply) if !reply.admitted => reply.reason,
+                Ok(reply) if !reply.fleet.is_empty() && reply.fleet != fleet => {
+                    format!("it is fleet {}", reply.fleet.chars().take(64).collect::<String>())
+                }
+                Ok(reply) => {
+                    tracing::info!(position = reply.position, "the node is admitted");
+                    let _ = inputs.send(Input::Admitted).await; // a loop that is gone needs no word
+                    return;
+                }
+            },
+        };
+        if said != why {
+            tracing::warn!(reason = %why, "not admitted yet; asking again");
+            said = why;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REGISTRATION_PAUSE_MAX);
+    }
+}
+
+/// Asks the logic responder. The question is idempotent, so after half the time another replica is asked too; the
+/// first answer that carries a reply wins.
+pub async fn ask_step(
+    bus: &Bus,
+    subjects: &Subjects,
+    question: v1::StepQuestion,
+    total: Duration,
+) -> Result<v1::StepAnswer, String> {
+    let deadline = tokio::time::Instant::now() + total;
+    let total_ms = u64::try_from(total.as_millis()).unwrap_or(u64::MAX);
+    let payload = v1::StepQuestion { deadline_ms: total_ms, ..question }.encode_to_vec();
+    let first = ask_until(bus, &subjects.step, payload.clone(), deadline);
+    let second = async {
+        tokio::time::sleep(total / 2).await;
+        ask_until(bus, &subjects.step, payload, deadline).await
+    };
+    tokio::pin!(first, second);
+    tokio::select! {
+        answer = &mut first => match answer {
+            Ok(answer) => Ok(answer),
+            Err(why) if tokio::time::Instant::now() >= deadline => Err(why),
+            Err(_) => second.await,
+        },
+        answer = &mut second => match answer {
+            Ok(answer) => Ok(answer),
+            Err(_) => first.await,
+        },
+    }
+}
+
+async fn ask_until(
+    bus: &Bus,
+    subject: &Subject,
+    payload: Vec<u8>,
+    deadline: tokio::time::Instant,
+) -> Result<v1::StepAnswer, String> {
+    let mut why = "no answer within the deadline".to_owned();
+    loop {
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        if left.is_zero() {
+            return Err(why);
+        }
+        match bus.request(subject, payload.clone(), left).await {
+            Ok(bytes) => match v1::StepAnswer::decode(bytes.as_slice()) {
+                Ok(answer) if answer.code.is_empty() => return Ok(answer),
+                Ok(answer) => why = format!("the responder said {}", printable(&answer.code)),
+                Err(_) => "the answer is unreadable".clone_into(&mut why),
+            },
+            Err(RequestError::Deadline) => return Err("no answer within the deadline".to_owned()),
+            Err(error) => why = error.to_string(),
+        }
+        tokio::time::sleep(STEP_RETRY.min(left)).await;
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(32).collect()
+}

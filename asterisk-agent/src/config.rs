@@ -1,0 +1,156 @@
+//! What `asterism-agent run` is told, by flags and `ASTERISM_*` variables.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use asterism_nats::subject::node_inbox;
+use asterism_nats::{BusConfig, Secret};
+use asterism_proto::origin::is_token;
+
+use crate::machine::CAPACITY_MAX;
+use crate::{Error, files};
+
+/// How to reach the bus.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BusArgs {
+    /// Where the bus is: nats://host:port or tls://host:port, several separated by commas.
+    #[arg(long, env = "ASTERISM_NATS_URL", default_value = "nats://127.0.0.1:4222")]
+    pub nats_url: String,
+    /// The bus user of the nodes.
+    #[arg(long, env = "ASTERISM_NATS_USER")]
+    pub nats_user: Option<String>,
+    /// File with its password: one line.
+    #[arg(long, env = "ASTERISM_NATS_PASSWORD_FILE")]
+    pub nats_password_file: Option<PathBuf>,
+    /// Certificates (PEM) to trust instead of the system's.
+    #[arg(long, env = "ASTERISM_NATS_CA_FILE")]
+    pub nats_ca_file: Option<PathBuf>,
+    /// Connect beyond this machine without TLS or credentials.
+    #[arg(long, env = "ASTERISM_INSECURE")]
+    pub insecure: bool,
+}
+
+/// Who the node is.
+#[derive(Debug, Clone, clap::Args)]
+pub struct NodeArgs {
+    /// The node's id: the instance id.
+    #[arg(long, env = "ASTERISM_NODE")]
+    pub node: String,
+    /// The launch intent this instance was made for.
+    #[arg(long, env = "ASTERISM_INTENT", default_value = "")]
+    pub intent: String,
+    /// The fleet's id.
+    #[arg(long, env = "ASTERISM_FLEET", default_value = "demo")]
+    pub fleet: String,
+    /// A token that proves to the scaler that it launched this instance.
+    #[arg(long, env = "ASTERISM_TOKEN", default_value = "", hide_env_values = true)]
+    pub token: String,
+    /// Call slots.
+    #[arg(long, env = "ASTERISM_CAPACITY", default_value_t = 20)]
+    pub capacity: u32,
+}
+
+/// `asterism-agent run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub bus: BusArgs,
+    /// The node's folder: store, key, journal.
+    #[arg(long, env = "ASTERISM_DIR")]
+    pub dir: PathBuf,
+    /// Port of the manager interface on loopback.
+    #[arg(long, env = "ASTERISM_AMI_PORT", default_value_t = 5038)]
+    pub ami_port: u16,
+    /// User of the manager interface.
+    #[arg(long, env = "ASTERISM_AMI_USER", default_value = "agent")]
+    pub ami_user: String,
+    /// File with its secret: one line.
+    #[arg(long, env = "ASTERISM_AMI_SECRET_FILE")]
+    pub ami_secret_file: PathBuf,
+    /// Port on loopback where the dialplan asks.
+    #[arg(long, env = "ASTERISM_STEP_PORT", default_value_t = 8088)]
+    pub step_port: u16,
+    /// File with the secret of dialplan and agent: one line.
+    #[arg(long, env = "ASTERISM_STEP_SECRET_FILE")]
+    pub step_secret_file: PathBuf,
+    /// How long a step question may take before the fallback answers, ms.
+    #[arg(long, env = "ASTERISM_STEP_TIMEOUT_MS", default_value_t = 800)]
+    pub step_timeout_ms: u64,
+    /// Where /livez, /readyz and /metrics are answered; port 0 takes a free one.
+    #[arg(long, env = "ASTERISM_HTTP_LISTEN", default_value = "127.0.0.1:0")]
+    pub http_listen: SocketAddr,
+    /// Folder where the dialplan leaves reports nobody took [default: DIR/journal].
+    #[arg(long, env = "ASTERISM_JOURNAL_DIR")]
+    pub journal_dir: Option<PathBuf>,
+    /// Folder of the PBX's sounds [default: DIR/sounds].
+    #[arg(long, env = "ASTERISM_SOUNDS_DIR")]
+    pub sounds_dir: Option<PathBuf>,
+    /// Largest spool, MiB: beyond it the node takes no orders.
+    #[arg(long, env = "ASTERISM_SPOOL_MIB", default_value_t = 64)]
+    pub spool_mib: u64,
+    /// End at once when standard input ends: the supervisor is gone.
+    #[arg(long)]
+    pub exit_on_stdin_eof: bool,
+}
+
+impl NodeArgs {
+    /// Refuses what could not stand in a subject or a configuration.
+    pub fn check(&self) -> Result<(), Error> {
+        for (what, value) in [("--node", &self.node), ("--fleet", &self.fleet)] {
+            if !is_token(value) {
+                return Err(Error::Config { what, why: "expected 1 to 64 of [A-Za-z0-9_-]".to_owned() });
+            }
+        }
+        if self.intent.len() > 128 || self.token.len() > 4096 {
+            return Err(Error::Config { what: "--intent or --token", why: "too long".to_owned() });
+        }
+        if !(1..=CAPACITY_MAX).contains(&self.capacity) {
+            return Err(Error::Config { what: "--capacity", why: format!("expected 1 to {CAPACITY_MAX}") });
+        }
+        Ok(())
+    }
+}
+
+impl RunArgs {
+    /// Checks everything that can be checked before anything is opened.
+    pub fn check(&self) -> Result<(), Error> {
+        self.node.check()?;
+        if !(50..=1_400).contains(&self.step_timeout_ms) {
+            let why = "expected 50 to 1400: the dialplan waits 1500 ms".to_owned();
+            return Err(Error::Config { what: "--step-timeout-ms", why });
+        }
+        if !(1..=4_096).contains(&self.spool_mib) {
+            return Err(Error::Config { what: "--spool-mib", why: "expected 1 to 4096".to_owned() });
+        }
+        if self.step_port == 0 || self.ami_port == 0 {
+            return Err(Error::Config { what: "--step-port and --ami-port", why: "0 is no port".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// How long a step question may take.
+    pub fn step_timeout(&self) -> Duration {
+        Duration::from_millis(self.step_timeout_ms)
+    }
+
+    /// The bus, with its password read.
+    pub fn bus_config(&self) -> Result<BusConfig, Error> {
+        let password = self.bus.nats_password_file.as_deref().map(files::read_secret).transpose()?;
+        let inbox_prefix = node_inbox(&self.node.node)
+            .map_err(|error| Error::Config { what: "--node", why: error.to_string() })?;
+        Ok(BusConfig {
+            url: self.bus.nats_url.clone(),
+            user: self.bus.nats_user.clone(),
+            password: password.map(Secret::new),
+            name: format!("agent-{}", self.node.node),
+            inbox_prefix,
+            ca_file: self.bus.nats_ca_file.clone(),
+            insecure: self.bus.insecure,
+        })
+    }
+}

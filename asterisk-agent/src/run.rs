@@ -1,0 +1,155 @@
+//! `asterism-agent run`: opens what the node has, starts the tasks around the loop, and runs it.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use asterism_proto::{Origin, OriginKey, v1};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::bus::{self, Subjects};
+use crate::config::RunArgs;
+use crate::input::{INPUTS_MAX, Input, Inputs};
+use crate::machine::Machine;
+use crate::pbx::{self, PbxConfig};
+use crate::shell::{self, Parts, Status};
+use crate::spool::{Signer, Spool};
+use crate::store::Store;
+use crate::{Error, files, health, media, step_server};
+
+/// How often a port that is taken is tried again: an agent that died a moment ago may still have it.
+const PORT_RETRY: Duration = Duration::from_millis(100);
+const PORT_TRIES: u32 = 20;
+
+/// Runs until SIGTERM, SIGINT, or a failure nobody can wait out.
+pub async fn run(args: RunArgs) -> Result<(), Error> {
+    args.check()?;
+    let bus_config = args.bus_config()?;
+    let step_secret = files::read_secret(&args.step_secret_file)?;
+    files::private_dir(&args.dir)?;
+    let journal_dir = args.journal_dir.clone().unwrap_or_else(|| args.dir.join("journal"));
+    let sounds_dir = args.sounds_dir.clone().unwrap_or_else(|| args.dir.join("sounds"));
+    for dir in [&journal_dir, &sounds_dir] {
+        std::fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
+    }
+    let (status, status_view) = watch::channel(Status::default());
+    let health = listen(args.http_listen, "--http-listen").await?;
+    tokio::spawn(health::serve(health, status_view));
+
+    let key = node_key(&args)?;
+    let (store, loaded) = Store::open(&args.dir.join("store"), files::random()?)?;
+    let epoch = loaded.epoch;
+    let (inputs, received) = mpsc::channel(INPUTS_MAX);
+    let (pbx_commands, pbx_waiting) = mpsc::unbounded_channel();
+    let fleet = args.node.fleet.clone();
+    let subjects = Subjects::new(&fleet, &args.node.node)
+        .map_err(|error| Error::Config { what: "--node or --fleet", why: error.to_string() })?;
+    let registration = v1::Registration {
+        node: args.node.node.clone(),
+        intent: args.node.intent.clone(),
+        public_key: key.public().to_bytes().to_vec(),
+        epoch: epoch.to_vec(),
+        token: args.node.token.clone(),
+    };
+    let mut machine = Machine::new(&args.node.node, args.node.capacity, loaded.machine);
+    let adopted = machine.attempts().count();
+    for manifest in media::held(&sounds_dir)? {
+        // Told to the log already, or by the next order of media-sync.
+        machine.on_boot_manifest(&manifest);
+    }
+    tracing::info!(node = args.node.node, %fleet, attempts = adopted, "agent starts");
+
+    let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, args.step_port)), "--step-port").await?;
+    tokio::spawn({
+        let inputs = inputs.clone();
+        async move { step_server::serve(listener, &step_secret, inputs).await }
+    });
+    let pbx_config = PbxConfig {
+        ami_port: args.ami_port,
+        ami_user: args.ami_user.clone(),
+        ami_secret_file: args.ami_secret_file.clone(),
+        technology: "PJSIP".to_owned(),
+    };
+    tokio::spawn(pbx::run(pbx_config, inputs.clone(), pbx_waiting));
+    let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, inputs.clone());
+    tokio::spawn(stop_on_signal(inputs.clone()));
+    if args.exit_on_stdin_eof {
+        exit_on_stdin_eof()?;
+    }
+    let parts = Parts {
+        machine,
+        spool: Spool::new(args.spool_mib * 1024 * 1024, loaded.spool),
+        store,
+        signer: Signer { fleet, origin: Origin::Node(args.node.node.clone()), epoch, key },
+        subjects,
+        step_timeout: args.step_timeout(),
+        journal_dir,
+        sounds_dir,
+        pbx: pbx_commands,
+        inputs,
+        status,
+    };
+    tokio::select! {
+        ended = shell::run(parts, received) => ended,
+        // It ends only with what waiting cannot cure; the calls go on without an agent until they end.
+        Err(error) = bus_task => Err(error),
+    }
+}
+
+/// The node's key, made when the node is: a file only its owner can read.
+fn node_key(args: &RunArgs) -> Result<OriginKey, Error> {
+    let path = args.dir.join("node.nk");
+    let unusable = |_| Error::Config { what: "DIR/node.nk", why: "not an nkey user seed".to_owned() };
+    if !path.exists() {
+        let key = OriginKey::from_entropy(files::random()?);
+        files::write_private(&path, key.seed().map_err(unusable)?.as_bytes())?;
+    }
+    OriginKey::from_seed(&files::read_secret(&path)?).map_err(unusable)
+}
+
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, Error> {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => return Ok(listener),
+            Err(_) if tries < PORT_TRIES => {
+                tries += 1;
+                tokio::time::sleep(PORT_RETRY).await;
+            }
+            Err(source) => return Err(Error::Listen { address: address.to_string(), flag, source }),
+        }
+    }
+}
+
+async fn stop_on_signal(inputs: Inputs) {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals cannot be listened to; the agent ends by kill only");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: no new orders, then what is in the spool; calls that are up go on");
+    let _ = inputs.send(Input::Stop).await; // the loop is gone already
+}
+
+/// The supervisor holds the other end: when it is gone, so is the machine it stood for, and we end at once.
+fn exit_on_stdin_eof() -> Result<(), Error> {
+    std::thread::Builder::new()
+        .name("stdin".to_owned())
+        .stack_size(64 * 1024)
+        .spawn(|| {
+            let mut sink = std::io::sink();
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut sink); // an error is an end too
+            std::process::exit(0);
+        })
+        .map(drop)
+        .map_err(|error| Error::Start {
+            what: "the thread that watches stdin".to_owned(),
+            why: error.to_string(),
+        })
+}

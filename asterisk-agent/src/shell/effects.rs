@@ -1,0 +1,111 @@
+//! Effects: done once, after what led to them is synced.
+
+use std::io::Read;
+use std::path::Path;
+
+use asterism_proto::v1;
+use prost::Message;
+
+use super::Shell;
+use crate::dialplan::{EndReport, MAX_BODY_BYTES};
+use crate::input::Input;
+use crate::machine::{Effect, Output, PbxEvent, Phase};
+use crate::pbx::PbxCommand;
+use crate::{bus, media};
+
+/// How long the ledger may take to answer a request for a checkpoint; the notice comes to everyone anyway.
+const CHECKPOINT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl Shell {
+    pub(super) fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::ReplyOrder { ticket, reply } => self.reply(ticket, &reply),
+            Effect::Originate(originate) => {
+                // Between the sync and now the PBX may have come back without it and the attempt have been settled.
+                let attempt = self.parts.machine.attempt(&originate.attempt);
+                if !attempt.is_some_and(|attempt| attempt.phase == Phase::Originating) {
+                    return;
+                }
+                let attempt = originate.attempt.clone();
+                if self.parts.pbx.send(PbxCommand::Originate(originate)).is_err() {
+                    self.take(Input::Pbx(PbxEvent::NotSent { attempt }));
+                }
+            }
+            Effect::Hangup { attempt } => {
+                let _ = self.parts.pbx.send(PbxCommand::Hangup { attempt }); // a PBX that is gone has no calls
+            }
+            Effect::ListChannels => {
+                let _ = self.parts.pbx.send(PbxCommand::List); // as above
+            }
+            Effect::Ask(question) => self.ask(question),
+            Effect::Answer { call, step, line } => {
+                for waiter in self.waiters.remove(&(call, step)).unwrap_or_default() {
+                    let _ = waiter.send(line.clone()); // an asker that gave up asks again
+                }
+            }
+            Effect::Sync(order) => self.sync(order),
+            Effect::RequestCheckpoint => {
+                let Some(bus) = self.bus.clone() else { return };
+                let subject = self.parts.subjects.checkpoint_request.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = bus.request(&subject, Vec::new(), CHECKPOINT_TIMEOUT).await {
+                        tracing::debug!(%error, "no checkpoint on request");
+                    }
+                });
+            }
+        }
+    }
+
+    fn reply(&mut self, ticket: u64, reply: &v1::OrderReply) {
+        let (Some(to), Some(bus)) = (self.tickets.remove(&ticket), self.bus.clone()) else { return };
+        let bytes = reply.encode_to_vec();
+        tokio::spawn(async move {
+            if let Err(error) = bus.respond(to, bytes).await {
+                tracing::debug!(%error, "an order's answer could not be sent; the order comes again");
+            }
+        });
+    }
+
+    fn ask(&mut self, question: v1::StepQuestion) {
+        let inputs = self.parts.inputs.clone();
+        let subjects = self.parts.subjects.clone();
+        let total = self.parts.step_timeout;
+        let (call, step) = (question.call.clone(), question.step);
+        let bus = self.bus.clone();
+        tokio::spawn(async move {
+            let answer = match bus {
+                Some(bus) => bus::ask_step(&bus, &subjects, question, total).await,
+                None => Err("the bus is not connected".to_owned()),
+            };
+            let _ = inputs.send(Input::Answer { call, step, answer }).await; // the agent is stopping
+        });
+    }
+
+    fn sync(&mut self, order: v1::SyncOrder) {
+        let inputs = self.parts.inputs.clone();
+        let sounds = self.parts.sounds_dir.clone();
+        tokio::spawn(async move {
+            let manifest = order.manifest.clone();
+            match media::fetch(&sounds, order).await {
+                Ok(()) => {
+                    let _ = inputs.send(Input::Manifest(manifest)).await; // the agent is stopping
+                }
+                Err(error) => tracing::warn!(%error, "a manifest was not taken; the order comes again"),
+            }
+        });
+    }
+}
+
+/// A report the dialplan left because nobody took it.
+pub(super) fn read_journal(dir: &Path, id: &str) -> Option<EndReport> {
+    let file = std::fs::File::open(dir.join(id)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BODY_BYTES as u64 + 2).read_to_end(&mut bytes).ok()?;
+    EndReport::parse(&bytes).ok().filter(|report| report.channel_id == id)
+}
+
+/// An answer to an order the machine has nothing to do with.
+pub(super) fn plain_reply(ticket: u64, taken: bool, code: &str, reason: &str) -> Output {
+    let reply = v1::OrderReply { taken, code: code.into(), reason: reason.into(), seen_term: 0 };
+    Output { effects: vec![Effect::ReplyOrder { ticket, reply }], ..Output::default() }
+}
