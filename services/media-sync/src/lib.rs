@@ -1,1 +1,3 @@
 //! Prompts to every node.
+
+pub mod publish;

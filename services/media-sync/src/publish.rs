@@ -1,0 +1,335 @@
+//! Publishing: prompts and flows into the object store, under names made of their hashes.
+//!
+//! Sounds are converted once, here: nodes only ever copy µ-law files. Blobs go first, the document that names them
+//! last, so a manifest that can be read is complete. Everything may be repeated; what is there is not written again.
+
+pub mod g711;
+#[cfg(test)]
+mod tests;
+pub mod wav;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use asterism_domain::Event;
+use asterism_domain::logic::{Flow, FlowProblem, is_name};
+use asterism_domain::media::{self, ManifestDoc, PromptEntry};
+use asterism_object_store::{self as object_store, ObjectName, ObjectStore, PutResult, sha256_name};
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use wav::{SAMPLE_RATE_HZ, Wav};
+
+/// Largest sound file that is read, in bytes.
+pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
+/// Most files of a folder of prompts.
+pub const MAX_SOURCES: usize = media::MAX_ENTRIES;
+/// The extension of every published sound.
+const EXT: &str = "ulaw";
+
+/// A sound file as people keep it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its name with the extension, like `welcome.wav`; the stem is the prompt's name.
+    pub file_name: String,
+    /// Its content.
+    pub bytes: Bytes,
+}
+
+/// A prompt as nodes play it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sound {
+    /// The prompt's name.
+    pub name: String,
+    /// µ-law, 8 kHz, one channel.
+    pub ulaw: Bytes,
+    /// Length in ms.
+    pub duration_ms: u64,
+    /// Loudest sample, 0 to 32,635: 0 is silence.
+    pub peak: u16,
+}
+
+/// What a publication made.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// The fact for the log.
+    pub event: Event,
+    /// The manifest.
+    pub manifest: ManifestDoc,
+    /// Its id.
+    pub manifest_id: String,
+    /// The sounds, in the order of the files.
+    pub sounds: Vec<Sound>,
+    /// How many sounds the store held before.
+    pub unchanged: usize,
+}
+
+/// Why one file is no prompt. Each has a stable code (see [`PromptError::code`]).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PromptError {
+    /// The name is no prompt name.
+    #[error("AST-M020: a prompt is named by its file, with 1 to 64 of a-z, 0-9 and -; rename the file")]
+    Name,
+    /// Neither WAV nor µ-law.
+    #[error("AST-M021: only .wav and .ulaw files are prompts; convert it: sox IN -r 8000 -c 1 -b 16 OUT.wav")]
+    Extension,
+    /// Not a WAV file inside.
+    #[error("AST-M022: this is no WAV file, whatever its name says; export it again as WAV")]
+    NotWav,
+    /// The file ends too early.
+    #[error("AST-M023: the file ends before its sound does; copy or export it again")]
+    Truncated,
+    /// Another sample rate.
+    #[error(
+        "AST-M024: the sound has {rate_hz} Hz, {SAMPLE_RATE_HZ} Hz is needed; convert it: sox IN.wav -r 8000 -c 1 -b 16 OUT.wav"
+    )]
+    Rate {
+        /// Its rate in Hz.
+        rate_hz: u32,
+    },
+    /// Another encoding.
+    #[error(
+        "AST-M025: the sound has {what}; 16-bit PCM with 1 or 2 channels is needed: sox IN.wav -r 8000 -c 1 -b 16 OUT.wav"
+    )]
+    Kind {
+        /// What it has.
+        what: String,
+    },
+    /// Nothing to play.
+    #[error("AST-M026: the file holds no sound; a prompt needs at least one sample")]
+    Empty,
+    /// Longer than a prompt may be.
+    #[error(
+        "AST-M027: the sound lasts {duration_ms} ms, at most {} ms are allowed; cut it",
+        media::MAX_DURATION_MS
+    )]
+    TooLong {
+        /// Its length in ms.
+        duration_ms: u64,
+    },
+    /// Two files of one name.
+    #[error("AST-M028: {other} is the same prompt; keep one of the two")]
+    Twice {
+        /// The other file.
+        other: String,
+    },
+}
+
+impl PromptError {
+    /// The stable code, like `AST-M020`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Name => "AST-M020",
+            Self::Extension => "AST-M021",
+            Self::NotWav => "AST-M022",
+            Self::Truncated => "AST-M023",
+            Self::Rate { .. } => "AST-M024",
+            Self::Kind { .. } => "AST-M025",
+            Self::Empty => "AST-M026",
+            Self::TooLong { .. } => "AST-M027",
+            Self::Twice { .. } => "AST-M028",
+        }
+    }
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Some files are no prompts; all of them are named.
+    #[error("{}", list(.0))]
+    Prompts(Vec<(String, PromptError)>),
+    /// The prompts make no manifest.
+    #[error(transparent)]
+    Manifest(#[from] media::Error),
+    /// The flow has problems; all of them are named.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Flow(Vec<FlowProblem>),
+    /// The object store refuses or does not answer.
+    #[error(transparent)]
+    Store(#[from] object_store::Error),
+    /// A file or folder cannot be read.
+    #[error("AST-M030: {path} cannot be read: {source}; check the path and its permissions")]
+    Read {
+        /// The path.
+        path: String,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A folder with nothing in it, or with too much.
+    #[error("AST-M031: {path} holds {count} prompts; 1 to {MAX_SOURCES} are allowed")]
+    Count {
+        /// The path.
+        path: String,
+        /// How many there are.
+        count: usize,
+    },
+}
+
+impl Error {
+    /// The stable code of the first problem.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Prompts(problems) => problems.first().map_or("AST-M021", |(_, problem)| problem.code()),
+            Self::Manifest(error) => error.code(),
+            Self::Flow(problems) => problems.first().map_or("AST-F001", |problem| problem.code),
+            Self::Store(error) => error.code(),
+            Self::Read { .. } => "AST-M030",
+            Self::Count { .. } => "AST-M031",
+        }
+    }
+}
+
+/// Reads the sound files of a folder, sorted by name. Names that begin with a dot are passed over. Blocks.
+pub fn read_folder(folder: &Path) -> Result<Vec<Source>, Error> {
+    let at = |path: &Path, source| Error::Read { path: path.display().to_string(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(|source| at(folder, source))? {
+        let path = entry.map_err(|source| at(folder, source))?.path();
+        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && paths.len() <= MAX_SOURCES {
+            paths.push(path);
+        }
+    }
+    if !(1..=MAX_SOURCES).contains(&paths.len()) {
+        return Err(Error::Count { path: folder.display().to_string(), count: paths.len() });
+    }
+    paths.sort();
+    let read = |path: &Path| {
+        let size_bytes = fs::metadata(path).map_err(|source| at(path, source))?.len();
+        if size_bytes > MAX_SOURCE_BYTES {
+            let why = format!("it has {size_bytes} bytes, at most {MAX_SOURCE_BYTES} are allowed");
+            return Err(at(path, io::Error::new(io::ErrorKind::FileTooLarge, why)));
+        }
+        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Source { file_name, bytes: fs::read(path).map_err(|source| at(path, source))?.into() })
+    };
+    paths.iter().map(|path| read(path)).collect()
+}
+
+/// Turns one file into what nodes play. Pure.
+pub fn convert(source: &Source) -> Result<Sound, PromptError> {
+    let (name, ext) = source.file_name.rsplit_once('.').ok_or(PromptError::Extension)?;
+    let ulaw = match ext {
+        "ulaw" => source.bytes.clone(),
+        "wav" => match wav::read(&source.bytes)? {
+            Wav::Pcm(samples) => samples.into_iter().map(g711::encode).collect(),
+            Wav::Ulaw(codes) => codes.into(),
+        },
+        _ => return Err(PromptError::Extension),
+    };
+    if !is_name(name) {
+        return Err(PromptError::Name);
+    }
+    if ulaw.is_empty() {
+        return Err(PromptError::Empty);
+    }
+    // Less than a millisecond still is a sound, and a manifest wants a length above zero.
+    let duration_ms = (ulaw.len() as u64 * 1_000 / u64::from(SAMPLE_RATE_HZ)).max(1);
+    if duration_ms > media::MAX_DURATION_MS {
+        return Err(PromptError::TooLong { duration_ms });
+    }
+    let peak = ulaw.iter().map(|code| g711::decode(*code).unsigned_abs()).max().unwrap_or_default();
+    Ok(Sound { name: name.to_owned(), ulaw, duration_ms, peak })
+}
+
+/// Publishes a set of prompts in one language as a manifest named `name`.
+pub async fn publish(
+    store: &dyn ObjectStore,
+    name: &str,
+    language: &str,
+    sources: &[Source],
+) -> Result<Published, Error> {
+    let sounds = convert_all(sources)?;
+    let entries = sounds.iter().map(|sound| PromptEntry {
+        name: sound.name.clone(),
+        language: language.to_owned(),
+        ext: EXT.to_owned(),
+        sha256: hex::encode(Sha256::digest(&sound.ulaw)),
+        size_bytes: sound.ulaw.len() as u64,
+        duration_ms: sound.duration_ms,
+    });
+    let manifest = ManifestDoc::new(name, entries.collect())?;
+    let document = manifest.to_json()?;
+    let mut unchanged = 0;
+    for sound in &sounds {
+        let put = store.put_if_absent(&sha256_name(&sound.ulaw), sound.ulaw.clone()).await?;
+        unchanged += usize::from(put == PutResult::Exists);
+    }
+    let manifest_id = media::manifest_id(&document);
+    let object = manifest_object(&manifest_id)?;
+    let event = Event::ManifestPublished {
+        manifest: manifest_id.clone(),
+        name: manifest.name.clone(),
+        object: object.to_string(),
+        sha256: Sha256::digest(&document).to_vec(),
+        prompts: manifest.entries.len() as u32,
+        size_bytes: manifest.size_bytes(),
+    };
+    put_document(store, &object, document.into()).await?;
+    Ok(Published { event, manifest, manifest_id, sounds, unchanged })
+}
+
+/// Publishes a flow; it must be free of problems. The flow, and the fact for the log.
+pub async fn publish_flow(store: &dyn ObjectStore, document: &[u8]) -> Result<(Flow, Event), Error> {
+    let flow = Flow::parse_bytes(document).map_err(Error::Flow)?;
+    let object = flow_object(flow.id())?;
+    put_document(store, &object, Bytes::copy_from_slice(document)).await?;
+    let event = Event::FlowPublished {
+        flow: flow.id().to_owned(),
+        name: flow.name().to_owned(),
+        object: object.to_string(),
+        sha256: Sha256::digest(document).to_vec(),
+    };
+    Ok((flow, event))
+}
+
+/// Where a manifest lies in the object store.
+pub fn manifest_object(id: &str) -> Result<ObjectName, object_store::Error> {
+    ObjectName::new(format!("manifests/{id}.json"))
+}
+
+/// Where a flow lies in the object store.
+pub fn flow_object(id: &str) -> Result<ObjectName, object_store::Error> {
+    ObjectName::new(format!("flows/{id}.toml"))
+}
+
+/// Writes a document under a name made of its hash. One that was there before must be the same.
+async fn put_document(store: &dyn ObjectStore, name: &ObjectName, document: Bytes) -> Result<(), Error> {
+    if store.put_if_absent(name, document.clone()).await? == PutResult::Created {
+        return Ok(());
+    }
+    match store.get(name, document.len() as u64).await {
+        Ok(there) if there == document => Ok(()),
+        Ok(_) | Err(object_store::Error::TooLarge { .. }) => {
+            Err(object_store::Error::WrongContent { name: name.clone() }.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn convert_all(sources: &[Source]) -> Result<Vec<Sound>, Error> {
+    let mut sounds = Vec::with_capacity(sources.len());
+    let mut problems = Vec::new();
+    let mut file_of: BTreeMap<String, &str> = BTreeMap::new();
+    for source in sources {
+        let problem = match convert(source) {
+            Ok(sound) => match file_of.insert(sound.name.clone(), &source.file_name) {
+                None => {
+                    sounds.push(sound);
+                    continue;
+                }
+                Some(other) => PromptError::Twice { other: other.to_owned() },
+            },
+            Err(problem) => problem,
+        };
+        problems.push((source.file_name.clone(), problem));
+    }
+    if problems.is_empty() { Ok(sounds) } else { Err(Error::Prompts(problems)) }
+}
+
+fn list(problems: &[(String, PromptError)]) -> String {
+    let lines: Vec<String> = problems.iter().map(|(file, problem)| format!("{file:?}: {problem}")).collect();
+    lines.join("\n")
+}
