@@ -96,7 +96,7 @@ fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
     let node = lab.ready().into_iter().next().unwrap();
     lab.write(
         asterism_proto::Origin::Role(asterism_proto::Role::Scaler),
-        Event::NodeDraining { node: node.clone(), reason: "test".into(), drain: 1 },
+        Event::NodeDraining { node: node.clone(), reason: "test".into(), drain: 1, held: false },
     );
     lab.write(asterism_proto::Origin::Role(asterism_proto::Role::Dialer), decided[0].clone());
     assert_eq!(lab.state.voids, 1);
