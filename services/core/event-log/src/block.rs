@@ -301,29 +301,25 @@ impl Assembler {
 
     /// Takes the next run; returns the frame it completes.
     pub(crate) fn push(&mut self, run: Run) -> Result<Option<StoredFrame>, BlockError> {
-        let (mut whole, total) = match self.open.take() {
-            Some((open, total)) => {
-                let same = open.header == run.header
-                    && open.signature == run.signature
-                    && open.record_time_ms == run.record_time_ms
-                    && open.at == run.at
-                    && open.events.len() == usize::from(run.index);
-                if !same {
-                    return Err(BlockError::Frame);
-                }
-                let mut open = open;
-                open.events.extend(run.events);
-                open.leaves.extend(run.leaves);
-                (open, total)
+        let (mut whole, total) = if let Some((mut open, total)) = self.open.take() {
+            let same = open.header == run.header
+                && open.signature == run.signature
+                && open.record_time_ms == run.record_time_ms
+                && open.at == run.at
+                && open.events.len() == usize::from(run.index);
+            if !same {
+                return Err(BlockError::Frame);
             }
-            None => {
-                let header = FrameHeader::decode(run.header.as_slice()).map_err(|_| BlockError::Frame)?;
-                let total = header.event_count as usize;
-                if run.index != 0 || total > FRAME_MAX_EVENTS {
-                    return Err(BlockError::Frame);
-                }
-                (run, total)
+            open.events.extend(run.events);
+            open.leaves.extend(run.leaves);
+            (open, total)
+        } else {
+            let header = FrameHeader::decode(run.header.as_slice()).map_err(|_| BlockError::Frame)?;
+            let total = header.event_count as usize;
+            if run.index != 0 || total > FRAME_MAX_EVENTS {
+                return Err(BlockError::Frame);
             }
+            (run, total)
         };
         match whole.events.len() {
             have if have < total => {

@@ -38,7 +38,7 @@ pub enum Error {
         folder: PathBuf,
         /// The configured anchor, hexadecimal.
         expected: String,
-        /// Leaf hash of the log's first event, hexadecimal.
+        /// Header hash of the log's first frame, hexadecimal.
         found: String,
     },
     /// No space, or a quota.

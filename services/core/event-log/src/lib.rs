@@ -16,6 +16,10 @@ pub mod sealed;
 pub mod segment;
 pub mod sequencer;
 mod sled_store;
+#[cfg(any(test, feature = "test-util"))]
+pub mod testkit;
+#[cfg(test)]
+mod tests;
 
 pub use copy::{Copy, Durable, Opened, Suspect};
 pub use error::Error;

@@ -96,14 +96,13 @@ impl Frames {
 
     fn advance(&mut self) -> Result<Option<AcceptedFrame>, Error> {
         loop {
-            let reader = match &mut self.reader {
-                Some(reader) => reader,
-                None => {
-                    let Some(path) = self.left.next() else { return Ok(None) };
-                    let reader = Reader::open(&path)?;
-                    check_start(&reader, &self.sequencer)?;
-                    self.reader.insert(reader)
-                }
+            let reader = if let Some(reader) = &mut self.reader {
+                reader
+            } else {
+                let Some(path) = self.left.next() else { return Ok(None) };
+                let reader = Reader::open(&path)?;
+                check_start(&reader, &self.sequencer)?;
+                self.reader.insert(reader)
             };
             if let Some(stored) = reader.next_frame()? {
                 return readmit(&mut self.sequencer, &self.folder, stored).map(Some);

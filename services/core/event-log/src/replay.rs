@@ -18,7 +18,7 @@ pub(crate) fn readmit(
     if stored.record_time_ms != sequencer.record_time_ms().max(stored.at.time_ms) {
         return Err(rule("its record time does not follow from the stream's".into()));
     }
-    let (found, leaf) = (stored.frame.header.fleet.clone(), stored.leaves.first().copied());
+    let (found, header_hash) = (stored.frame.header.fleet.clone(), stored.frame.header_hash());
     let folder = || folder.to_owned();
     match sequencer.readmit(stored, SignatureCheck::Check) {
         Verdict::Accepted(frame) => Ok(frame),
@@ -33,7 +33,7 @@ pub(crate) fn readmit(
         Verdict::Refused { reason: RefusedReason::WrongAnchor, .. } => Err(Error::WrongAnchor {
             folder: folder(),
             expected: sequencer.configured_anchor().map(hex::encode).unwrap_or_default(),
-            found: leaf.map(hex::encode).unwrap_or_default(),
+            found: hex::encode(header_hash),
         }),
         Verdict::Refused { reason, .. } => Err(rule(reason.to_string())),
         Verdict::Stop { reason } => {

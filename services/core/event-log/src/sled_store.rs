@@ -17,7 +17,7 @@ use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
 /// A soft bound on sled's page cache: blocks are written once and read in order.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest wait for sled to open a segment; a damaged one has been seen to hang in its destructor.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+const OPEN_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// See the module's text.
 pub struct SledStore {

@@ -52,6 +52,7 @@ pub(super) fn remove(path: &Path) -> Result<(), Error> {
 }
 
 /// One step of a walk.
+#[allow(clippy::large_enum_variant)] // one at a time, and frames are the common case
 pub(super) enum Step {
     /// A whole frame. It may end before its block does.
     Frame(StoredFrame),

@@ -133,7 +133,7 @@ impl Copy {
             self.tree.push(*leaf);
         }
         if frame.first == 0 {
-            self.anchor = frame.leaves.first().copied();
+            self.anchor = Some(frame.header_hash);
         }
     }
 

@@ -119,7 +119,7 @@ impl Opening<'_> {
             match self.feeder.feed_sealed(&path) {
                 Ok(()) => {}
                 Err(error) if error.is_damage() => {
-                    return self.rebuild_from_sealed(&path, start, &error).map(Some);
+                    return self.rebuild_from_sealed(&path, &start, &error).map(Some);
                 }
                 Err(error) => return Err(error),
             }
@@ -146,7 +146,7 @@ impl Opening<'_> {
             match first {
                 _ if *first < sealed_end => hot::remove(path)?,
                 _ if *first > sealed_end => {
-                    let aside = set_aside(&self.folder, &[path.clone()])?;
+                    let aside = set_aside(&self.folder, std::slice::from_ref(path))?;
                     self.suspect("a hot segment stands behind a hole", Some(aside));
                 }
                 _ => {}
@@ -155,7 +155,7 @@ impl Opening<'_> {
         let path = hot::folder(&self.folder, sealed_end);
         match self.stores.open(&path) {
             Ok(store) => self.walk_hot(store, &path, start),
-            Err(error) if error.is_damage() => self.rebuild_from_hot(None, &path, start, &error),
+            Err(error) if error.is_damage() => self.rebuild_from_hot(None, &path, &start, &error),
             Err(error) => Err(error),
         }
     }
@@ -172,15 +172,15 @@ impl Opening<'_> {
         let head = self.promised.filter(|head| head.size > start.size());
         let (mut clean, mut seen) = ((start.root(), start.size()), start.size());
         let mut promised_root = None;
-        let mut held = Vec::new();
+        let mut waiting = Vec::new();
         let feeder = &mut self.feeder;
         let result = walk(store.as_mut(), path, &start, &mut |step| {
             match step {
                 Step::Frame(frame) => {
                     seen += frame.leaves.len() as u64;
-                    held.push(frame);
+                    waiting.push(frame);
                     if seen <= promised {
-                        feed_all(feeder, &mut held)?;
+                        feed_all(feeder, &mut waiting)?;
                     }
                     if seen == promised {
                         promised_root = Some(feeder.sequencer.root());
@@ -188,7 +188,7 @@ impl Opening<'_> {
                 }
                 Step::BlockEnd { hash, next, between_frames } => {
                     if between_frames {
-                        feed_all(feeder, &mut held)?;
+                        feed_all(feeder, &mut waiting)?;
                         clean = (hash, next);
                     }
                 }
@@ -199,11 +199,11 @@ impl Opening<'_> {
         match result {
             Err(error) if !error.is_damage() => return Err(error),
             Err(error) if size < promised || !matches!(error, Error::Damaged { .. }) => {
-                return self.rebuild_from_hot(Some(store), path, start, &error);
+                return self.rebuild_from_hot(Some(store), path, &start, &error);
             }
             Ok(()) if size < promised => {
                 let short = Error::damaged(path, size, format!("it ends at {size} of {promised} events"));
-                return self.rebuild_from_hot(Some(store), path, start, &short);
+                return self.rebuild_from_hot(Some(store), path, &start, &short);
             }
             _ => {}
         }
@@ -215,7 +215,7 @@ impl Opening<'_> {
         Ok(Hot { store, start, block_hash: clean.0 })
     }
 
-    fn finish(self, lock: File, head_file: HeadFile, hot: Hot) -> Result<Opened, Error> {
+    fn finish(mut self, lock: File, head_file: HeadFile, hot: Hot) -> Result<Opened, Error> {
         let sequencer = self.feeder.sequencer;
         let (size, root) = (sequencer.size(), sequencer.root());
         let head = Head { hot_first: hot.start.size(), size, root, block_hash: hot.block_hash };
@@ -232,7 +232,12 @@ impl Opening<'_> {
             anchor: sequencer.anchor(),
             failed: false,
         };
-        if self.promised != Some(head) {
+        if self.promised != Some(head) || self.suspect.is_some() {
+            copy.write_head(head)?;
+        }
+        if let Some(suspect) = &mut self.suspect {
+            suspect.kept = size;
+            // The other slot too: one of them may be the damage.
             copy.write_head(head)?;
         }
         let stream_position = sequencer.last_frame().map(|last| last.at);

@@ -54,15 +54,14 @@ impl Opening<'_> {
         &mut self,
         store: Option<Box<dyn SegmentStore>>,
         path: &Path,
-        start: Frontier,
+        start: &Frontier,
         why: &Error,
     ) -> Result<Hot, Error> {
         let aside = set_aside(&self.folder, &[path.to_owned()])?;
         self.suspect(why.to_string(), Some(aside.clone()));
-        let Some(mut store) = store else { return self.rebuild(&start, &mut |_| Ok(())) };
-        let before = start.clone();
-        self.rebuild(&start, &mut |each| {
-            walk(store.as_mut(), &aside, &before, &mut |step| match step {
+        let Some(mut store) = store else { return self.rebuild(start, &mut |_| Ok(())) };
+        self.rebuild(start, &mut |each| {
+            walk(store.as_mut(), &aside, start, &mut |step| match step {
                 Step::Frame(frame) => each(frame),
                 Step::BlockEnd { .. } => Ok(true),
             })
@@ -73,7 +72,7 @@ impl Opening<'_> {
     pub(super) fn rebuild_from_sealed(
         &mut self,
         path: &Path,
-        start: Frontier,
+        start: &Frontier,
         why: &Error,
     ) -> Result<Hot, Error> {
         let mut paths: Vec<PathBuf> = sealed::list(&self.folder)?
@@ -85,7 +84,7 @@ impl Opening<'_> {
         let aside = set_aside(&self.folder, &paths)?;
         self.suspect(why.to_string(), Some(aside.clone()));
         let moved = path.file_name().map_or_else(|| aside.clone(), |name| aside.join(name));
-        self.rebuild(&start, &mut |each| {
+        self.rebuild(start, &mut |each| {
             let mut reader = sealed::Reader::open(&moved)?;
             while let Some(frame) = reader.next_frame()? {
                 if !each(frame)? {

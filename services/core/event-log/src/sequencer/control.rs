@@ -44,7 +44,7 @@ impl Control {
             return Err(Denied::Stop(StopReason::Schema { kind: self.kind, schema: self.schema }));
         }
         let bytes = self.bytes.as_slice();
-        let body = match v1::EventType::try_from(self.kind as i32) {
+        let body = match v1::EventType::try_from(self.kind.cast_signed()) {
             Ok(v1::EventType::LogCreated) => v1::LogCreated::decode(bytes).map(Body::LogCreated),
             Ok(v1::EventType::NodeAdmitted) => v1::NodeAdmitted::decode(bytes).map(Body::NodeAdmitted),
             Ok(v1::EventType::OriginClosed) => v1::OriginClosed::decode(bytes).map(Body::OriginClosed),

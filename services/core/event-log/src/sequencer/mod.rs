@@ -157,7 +157,7 @@ impl Sequencer {
             Some((time_ms, leaves)) if time_ms == record_time_ms => leaves,
             _ => leaves_of(&header_hash, record_time_ms, &frame.events),
         };
-        let ruling = self.rule(&frame, check, &leaves);
+        let ruling = self.rule(&frame, check);
         if !matches!(ruling, Err(Denied::Stop(_))) {
             self.position = Some(at);
         }

@@ -12,16 +12,11 @@ use super::{Changes, Sequencer, SignatureCheck};
 
 impl Sequencer {
     /// Whether the frame is the next of its origin, and what it changes.
-    pub(super) fn rule(
-        &self,
-        frame: &OpenFrame,
-        check: SignatureCheck,
-        leaves: &[Hash],
-    ) -> Result<Changes, Denied> {
+    pub(super) fn rule(&self, frame: &OpenFrame, check: SignatureCheck) -> Result<Changes, Denied> {
         if frame.header.fleet != self.fleet {
             return Err(RefusedReason::WrongFleet.into());
         }
-        let Some(created) = &self.created else { return self.rule_first(frame, leaves) };
+        let Some(created) = &self.created else { return self.rule_first(frame) };
         let mut changes = Changes::default();
         let state = self.state_of(frame, created)?;
         if check == SignatureCheck::Check && !frame.signed_by(&state.key) {
@@ -61,9 +56,9 @@ impl Sequencer {
     }
 
     /// Frame 1: `LogCreated`, alone, by `role/fleet`, signed by the key it names.
-    fn rule_first(&self, frame: &OpenFrame, leaves: &[Hash]) -> Result<Changes, Denied> {
+    fn rule_first(&self, frame: &OpenFrame) -> Result<Changes, Denied> {
         let controls = controls(frame)?;
-        let ([control], [_]) = (controls.as_slice(), leaves) else {
+        let ([control], 1) = (controls.as_slice(), frame.events.len()) else {
             return Err(RefusedReason::NotCreated.into());
         };
         let header = &frame.header;
@@ -104,7 +99,7 @@ impl Sequencer {
         let is_scaler = *writer == Origin::Role(Role::Scaler);
         let is_ledger = *writer == Origin::Role(Role::Ledger);
         let closes = is_scaler || matches!(writer, Origin::Node(_) | Origin::Proc(..));
-        let allowed = match v1::EventType::try_from(control.kind as i32) {
+        let allowed = match v1::EventType::try_from(control.kind.cast_signed()) {
             Ok(v1::EventType::NodeAdmitted) => is_scaler,
             Ok(v1::EventType::OriginClosed) => closes,
             Ok(v1::EventType::Checkpoint) => is_ledger,
