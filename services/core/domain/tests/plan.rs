@@ -29,6 +29,7 @@ enum Happening {
     Empty,
     Lose(usize),
     Pass(u64),
+    MoreContacts,
     Stop,
 }
 
@@ -47,12 +48,13 @@ fn happening() -> impl Strategy<Value = Happening> {
         2 => Just(Empty),
         1 => (0usize..5).prop_map(Lose),
         2 => (1u64..90_000).prop_map(Pass),
+        2 => Just(MoreContacts),
         1 => Just(Stop),
     ]
 }
 
 fn sane_policy() -> impl Strategy<Value = FleetPolicy> {
-    (0u32..6, 0u32..9, 0u32..9, 0u64..2, 0u32..30, 0u64..100_000).prop_map(
+    (0u32..6, 0u32..25, 0u32..9, 0u64..2, 0u32..60, 0u64..40_000).prop_map(
         |(min_nodes, max_nodes, node_capacity, budget, launches_per_minute, boot_deadline_ms)| FleetPolicy {
             min_nodes,
             max_nodes,
@@ -155,6 +157,10 @@ fn happen(lab: &mut Lab, policy: &FleetPolicy, what: &Happening) {
             }
         }
         Happening::Pass(ms) => lab.now += ms,
+        Happening::MoreContacts => {
+            let id = format!("c{}", lab.state.campaigns.len());
+            lab.campaign(&id, 9, 3);
+        }
         Happening::Stop => {
             ask(lab, &FleetCommand::Stop { reason: "x".into() });
         }
@@ -177,12 +183,12 @@ fn some_nodes(lab: &Lab, bits: u32) -> BTreeSet<NodeId> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn planning_twice_changes_nothing(
         policy in sane_policy(),
-        contacts in 1u8..60,
+        contacts in 1u8..25,
         history in prop::collection::vec(happening(), 0..40),
         bits: u32,
     ) {
@@ -199,7 +205,7 @@ proptest! {
     fn limits_hold_whatever_the_policy_says(
         sane in sane_policy(),
         absurd in absurd_policy(),
-        contacts in 1u8..60,
+        contacts in 1u8..25,
         history in prop::collection::vec(happening(), 0..30),
         bits: u32,
     ) {
@@ -224,7 +230,7 @@ proptest! {
     #[test]
     fn a_node_nobody_heard_of_is_no_victim_and_a_call_is_never_cut(
         policy in sane_policy(),
-        contacts in 1u8..60,
+        contacts in 1u8..25,
         history in prop::collection::vec(happening(), 0..40),
         bits: u32,
     ) {
@@ -249,7 +255,7 @@ proptest! {
     #[test]
     fn a_fleet_told_to_go_ends_without_a_node(
         policy in sane_policy(),
-        contacts in 1u8..60,
+        contacts in 1u8..25,
         history in prop::collection::vec(happening(), 0..30),
     ) {
         let mut lab = grown(&policy, contacts, &history);
@@ -355,4 +361,22 @@ fn an_intent_gets_one_instance_and_a_refusal_that_lasts_slows_the_plan() {
     assert!(lab.plan().iter().any(|event| matches!(event, Event::LaunchIntended { .. })));
     let failed = |status: &IntentStatus| *status == IntentStatus::Failed;
     assert_eq!(lab.state.fleet.intents.values().filter(|intent| failed(&intent.status)).count(), 3);
+}
+
+#[test]
+fn an_empty_node_that_is_needed_again_is_opened_not_ended() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 1, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    for (attempt, node) in lab.in_flight() {
+        lab.end(&attempt, &node, Outcome::Answered);
+    }
+    assert!(lab.plan().iter().any(|event| matches!(event, Event::NodeDraining { .. })));
+    happen(&mut lab, &support::policy(), &Happening::Empty);
+    lab.campaign("d", 1, 1);
+    let planned = lab.plan();
+    assert!(matches!(planned.as_slice(), [_, Event::NodeUndrained { .. }]), "{planned:?}");
+    assert_eq!((lab.ready().len(), lab.plan()), (1, vec![]));
 }
