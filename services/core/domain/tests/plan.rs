@@ -380,3 +380,14 @@ fn an_empty_node_that_is_needed_again_is_opened_not_ended() {
     assert!(matches!(planned.as_slice(), [_, Event::NodeUndrained { .. }]), "{planned:?}");
     assert_eq!((lab.ready().len(), lab.plan()), (1, vec![]));
 }
+
+#[test]
+fn a_node_that_still_bills_counts_against_the_cap() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 30, 1);
+    lab.plan();
+    lab.boot_all();
+    let node = lab.ready().into_iter().next().unwrap();
+    lab.scaler(&FleetCommand::Drain { node, reason: "repair".into() });
+    assert_eq!(lab.plan(), vec![], "four of four exist, one of them drained");
+}
