@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_domain::campaign::TrunkLimits;
+use asterism_runtime::config::Config;
 
 /// The dialer's settings.
 #[derive(Clone, Debug)]
@@ -20,5 +21,51 @@ pub struct DialerConfig {
 impl Default for DialerConfig {
     fn default() -> Self {
         Self { tick_ms: 50, order_window_ms: 2_000, max_intents: 100, trunks: BTreeMap::new() }
+    }
+}
+
+impl From<&Config> for DialerConfig {
+    fn from(config: &Config) -> Self {
+        let trunks = config.trunks.iter().map(|(name, trunk)| {
+            let limits = TrunkLimits {
+                max_channels: trunk.max_channels,
+                calls_per_second: trunk.calls_per_second,
+                outside: !is_loopback(&trunk.uri),
+            };
+            (name.clone(), limits)
+        });
+        Self {
+            tick_ms: config.dialer.tick_ms,
+            order_window_ms: config.dialer.order_window_ms.min(2_000) as u32,
+            max_intents: config.dialer.max_intents,
+            trunks: trunks.collect(),
+        }
+    }
+}
+
+/// Whether a trunk's URI names this machine. Anything that is not plainly loopback leads outside.
+pub fn is_loopback(uri: &str) -> bool {
+    let host = uri.strip_prefix("sip:").unwrap_or(uri);
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if let Ok(address) = host.parse::<std::net::SocketAddr>() {
+        return address.ip().is_loopback();
+    }
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_plainly_loopback_is_inside() {
+        for inside in ["sip:127.0.0.1:5060", "sip:127.0.0.9", "sip:user@127.0.0.1:5060", "sip:[::1]:5060"] {
+            assert!(is_loopback(inside), "{inside}");
+        }
+        for outside in
+            ["sip:10.0.0.1", "sip:carrier.example", "sip:127.0.0.1.example", "sip:localhost.example:5060", ""]
+        {
+            assert!(!is_loopback(outside), "{outside}");
+        }
     }
 }

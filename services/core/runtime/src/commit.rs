@@ -53,8 +53,8 @@ pub struct Term {
     origin: Origin,
     key: OriginKey,
     epoch: [u8; 16],
-    term: u64,
-    number: u64,
+    held: u64,
+    frames: u64,
     last_on_subject: Option<u64>,
 }
 
@@ -70,19 +70,18 @@ impl Term {
             origin: Origin::Role(role),
             key: key.clone(),
             epoch,
-            term,
-            number: 0,
+            held: term,
+            frames: 0,
             last_on_subject: None,
         };
-        let elected =
-            Event::LeaderElected { role: role.name().to_owned(), term, holder: holder.to_owned() };
+        let elected = Event::LeaderElected { role: role.name().to_owned(), term, holder: holder.to_owned() };
         new.commit(&[elected], &Envelope::default()).await?;
         Ok(new)
     }
 
     /// The term's number.
     pub fn number(&self) -> u64 {
-        self.term
+        self.held
     }
 
     /// The role led.
@@ -108,14 +107,14 @@ impl Term {
     }
 
     async fn commit_encoded(&mut self, events: Vec<Vec<u8>>) -> Result<Committed, CommitError> {
-        let number = self.number + 1;
+        let number = self.frames + 1;
         let based_on = self.log.read(|state| state.size);
         let draft = FrameDraft {
             fleet: self.log.fleet(),
             origin: &self.origin,
             epoch: self.epoch,
             number,
-            term: self.term,
+            term: self.held,
             based_on,
         };
         let frame = draft.sign(&self.key, events)?;
@@ -124,7 +123,7 @@ impl Term {
         let result = self.publish_until_delivered(&frame, &id, delivered).await;
         self.log.forget(&id);
         let size = result?;
-        self.number = number;
+        self.frames = number;
         Ok(Committed { size, frame })
     }
 
@@ -143,7 +142,7 @@ impl Term {
             let mut pause = REPEAT_AFTER;
             tokio::select! {
                 biased;
-                delivery = &mut delivered => return self.outcome(delivery),
+                delivery = &mut delivered => return outcome(delivery),
                 Ok(stopped) = failure.wait_for(Option::is_some) => {
                     return Err(CommitError::Stopped(stopped.clone().unwrap_or_default()));
                 }
@@ -162,24 +161,24 @@ impl Term {
             expected = None;
             tokio::select! {
                 biased;
-                delivery = &mut delivered => return self.outcome(delivery),
+                delivery = &mut delivered => return outcome(delivery),
                 Ok(stopped) = failure.wait_for(Option::is_some) => {
                     return Err(CommitError::Stopped(stopped.clone().unwrap_or_default()));
                 }
                 () = tokio::time::sleep(pause) => {
-                    if self.log.term(self.role) > self.term {
+                    if self.log.term(self.role) > self.held {
                         return Err(CommitError::Fenced("a higher term is in the log".to_owned()));
                     }
                 }
             }
         }
     }
+}
 
-    fn outcome(&self, delivery: Result<Delivery, oneshot::error::RecvError>) -> Result<u64, CommitError> {
-        match delivery {
-            Ok(Delivery::Accepted(size)) => Ok(size),
-            Ok(Delivery::Refused(reason)) => Err(CommitError::Fenced(reason)),
-            Err(_) => Err(CommitError::Stopped("the reader is gone".to_owned())),
-        }
+fn outcome(delivery: Result<Delivery, oneshot::error::RecvError>) -> Result<u64, CommitError> {
+    match delivery {
+        Ok(Delivery::Accepted(size)) => Ok(size),
+        Ok(Delivery::Refused(reason)) => Err(CommitError::Fenced(reason)),
+        Err(_) => Err(CommitError::Stopped("the reader is gone".to_owned())),
     }
 }

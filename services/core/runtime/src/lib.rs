@@ -3,6 +3,7 @@
 //! Reading order: [`log`] (follow and fold), [`commit`] (a leader's commit), [`leader`] (the one loop: receive, decide,
 //! commit, apply, act), [`keys`] and [`seal`], [`heartbeat`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
+pub mod boot;
 pub mod commit;
 pub mod config;
 pub mod health;

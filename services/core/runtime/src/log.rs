@@ -290,7 +290,9 @@ impl Log {
 
 /// Compares the checkpoint in a frame, if it holds one, with the log here (INV-09).
 fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
-    let Some(seen) = sequencer.checkpoint().filter(|seen| seen.position >= frame.first) else { return Ok(()) };
+    let Some(seen) = sequencer.checkpoint().filter(|seen| seen.position >= frame.first) else {
+        return Ok(());
+    };
     if seen.check != CheckpointCheck::Differs {
         return Ok(());
     }
@@ -321,8 +323,7 @@ async fn publish_first(bus: &Bus, config: &LogConfig) {
     let origin = Origin::Role(Role::Fleet);
     let hash = hex::encode(&sha256(&config.first_frame)[..16]);
     let id = OpenFrame::read(&config.first_frame).map_or(hash, |frame| frame.message_id());
-    let published =
-        bus.publish_frame(&config.fleet, &origin, config.first_frame.clone(), &id, Some(0)).await;
+    let published = bus.publish_frame(&config.fleet, &origin, config.first_frame.clone(), &id, Some(0)).await;
     if let Err(error) = published {
         tracing::debug!(%error, "frame 1 not published here");
     }

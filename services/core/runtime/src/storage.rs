@@ -80,15 +80,11 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(
-        mut self,
-        handle: &tokio::runtime::Handle,
-        mut queue: mpsc::Receiver<Work>,
-    ) -> Result<(), String> {
+    fn run(mut self, handle: &tokio::runtime::Handle, mut queue: mpsc::Receiver<Work>) -> Result<(), String> {
         loop {
-            let wait = self.oldest.map_or(Duration::from_secs(3600), |oldest| {
-                COMMIT_EVERY.saturating_sub(oldest.elapsed())
-            });
+            let wait = self
+                .oldest
+                .map_or(Duration::from_hours(1), |oldest| COMMIT_EVERY.saturating_sub(oldest.elapsed()));
             match handle.block_on(async { tokio::time::timeout(wait, queue.recv()).await }) {
                 Err(_) => {
                     self.commit()?;

@@ -125,9 +125,7 @@ async fn commits_go_on_over_a_killed_server_and_a_reopened_copy_holds_the_same_s
             let sequence = frame.first + u64::from(index);
             let at = frame.record_time_ms;
             if sequence < live_size {
-                state.apply(
-                    &asterism_domain::wire::recorded(&frame.frame, index, sequence, at).unwrap(),
-                );
+                state.apply(&asterism_domain::wire::recorded(&frame.frame, index, sequence, at).unwrap());
                 folded += 1;
             }
         }

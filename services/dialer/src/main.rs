@@ -1,0 +1,44 @@
+//! `asterism-dialer`: contacts to attempts.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use asterism_dialer::DialerConfig;
+use asterism_runtime::boot::{self, CommonArgs};
+use asterism_runtime::heartbeat::Heartbeats;
+use clap::Parser;
+
+/// Turns contacts into attempts: claims a slot on a node, commits, sends, settles.
+#[derive(Parser)]
+#[command(name = "asterism-dialer", version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("asterism-dialer: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let Some(config) = boot::configure(&args.common)? else { return Ok(()) };
+    let listen = config.dialer.http_listen;
+    let Some(booted) = boot::boot("dialer", config, listen, &["log", "objects"]).await? else {
+        return Ok(());
+    };
+    let deps = boot::with_log(&booted).await?;
+    let store = asterism_object_store::open(&booted.config.objects_url()?).await?;
+    booted.health.set("objects", Ok::<(), String>(()));
+    let stale = Duration::from_millis(booted.config.agent.stale_after_ms);
+    let heartbeats = Heartbeats::follow(&booted.bus, &booted.config.fleet, stale).await?;
+    asterism_dialer::run(DialerConfig::from(&booted.config), deps, store, heartbeats).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
