@@ -102,20 +102,20 @@ async fn take_orders(mut orders: Subscription, inputs: &Inputs) {
 
 async fn take_checkpoints(mut notices: Subscription, inputs: &Inputs) {
     while let Some(message) = notices.next().await {
-        if let Ok(notice) = v1::CheckpointNotice::decode(message.payload) {
-            if inputs.send(Input::Checkpoint(notice)).await.is_err() {
-                return;
-            }
+        if let Ok(notice) = v1::CheckpointNotice::decode(message.payload)
+            && inputs.send(Input::Checkpoint(notice)).await.is_err()
+        {
+            return;
         }
     }
 }
 
 async fn take_heartbeats(mut heartbeats: Subscription, inputs: &Inputs) {
     while let Some(message) = heartbeats.next().await {
-        if let Ok(heartbeat) = v1::Heartbeat::decode(message.payload) {
-            if inputs.send(Input::HeartbeatBack(heartbeat.sequence)).await.is_err() {
-                return;
-            }
+        if let Ok(heartbeat) = v1::Heartbeat::decode(message.payload)
+            && inputs.send(Input::HeartbeatBack(heartbeat.sequence)).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// A measurement with a longer round trip says too little about the offset.
 pub const ROUND_TRIP_MAX: Duration = Duration::from_millis(500);
 /// After this long without a measurement the offset counts as unknown: clocks drift by some ms an hour.
-pub const OFFSET_VALID: Duration = Duration::from_secs(600);
+pub const OFFSET_VALID: Duration = Duration::from_mins(10);
 
 /// The clock. Never runs backwards.
 #[derive(Debug)]

@@ -90,7 +90,7 @@ pub struct Shell {
 
 /// Runs until it is told to stop, or the store fails.
 pub async fn run(parts: Parts, mut inputs: mpsc::Receiver<Input>) -> Result<(), Error> {
-    let (committer, mut committed) = Committer::start(parts.store.clone())?;
+    let (committer, mut synced) = Committer::start(parts.store.clone())?;
     let now = Instant::now();
     let mut shell = Shell {
         parts,
@@ -109,7 +109,7 @@ pub async fn run(parts: Parts, mut inputs: mpsc::Receiver<Input>) -> Result<(), 
     loop {
         tokio::select! {
             biased;
-            report = committed.recv() => shell.synced(report)?,
+            report = synced.recv() => shell.synced(report)?,
             input = inputs.recv() => {
                 let Some(input) = input else { return Ok(()) };
                 shell.take(input);

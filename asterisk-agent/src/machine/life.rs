@@ -70,6 +70,10 @@ enum Pbx {
 }
 
 /// The machine's knowledge of this process's surroundings; nothing of it is stored.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a gate of its own, and all their combinations occur"
+)]
 #[derive(Debug, Clone, Default)]
 pub(super) struct Life {
     pub(super) admitted: bool,

@@ -14,7 +14,7 @@ use crate::dialplan::{EndReport, LastVerb, Question};
 const NOW: u64 = 1_000_000;
 const CAPACITY: u32 = 3;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 enum Act {
     Order { id: usize, term: u64 },
     Wait { ms: u64 },

@@ -22,25 +22,23 @@ impl Machine {
     /// only where the node cannot judge it (fenced, no clock, not admitted, no room for facts).
     pub fn on_dial(&mut self, ticket: u64, order: v1::DialOrder, now_ms: u64) -> Output {
         let mut out = Output::default();
-        let reply = match self.judge_dial(&order, &mut out) {
-            Err((code, reason)) => self.refusal("dialer", code, reason),
-            Ok(()) => {
-                let asked = order.attempts.len();
-                let term = order.term;
-                let mut refused: Vec<Refusal> = Vec::new();
-                for attempt in order.attempts {
-                    if let Err(refusal) = self.take(attempt, term, now_ms, &mut out) {
-                        refused.push(refusal);
-                    }
+        let reply = if let Err((code, reason)) = self.judge_dial(&order, &mut out) {
+            self.refusal("dialer", code, reason)
+        } else {
+            let asked = order.attempts.len();
+            let term = order.term;
+            let mut refused: Vec<Refusal> = Vec::new();
+            for attempt in order.attempts {
+                if let Err(refusal) = self.take(attempt, term, now_ms, &mut out) {
+                    refused.push(refusal);
                 }
-                let mut reply = self.taken("dialer");
-                if let Some((code, reason)) = refused.first() {
-                    (*code).clone_into(&mut reply.code);
-                    reply.reason =
-                        format!("{} of {asked} attempts refused, the first: {reason}", refused.len());
-                }
-                reply
             }
+            let mut reply = self.taken("dialer");
+            if let Some((code, reason)) = refused.first() {
+                (*code).clone_into(&mut reply.code);
+                reply.reason = format!("{} of {asked} attempts refused, the first: {reason}", refused.len());
+            }
+            reply
         };
         out.effects.push(Effect::ReplyOrder { ticket, reply });
         out
@@ -115,24 +113,23 @@ impl Machine {
     /// A hang-up order: attempts not sent yet are refused, channels are hung up. Orders for others have no effect.
     pub fn on_hangup_order(&mut self, ticket: u64, order: &v1::HangupOrder, now_ms: u64) -> Output {
         let mut out = Output::default();
-        let reply = match self.see_term("dialer", order.term, &mut out) {
-            Err((code, reason)) => self.refusal("dialer", code, reason),
-            Ok(()) => {
-                let named: Vec<String> = self
-                    .active
-                    .iter()
-                    .filter(|(id, attempt)| {
-                        order.all
-                            || (!order.campaign.is_empty() && attempt.campaign == order.campaign)
-                            || order.attempts.contains(id)
-                    })
-                    .map(|(id, _)| id.clone())
-                    .collect();
-                for id in named {
-                    self.hang_up(&id, now_ms, &mut out);
-                }
-                self.taken("dialer")
+        let reply = if let Err((code, reason)) = self.see_term("dialer", order.term, &mut out) {
+            self.refusal("dialer", code, reason)
+        } else {
+            let named: Vec<String> = self
+                .active
+                .iter()
+                .filter(|(id, attempt)| {
+                    order.all
+                        || (!order.campaign.is_empty() && attempt.campaign == order.campaign)
+                        || order.attempts.contains(id)
+                })
+                .map(|(id, _)| id.clone())
+                .collect();
+            for id in named {
+                self.hang_up(&id, now_ms, &mut out);
             }
+            self.taken("dialer")
         };
         out.effects.push(Effect::ReplyOrder { ticket, reply });
         out

@@ -43,7 +43,8 @@ impl Machine {
             }
         }
         attempt.watch.asking = Some(step);
-        attempt.watch.input = format!("{} {}", question.status, question.digits).trim().to_owned();
+        attempt.watch.input =
+            [question.status.as_str(), question.digits.as_str()].join(" ").trim_end().into();
         out.effects.push(Effect::Ask(v1::StepQuestion {
             call: id.to_owned(),
             step,
@@ -137,7 +138,7 @@ fn usable(
 }
 
 fn printable(text: &str) -> String {
-    text.chars().filter(|c| c.is_ascii_graphic()).take(32).collect()
+    text.chars().filter(char::is_ascii_graphic).take(32).collect()
 }
 
 /// The flow's own fallback once, then goodbye. Returns body and line.
@@ -157,11 +158,11 @@ pub(super) fn line(step: u32, body: &str, manifest: &str) -> Result<String, dial
     }
     let padding = "|".repeat(FIELDS - fields);
     let mut reply = Reply::parse(&format!("1|{step}|{body}{padding}|."))?;
-    if let Verb::Play { prompts, .. } | Verb::Gather { prompts, .. } = &mut reply.verb {
-        if !manifest.is_empty() {
-            for prompt in prompts {
-                *prompt = format!("{manifest}/{prompt}");
-            }
+    if let Verb::Play { prompts, .. } | Verb::Gather { prompts, .. } = &mut reply.verb
+        && !manifest.is_empty()
+    {
+        for prompt in prompts {
+            *prompt = format!("{manifest}/{prompt}");
         }
     }
     reply.encode()

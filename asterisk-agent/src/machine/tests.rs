@@ -95,6 +95,7 @@ fn question(step: u32, verb: LastVerb, status: &str, digits: &str) -> Question {
     }
 }
 
+#[allow(clippy::unnecessary_wraps)] // as the machine takes it
 fn answer(reply: &str, next_state: &str) -> Result<v1::StepAnswer, String> {
     Ok(v1::StepAnswer {
         reply: reply.into(),

@@ -17,7 +17,7 @@ use crate::machine::{Originate, PbxEvent, PbxUp};
 /// How long the PBX may take for each answer while a connection is set up. A refused login takes 1 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the PBX may take to boot after it took the login.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a silent connection is asked for a sign of life; silence for two of these ends it.
 const PING_EVERY: Duration = Duration::from_secs(5);
 /// Bytes read at once.
@@ -217,10 +217,8 @@ impl<'a> Connection<'a> {
                 Event::OriginateResponse { action_id, answered, reason, .. } => {
                     Some(PbxEvent::Originated { attempt: action_id.to_owned(), answered, reason })
                 }
-                Event::Newstate { unique_id, state: STATE_UP } => {
-                    Some(PbxEvent::Up { attempt: unique_id.to_owned() })
-                }
-                Event::DialEnd { unique_id, status: "ANSWER" } => {
+                Event::Newstate { unique_id, state: STATE_UP }
+                | Event::DialEnd { unique_id, status: "ANSWER" } => {
                     Some(PbxEvent::Up { attempt: unique_id.to_owned() })
                 }
                 Event::Hangup { unique_id, cause, .. } => {

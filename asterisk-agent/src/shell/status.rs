@@ -135,9 +135,8 @@ impl Cpu {
     fn read(&mut self) {
         let Ok(text) = fs::read_to_string("/proc/stat") else { return };
         let Some((busy, total)) = parse_stat(&text) else { return };
-        let passed = total.saturating_sub(self.total);
-        if passed > 0 {
-            let permille = busy.saturating_sub(self.busy).saturating_mul(1000) / passed;
+        let busy_ticks = busy.saturating_sub(self.busy).saturating_mul(1000);
+        if let Some(permille) = busy_ticks.checked_div(total.saturating_sub(self.total)) {
             self.permille = u32::try_from(permille.min(1000)).unwrap_or(1000);
         }
         (self.busy, self.total) = (busy, total);

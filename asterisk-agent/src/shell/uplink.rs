@@ -94,10 +94,10 @@ impl Shell {
             let sent = Instant::now();
             let result = bus.publish_frame(&fleet, &origin, frame, &id, None).await;
             let waited = sent.elapsed();
-            if let Err(error) = &result {
-                if first_try {
-                    tracing::warn!(number, %error, "a frame was not acknowledged; it is repeated until it is");
-                }
+            if let Err(error) = &result
+                && first_try
+            {
+                tracing::warn!(number, %error, "a frame was not acknowledged; it is repeated until it is");
             }
             let acknowledged = result.is_ok().then_some(waited);
             let _ = inputs.send(Input::Published { number, acknowledged, waited }).await; // stopping: it is in the spool

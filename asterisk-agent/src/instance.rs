@@ -1,0 +1,308 @@
+//! `asterism-agent instance`: stands in for systemd where a node is a pair of processes on this machine.
+//!
+//! It renders what the PBX needs, starts PBX and agent with a pipe as their standard input, and starts again what
+//! dies. When it is killed the pipes end and both go with it, as they would with their machine. Real Asterisk does not
+//! watch its standard input, so it runs below [`guard`], which does.
+
+mod child;
+pub mod guard;
+mod ports;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::config::{BusArgs, NodeArgs};
+use crate::render::{AsteriskSettings, Trunk};
+use crate::{Error, files};
+use child::Program;
+pub use ports::Ports;
+
+/// Which PBX a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PbxKind {
+    /// The simulator.
+    Sim,
+    /// Real Asterisk.
+    Asterisk,
+}
+
+/// A carrier as it is given on the command line: `NAME=HOST:PORT`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrunkArg(pub Trunk);
+
+impl FromStr for TrunkArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "expected NAME=HOST:PORT, for example trunk-a=127.0.0.1:5060".to_owned();
+        let (name, address) = text.split_once('=').ok_or_else(expected)?;
+        let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
+        let port = port.parse().map_err(|_| expected())?;
+        Ok(Self(Trunk { name: name.to_owned(), host: host.to_owned(), port }))
+    }
+}
+
+/// `asterism-agent instance`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct InstanceArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub node: NodeArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub bus: BusArgs,
+    /// The instance's folder.
+    #[arg(long, env = "ASTERISM_DIR")]
+    pub dir: PathBuf,
+    /// Which PBX to run.
+    #[arg(long, env = "ASTERISM_PBX", value_enum, default_value = "sim")]
+    pub pbx: PbxKind,
+    /// The simulator [default: pbx-sim beside this program].
+    #[arg(long, env = "ASTERISM_PBX_SIM_BIN")]
+    pub pbx_sim_bin: Option<PathBuf>,
+    /// Simulator: the carrier recorder each ring is reported to.
+    #[arg(long, env = "ASTERISM_CARRIER")]
+    pub carrier: Option<SocketAddr>,
+    /// Simulator: table of callees (TOML).
+    #[arg(long, env = "ASTERISM_CALLEES")]
+    pub callees: Option<PathBuf>,
+    /// Simulator: changes which number has which habit.
+    #[arg(long, env = "ASTERISM_SEED")]
+    pub seed: Option<u64>,
+    /// Simulator: divides every simulated duration (tests only).
+    #[arg(long, env = "ASTERISM_CLOCK_SCALE", default_value_t = 1)]
+    pub clock_scale: u32,
+    /// Real Asterisk: the root of its installation; `/` for the system's own.
+    #[arg(long, env = "ASTERISM_ASTERISK_ROOT", default_value = "/")]
+    pub asterisk_root: PathBuf,
+    /// A carrier, NAME=HOST:PORT; may be repeated.
+    #[arg(long = "trunk")]
+    pub trunks: Vec<TrunkArg>,
+    /// How long a step question may take before the fallback answers, ms.
+    #[arg(long, env = "ASTERISM_STEP_TIMEOUT_MS", default_value_t = 800)]
+    pub step_timeout_ms: u64,
+}
+
+/// The instance's files.
+struct Places {
+    dir: PathBuf,
+    ami_secret: PathBuf,
+    step_secret: PathBuf,
+    journal: PathBuf,
+    sounds: PathBuf,
+}
+
+/// Runs until SIGTERM or SIGINT: then the agent stops in order, and the PBX after it.
+pub async fn run(args: InstanceArgs) -> Result<(), Error> {
+    args.node.check()?;
+    files::private_dir(&args.dir)?;
+    let dir = args.dir.canonicalize().map_err(Error::file("read", &args.dir))?;
+    let asterisk = args.pbx == PbxKind::Asterisk;
+    let places = Places {
+        ami_secret: dir.join("secret/ami"),
+        step_secret: dir.join("secret/step"),
+        journal: dir.join(if asterisk { "spool/journal" } else { "journal" }),
+        sounds: dir.join(if asterisk { "data/sounds" } else { "sounds" }),
+        dir: dir.clone(),
+    };
+    for path in [&dir.join("secret"), &dir.join("log"), &places.journal, &places.sounds] {
+        files::private_dir(path)?;
+    }
+    let secrets = [files::secret_or_new(&places.ami_secret)?, files::secret_or_new(&places.step_secret)?];
+    let ports = Ports::load_or_pick(&dir.join("ports.json"), args.node.capacity)?;
+    let own = std::env::current_exe().map_err(Error::file("read", Path::new("/proc/self/exe")))?;
+    let pbx = match args.pbx {
+        PbxKind::Sim => simulator(&args, &places, &ports, &own),
+        PbxKind::Asterisk => real(&args, &places, &ports, &own, secrets)?,
+    };
+    let agent = agent(&args, &places, &ports, &own);
+
+    let (stop_agent, agent_stops) = watch::channel(false);
+    let (stop_pbx, pbx_stops) = watch::channel(false);
+    let pbx = tokio::spawn(child::keep_running(pbx, pbx_stops));
+    let agent = tokio::spawn(child::keep_running(agent, agent_stops));
+    tracing::info!(
+        node = args.node.node,
+        ami = ports.ami,
+        step = ports.step,
+        http = ports.http,
+        "instance runs"
+    );
+    wait_for_signal().await?;
+    for (stop, task) in [(stop_agent, agent), (stop_pbx, pbx)] {
+        stop.send_replace(true);
+        task.await
+            .map_err(|error| Error::Start { what: "the instance".to_owned(), why: error.to_string() })??;
+    }
+    Ok(())
+}
+
+async fn wait_for_signal() -> Result<(), Error> {
+    let failed = |error: std::io::Error| Error::Start { what: "signals".to_owned(), why: error.to_string() };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Program {
+    let bin = args.pbx_sim_bin.clone().unwrap_or_else(|| own.with_file_name("pbx-sim"));
+    let mut program = Program::new("pbx", bin, &places.dir)
+        .pair("--ami-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, ports.ami)))
+        .pair("--ami-user", "agent")
+        .pair("--ami-secret-file", places.ami_secret.display())
+        .pair("--step-url", format!("http://127.0.0.1:{}", ports.step))
+        .pair("--step-secret-file", places.step_secret.display())
+        .pair("--node", &args.node.node)
+        .pair("--journal-dir", places.journal.display())
+        .pair("--clock-scale", args.clock_scale)
+        .word("--exit-on-stdin-eof");
+    if let Some(carrier) = args.carrier {
+        program = program.pair("--carrier", carrier);
+    }
+    if let Some(callees) = &args.callees {
+        program = program.pair("--callees", callees.display());
+    }
+    if let Some(seed) = args.seed {
+        program = program.pair("--seed", seed);
+    }
+    for trunk in &args.trunks {
+        program = program.pair("--trunk", &trunk.0.name);
+    }
+    program
+}
+
+/// Where an installation of Asterisk has its parts.
+struct Installation {
+    program: PathBuf,
+    modules: PathBuf,
+    data: PathBuf,
+}
+
+impl Installation {
+    fn find(root: &Path) -> Result<Self, Error> {
+        let missing = |what: &str| Error::Start {
+            what: "asterisk".to_owned(),
+            why: format!("no {what} below {}: set --asterisk-root", root.display()),
+        };
+        let first = |candidates: Vec<PathBuf>, what: &str| {
+            candidates.into_iter().find(|path| path.exists()).ok_or_else(|| missing(what))
+        };
+        // A Debian-like system keeps the modules below its triplet.
+        let below = |folder: PathBuf| {
+            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
+        };
+        let mut modules = vec![root.join("modules")];
+        modules.extend(below(root.join("usr/lib")).map(|path| path.join("asterisk/modules")));
+        modules.push(root.join("usr/lib/asterisk/modules"));
+        Ok(Self {
+            program: first(
+                vec![root.join("run-asterisk"), root.join("usr/sbin/asterisk")],
+                "asterisk program",
+            )?,
+            modules: first(modules, "folder of modules")?,
+            data: first(
+                vec![root.join("data"), root.join("usr/share/asterisk"), root.join("var/lib/asterisk")],
+                "data folder",
+            )?,
+        })
+    }
+}
+
+fn real(
+    args: &InstanceArgs,
+    places: &Places,
+    ports: &Ports,
+    own: &Path,
+    secrets: [String; 2],
+) -> Result<Program, Error> {
+    let root = args.asterisk_root.canonicalize().map_err(Error::file("read", &args.asterisk_root))?;
+    let installation = Installation::find(&root)?;
+    let [ami_secret, step_secret] = secrets;
+    AsteriskSettings {
+        dir: places.dir.clone(),
+        modules_dir: installation.modules,
+        node: args.node.node.clone(),
+        ami_port: ports.ami,
+        ami_secret,
+        step_port: ports.step,
+        step_secret,
+        sip_address: Ipv4Addr::LOCALHOST,
+        sip_port: ports.sip,
+        external_address: None,
+        rtp_start: ports.rtp_start,
+        rtp_end: ports.rtp_end,
+        trunks: args.trunks.iter().map(|trunk| trunk.0.clone()).collect(),
+    }
+    .write()?;
+    // Modules refuse their options without the documentation beside the data.
+    let link = places.dir.join("data/documentation");
+    if !link.exists() {
+        std::os::unix::fs::symlink(installation.data.join("documentation"), &link)
+            .map_err(Error::file("create", &link))?;
+    }
+    Ok(Program::new("pbx", own.to_owned(), &places.dir)
+        .word("guard")
+        .pair("--pid-file", places.dir.join("asterisk.pid").display())
+        .word("--")
+        .word(installation.program.display())
+        .word("-f")
+        .pair("-C", places.dir.join("etc/asterisk.conf").display()))
+}
+
+fn agent(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Program {
+    let mut program = Program::new("agent", own.to_owned(), &places.dir)
+        .word("run")
+        .pair("--node", &args.node.node)
+        .pair("--intent", &args.node.intent)
+        .pair("--fleet", &args.node.fleet)
+        .pair("--capacity", args.node.capacity)
+        .pair("--nats-url", &args.bus.nats_url)
+        .pair("--dir", places.dir.join("agent").display())
+        .pair("--ami-port", ports.ami)
+        .pair("--ami-user", "agent")
+        .pair("--ami-secret-file", places.ami_secret.display())
+        .pair("--step-port", ports.step)
+        .pair("--step-secret-file", places.step_secret.display())
+        .pair("--step-timeout-ms", args.step_timeout_ms)
+        .pair("--http-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, ports.http)))
+        .pair("--journal-dir", places.journal.display())
+        .pair("--sounds-dir", places.sounds.display())
+        .word("--exit-on-stdin-eof")
+        .env("ASTERISM_TOKEN", &args.node.token);
+    if let Some(user) = &args.bus.nats_user {
+        program = program.pair("--nats-user", user);
+    }
+    if let Some(file) = &args.bus.nats_password_file {
+        program = program.pair("--nats-password-file", file.display());
+    }
+    if let Some(file) = &args.bus.nats_ca_file {
+        program = program.pair("--nats-ca-file", file.display());
+    }
+    if args.bus.insecure {
+        program = program.word("--insecure");
+    }
+    program
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn trunks_are_name_host_and_port() {
+        let trunk = "trunk-a=sip.example.com:5070".parse::<TrunkArg>().unwrap().0;
+        assert_eq!(trunk, Trunk { name: "trunk-a".into(), host: "sip.example.com".into(), port: 5070 });
+        for bad in ["", "trunk-a", "trunk-a=host", "trunk-a=host:", "trunk-a=host:70000"] {
+            assert!(bad.parse::<TrunkArg>().is_err(), "{bad}");
+        }
+    }
+}
