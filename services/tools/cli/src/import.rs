@@ -128,6 +128,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Where rejected rows go; `None` only counts them. A file of that name is replaced.
     pub rejects: Option<PathBuf>,
+    /// Stops after this many good rows.
+    pub limit: Option<u64>,
 }
 
 /// What an import did, or would do.
@@ -201,7 +203,7 @@ pub fn import<E: std::fmt::Display>(
     };
     let mut import =
         Import { name, options, columns, rejects, summary, seen: HashSet::new(), batch: Vec::new(), sink };
-    loop {
+    while options.limit.is_none_or(|limit| import.summary.good < limit) {
         let next = rows.advance().map_err(read_error)?;
         if next == Next::End {
             break;
@@ -213,7 +215,10 @@ pub fn import<E: std::fmt::Display>(
     if let Some(rejects) = import.rejects {
         summary.rejects = rejects.finish().map_err(|source| rejects_error(options, source))?;
     }
-    summary.file_sha256 = hex::encode(rows.into_source().into_inner().hasher.finalize());
+    let mut source = rows.into_source();
+    // The hash is the whole file's, also where reading stopped early.
+    io::copy(&mut source, &mut io::sink()).map_err(read_error)?;
+    summary.file_sha256 = hex::encode(source.into_inner().hasher.finalize());
     Ok(summary)
 }
 

@@ -1,0 +1,185 @@
+//! What people do with a fleet, each as one function: publish, create, import, start, look. The commands and
+//! `asterism up` are made of these.
+
+mod import;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use asterism_dialer::commands::{CreateCampaign, OneCampaign};
+use asterism_domain::logic::{self, Flow};
+use asterism_media_sync::publish::{self, Published};
+use asterism_object_store::ObjectStore;
+use asterism_proto::Role;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::client::Client;
+use crate::error::CliError;
+
+pub use import::import_contacts;
+
+/// Language of prompts that are published without one.
+pub const LANGUAGE: &str = "en";
+/// How long a campaign waits until the dialer has read what was just published.
+const PUBLISHED_WAIT: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const PUBLISHED_PAUSE: Duration = Duration::from_millis(50);
+
+/// A campaign in numbers, as the dialer tells it (`asterism_domain::report::CampaignReport`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CampaignReport {
+    /// Its id.
+    pub campaign: String,
+    /// Its name.
+    pub name: String,
+    /// Where it stands: created, running, paused, stopped, completed.
+    pub status: String,
+    /// Contacts imported.
+    pub contacts: u32,
+    /// Contacts to be dialled.
+    pub waiting: u32,
+    /// Contacts with an attempt in flight.
+    pub in_flight: u32,
+    /// Contacts settled, excluded ones included.
+    pub settled: u32,
+    /// Contacts excluded by a rule.
+    pub excluded: u32,
+    /// Contacts uncertain.
+    pub uncertain: u32,
+    /// Contacts by outcome.
+    pub outcomes: BTreeMap<String, u32>,
+    /// Answered contacts by digits pressed; the empty string is none.
+    pub digits: BTreeMap<String, u32>,
+    /// Attempts that took effect.
+    pub attempts: u32,
+    /// Attempts that reached the carrier.
+    pub rang: u32,
+    /// Attempts answered.
+    pub answered: u32,
+    /// Attempts the nodes refused; they never rang.
+    pub refused: u32,
+}
+
+impl CampaignReport {
+    /// Whether nothing more will happen in it.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.as_str(), "stopped" | "completed")
+    }
+}
+
+/// Converts a folder of sounds, uploads them and publishes the manifest.
+///
+/// # Errors
+/// AST-M0xx a file is no prompt, AST-B0xx the object store, or the role's refusal.
+pub async fn publish_prompts(
+    client: &Client,
+    store: &dyn ObjectStore,
+    folder: &Path,
+    name: &str,
+) -> Result<Published, CliError> {
+    let path = folder.to_owned();
+    let sources = blocking(move || publish::read_folder(&path)).await??;
+    let published = publish::publish(store, name, LANGUAGE, &sources).await?;
+    let args = json!({ "manifest": published.manifest_id });
+    client.role(Role::MediaSync, "media.publish", &args).await?;
+    Ok(published)
+}
+
+/// Checks a flow, uploads and publishes it.
+///
+/// # Errors
+/// AST-F0xx with file, line and path, AST-B0xx the object store, or the role's refusal.
+pub async fn publish_flow(client: &Client, store: &dyn ObjectStore, path: &Path) -> Result<Flow, CliError> {
+    let (_, document) = read_flow(path)?;
+    let (flow, _) = publish::publish_flow(store, &document).await?;
+    client.role(Role::MediaSync, "flow.publish", &json!({ "flow": flow.id() })).await?;
+    Ok(flow)
+}
+
+/// Reads and checks a flow; its document too.
+///
+/// # Errors
+/// AST-U010 unreadable, AST-F0xx with file, line and path.
+pub fn read_flow(path: &Path) -> Result<(Flow, Vec<u8>), CliError> {
+    let shown = path.display().to_string();
+    let document = read_document(path)
+        .map_err(|error| CliError::new("AST-U010", format!("{shown} cannot be read"), error.to_string()))?;
+    match Flow::parse_bytes(&document) {
+        Ok(flow) => Ok((flow, document)),
+        Err(problems) => {
+            let code = problems.first().map_or(logic::code::DOCUMENT, |problem| problem.code);
+            let what = problems.iter().map(|problem| problem.in_file(&shown)).collect::<Vec<_>>().join("\n");
+            let next = format!("asterism logic check {shown}");
+            Err(CliError::new(code, format!("the flow cannot be used:\n{what}"), "").next(next))
+        }
+    }
+}
+
+/// One byte over the limit is enough to be told that the document is too long.
+fn read_document(path: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut document = Vec::new();
+    let at_most = logic::MAX_DOCUMENT_BYTES as u64 + 1;
+    std::fs::File::open(path)?.take(at_most).read_to_end(&mut document)?;
+    Ok(document)
+}
+
+/// Creates a campaign. What was published a moment ago may take a moment to reach the dialer: it is asked again.
+///
+/// # Errors
+/// The dialer's refusal, AST-D0xx.
+pub async fn create_campaign(client: &Client, new: &CreateCampaign) -> Result<(), CliError> {
+    let deadline = Instant::now() + PUBLISHED_WAIT;
+    loop {
+        match client.role(Role::Dialer, "campaign.create", new).await {
+            Err(error)
+                if matches!(error.code.as_str(), "AST-D003" | "AST-D004") && Instant::now() < deadline =>
+            {
+                tokio::time::sleep(PUBLISHED_PAUSE).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// Starts a campaign.
+///
+/// # Errors
+/// The dialer's refusal, AST-D0xx.
+pub async fn start_campaign(client: &Client, campaign: &str) -> Result<(), CliError> {
+    tell_campaign(client, "campaign.start", campaign, "").await
+}
+
+/// A verb about one campaign, like `campaign.pause`, with a reason for the log.
+///
+/// # Errors
+/// The dialer's refusal, AST-D0xx.
+pub async fn tell_campaign(
+    client: &Client,
+    verb: &str,
+    campaign: &str,
+    reason: &str,
+) -> Result<(), CliError> {
+    let args = OneCampaign { campaign: campaign.to_owned(), reason: reason.to_owned() };
+    client.role(Role::Dialer, verb, &args).await.map(drop)
+}
+
+/// Every campaign in numbers.
+///
+/// # Errors
+/// No dialer answers.
+pub async fn campaigns(client: &Client) -> Result<Vec<CampaignReport>, CliError> {
+    client.role_json(Role::Dialer, "campaign.list", &json!({})).await
+}
+
+/// Work that blocks, away from the connection.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CliError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| CliError::new("AST-U004", "a task ended early", error.to_string()))
+}
