@@ -8,6 +8,10 @@ mod error;
 mod folder;
 mod location;
 mod name;
+#[cfg(feature = "aws")]
+mod retry;
+#[cfg(feature = "aws")]
+mod s3;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -19,6 +23,8 @@ pub use error::Error;
 pub use folder::FolderStore;
 pub use location::{Location, S3Location};
 pub use name::{MAX_NAME_BYTES, ObjectName, sha256_name};
+#[cfg(feature = "aws")]
+pub use s3::S3Store;
 
 /// Largest object a store takes or returns, in bytes. One `PUT`, held in memory once.
 pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
@@ -95,6 +101,9 @@ pub trait ObjectStore: Send + Sync + Debug {
 pub async fn open(url: &str) -> Result<Arc<dyn ObjectStore>, Error> {
     match Location::parse(url)? {
         Location::Folder(path) => Ok(Arc::new(FolderStore::open(&path).await?)),
+        #[cfg(feature = "aws")]
+        Location::S3(at) => Ok(Arc::new(S3Store::open(at).await?)),
+        #[cfg(not(feature = "aws"))]
         Location::S3(_) => Err(Error::NotBuilt),
     }
 }

@@ -88,7 +88,11 @@ pub fn sha256_name(bytes: &[u8]) -> ObjectName {
 
 /// SHA-256 as 64 lower-case hex digits.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex::encode(Sha256::digest(bytes))
+    hex::encode(sha256(bytes))
+}
+
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
 }
 
 /// A prefix obeys the rules of a name, but may be empty and may end anywhere.

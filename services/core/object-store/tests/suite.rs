@@ -1,6 +1,10 @@
 //! The promises of `ObjectStore`, checked on every back end by the same code.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[cfg(feature = "aws")]
+#[allow(dead_code)]
+mod moto;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -172,6 +176,25 @@ async fn a_folder_conforms() {
     conforms(open_folder(&dir.path().join("new/media")).await).await;
     let left = std::fs::read_dir(dir.path().join("new/media/.tmp")).unwrap().count();
     assert_eq!(left, 0, "temporary files left behind");
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test]
+async fn a_bucket_conforms() {
+    use asterism_object_store::{Location, S3Store};
+    let Some(moto) = moto::Moto::start("a_bucket_conforms") else { return };
+    moto.make_bucket("conform");
+    for prefix in ["", "/deep/er"] {
+        let url = format!("s3://conform{prefix}?region=eu-west-1&endpoint=http://127.0.0.1:{}", moto.port);
+        let Location::S3(at) = Location::parse(&url).unwrap() else { panic!("{url} is not s3") };
+        conforms(Arc::new(S3Store::open_with_key(at, "test", "test").await.unwrap())).await;
+    }
+}
+
+#[cfg(not(feature = "aws"))]
+#[tokio::test]
+async fn a_bucket_needs_the_feature() {
+    assert_eq!(open("s3://bucket?region=eu-west-1").await.unwrap_err().code(), "AST-B011");
 }
 
 #[tokio::test]

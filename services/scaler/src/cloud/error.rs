@@ -24,6 +24,18 @@ pub mod code {
     pub const NO_SUCH_INSTANCE: &str = "AST-K010";
     /// More instances than a listing may have.
     pub const TOO_MANY: &str = "AST-K011";
+    /// The region has no such machine to give, or the account may not have more.
+    pub const CAPACITY: &str = "AST-K020";
+    /// The cloud asks us to slow down, or our own limiter does before it has to.
+    pub const THROTTLED: &str = "AST-K021";
+    /// No answer, or none that can be read.
+    pub const UNREACHABLE: &str = "AST-K022";
+    /// The cloud refuses the request for good.
+    pub const REFUSED: &str = "AST-K023";
+    /// Credentials are missing, wrong or not allowed to do this.
+    pub const DENIED: &str = "AST-K024";
+    /// The instance of this intent has ended and is forgotten; make a new intent.
+    pub const SPENT: &str = "AST-K025";
 }
 
 /// What a failure means for the asker.

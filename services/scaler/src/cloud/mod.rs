@@ -1,9 +1,11 @@
-//! Where instances come from: one trait, [`local::LocalCloud`] (processes of this machine) and EC2.
+//! Where instances come from: one trait, [`local::LocalCloud`] (processes of this machine) and `ec2::Ec2Cloud` (feature `aws`).
 //!
 //! A launch is identified by its intent before the cloud hears of it: the same intent gives the same instance, however
 //! often it is asked for and whoever asks. An instance that has ended stays the answer to its intent (`Terminated`), so
 //! a spent intent never starts a second one.
 
+#[cfg(feature = "aws")]
+pub mod ec2;
 mod error;
 pub mod local;
 
@@ -20,10 +22,12 @@ pub use error::{CloudError, ErrorKind, code};
 pub const TAG_FLEET: &str = "asterism:fleet";
 /// Tag that names the intent an instance was launched for.
 pub const TAG_INTENT: &str = "asterism:intent";
+/// Tag that holds the start of the request's digest, to notice an intent that comes back with other parameters.
+pub const TAG_REQUEST: &str = "asterism:request";
 /// Longest intent id in bytes (the length of a client token).
 pub const MAX_INTENT_BYTES: usize = 64;
-/// Most tags of one request; EC2 allows 50 with the three added at launch.
-pub const MAX_TAGS: usize = 47;
+/// Most tags of one request; EC2 allows 50 with the four added at launch.
+pub const MAX_TAGS: usize = 46;
 /// Longest user data in bytes, before base64.
 pub const MAX_USER_DATA_BYTES: usize = 16 * 1024;
 /// Longest of the other texts of a request in bytes.
@@ -120,9 +124,9 @@ impl LaunchRequest {
             return bad("neither a launch template nor both an instance type and an image are given");
         }
         if self.tags.len() > MAX_TAGS || self.security_group_ids.len() > MAX_SECURITY_GROUPS {
-            return bad("more than 47 tags or 16 security groups");
+            return bad("more than 46 tags or 16 security groups");
         }
-        if self.tags.keys().any(|k| k == TAG_FLEET || k == TAG_INTENT || k.starts_with("aws:")) {
+        if self.tags.keys().any(|k| k.starts_with("asterism:") || k.starts_with("aws:")) {
             return bad("a tag's name is reserved");
         }
         if self.user_data.as_ref().is_some_and(|d| d.len() > MAX_USER_DATA_BYTES) {
@@ -193,7 +197,7 @@ mod tests {
         bad.push(LaunchRequest { subnet_id: Some("x\n".into()), ..request("a") });
         bad.push(LaunchRequest { tags: BTreeMap::from([(TAG_INTENT.into(), "b".into())]), ..request("a") });
         bad.push(LaunchRequest {
-            tags: (0..48).map(|i| (format!("t{i}"), String::new())).collect(),
+            tags: (0..47).map(|i| (format!("t{i}"), String::new())).collect(),
             ..request("a")
         });
         for r in bad {

@@ -1,0 +1,346 @@
+//! Instances of Amazon EC2: the only file of the project that uses `aws-sdk-ec2`.
+//!
+//! The intent id is the client token, and a tag set by the same call, so that an instance is found by its intent when
+//! the token has expired. The SDK's retries are off: an answer that got lost is reported as an unknown outcome, and who
+//! asked repeats with the same intent. Every call that changes something passes one limiter.
+
+mod codes;
+mod limit;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_ec2::Client;
+use aws_sdk_ec2::config::Credentials;
+use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
+use aws_sdk_ec2::types::{
+    Filter, HttpTokensState, Instance as Ec2Instance, InstanceMetadataEndpointState,
+    InstanceMetadataOptionsRequest, InstanceStateName, InstanceType, LaunchTemplateSpecification,
+    ResourceType, ShutdownBehavior, Tag, TagSpecification,
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use self::limit::Limiter;
+use super::{
+    Cloud, CloudError, ErrorKind, Instance, InstanceState, LaunchRequest, TAG_FLEET, TAG_INTENT, TAG_REQUEST,
+    code,
+};
+
+/// One try of one call.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connecting.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+/// Instances asked for in one page.
+const PAGE_INSTANCES: i32 = 500;
+/// Most pages of one listing.
+const MAX_PAGES: usize = 100;
+/// Most ids in one call to terminate.
+const MAX_TERMINATED_TOGETHER: usize = 100;
+/// Characters of a request's digest in its tag.
+const TAGGED_DIGEST_CHARS: usize = 32;
+
+/// Which fleet, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ec2Config {
+    /// Name of the fleet; only instances tagged with it are seen.
+    pub fleet: String,
+    /// The region; the environment decides when absent.
+    pub region: Option<String>,
+    /// Another server than Amazon's.
+    pub endpoint: Option<String>,
+    /// A fixed key, for servers that are not Amazon's; else the environment, the profile or the machine's role gives one.
+    pub key: Option<AccessKey>,
+}
+
+/// A fixed key. Its secret is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AccessKey {
+    /// The public half.
+    pub id: String,
+    /// The secret half.
+    pub secret: String,
+}
+
+impl fmt::Debug for AccessKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The provider `ec2`. Clones share the connection pool and the limiter.
+#[derive(Debug, Clone)]
+pub struct Ec2Cloud {
+    client: Client,
+    fleet: String,
+    limiter: Arc<Limiter>,
+    page_instances: i32,
+}
+
+impl Ec2Cloud {
+    /// Prepares a client; nothing is sent yet.
+    pub async fn open(config: Ec2Config) -> Result<Self, CloudError> {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT);
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts.build());
+        if let Some(region) = config.region {
+            loader = loader.region(Region::new(region));
+        }
+        if let Some(endpoint) = config.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        if let Some(key) = config.key {
+            loader = loader.credentials_provider(Credentials::new(key.id, key.secret, None, None, "given"));
+        }
+        let shared = loader.load().await;
+        if shared.region().is_none() {
+            let why = "no region is configured and the environment has none";
+            return Err(CloudError::new(ErrorKind::Permanent, code::BAD_REQUEST, "ec2", why));
+        }
+        Ok(Self {
+            client: Client::new(&shared),
+            fleet: config.fleet,
+            limiter: Arc::new(Limiter::new()),
+            page_instances: PAGE_INSTANCES,
+        })
+    }
+
+    /// Changes how many instances one page of a listing asks for (5 to 1,000).
+    #[must_use]
+    pub fn with_page(mut self, instances: u16) -> Self {
+        self.page_instances = i32::from(instances.clamp(5, 1_000));
+        self
+    }
+
+    /// Waits for a turn to change something.
+    async fn turn(&self, what: &str) -> Result<(), CloudError> {
+        if self.limiter.turn().await {
+            return Ok(());
+        }
+        let why = "more changes are waiting than ec2 would take in 30 s";
+        Err(CloudError::new(ErrorKind::Transient, code::THROTTLED, what, why))
+    }
+
+    /// The instances that carry our fleet's tag and the given ones. Complete, or an error.
+    async fn describe(&self, tags: &[(&str, &str)], what: &str) -> Result<Vec<Ec2Instance>, CloudError> {
+        let filters: Vec<_> = [(TAG_FLEET, self.fleet.as_str())]
+            .iter()
+            .chain(tags)
+            .map(|(tag, value)| Filter::builder().name(format!("tag:{tag}")).values(*value).build())
+            .collect();
+        let mut found = BTreeMap::new();
+        let mut token: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let page = self
+                .client
+                .describe_instances()
+                .set_filters(Some(filters.clone()))
+                .max_results(self.page_instances)
+                .set_next_token(token.clone())
+                .send()
+                .await
+                .map_err(|e| judge(e, what, false))?;
+            let next = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
+            for instance in
+                page.reservations.into_iter().flatten().flat_map(|r| r.instances.unwrap_or_default())
+            {
+                let Some(id) = instance.instance_id.clone() else { continue };
+                found.insert(id, instance);
+            }
+            if next.is_none() {
+                return Ok(found.into_values().collect());
+            }
+            if next == token {
+                let why = "the listing does not come forward";
+                return Err(CloudError::new(ErrorKind::Transient, code::UNREACHABLE, what, why));
+            }
+            token = next;
+        }
+        let why = format!("more than {MAX_PAGES} pages");
+        Err(CloudError::new(ErrorKind::Permanent, code::TOO_MANY, what, why))
+    }
+
+    /// The instance of an intent that was launched before. Should there ever be two, the first; the listing shows both.
+    async fn find(
+        &self,
+        r: &LaunchRequest,
+        digest: &str,
+        what: &str,
+    ) -> Result<Option<Instance>, CloudError> {
+        let found = self.describe(&[(TAG_INTENT, &r.intent_id)], what).await?;
+        let key = |i: &&Ec2Instance| (i.launch_time.map(|t| t.secs()), i.instance_id.clone());
+        let Some(first) = found.iter().min_by_key(key) else { return Ok(None) };
+        if tag(first, TAG_REQUEST).is_some_and(|tagged| tagged != digest) {
+            let why = "it was launched before with other parameters; make a new intent";
+            return Err(CloudError::new(ErrorKind::Permanent, code::INTENT_MISMATCH, what, why));
+        }
+        Ok(instance(first))
+    }
+
+    fn run_request(&self, r: &LaunchRequest, digest: &str) -> RunInstancesFluentBuilder {
+        let mut tags = r.tags.clone();
+        tags.entry("Name".to_owned()).or_insert_with(|| format!("asterism-{}", self.fleet));
+        tags.insert(TAG_FLEET.to_owned(), self.fleet.clone());
+        tags.insert(TAG_INTENT.to_owned(), r.intent_id.clone());
+        tags.insert(TAG_REQUEST.to_owned(), digest.to_owned());
+        let tags: Vec<_> = tags.into_iter().map(|(k, v)| Tag::builder().key(k).value(v).build()).collect();
+        let tagged =
+            |kind| TagSpecification::builder().resource_type(kind).set_tags(Some(tags.clone())).build();
+        let metadata = InstanceMetadataOptionsRequest::builder()
+            .http_endpoint(InstanceMetadataEndpointState::Enabled)
+            .http_tokens(HttpTokensState::Required)
+            .http_put_response_hop_limit(1)
+            .build();
+        let template = r.launch_template.as_ref().map(|t| {
+            let spec = LaunchTemplateSpecification::builder();
+            if t.starts_with("lt-") { spec.launch_template_id(t) } else { spec.launch_template_name(t) }
+                .build()
+        });
+        let some = |text: &String| (!text.is_empty()).then(|| text.clone());
+        let groups = (!r.security_group_ids.is_empty()).then(|| r.security_group_ids.clone());
+        self.client
+            .run_instances()
+            .min_count(1)
+            .max_count(1)
+            .client_token(&r.intent_id)
+            .set_image_id(some(&r.image_id))
+            .set_instance_type(some(&r.instance_type).map(|t| InstanceType::from(t.as_str())))
+            .set_subnet_id(r.subnet_id.clone())
+            .set_security_group_ids(groups)
+            .set_launch_template(template)
+            .set_user_data(r.user_data.as_ref().map(|d| STANDARD.encode(d)))
+            .metadata_options(metadata)
+            // A node that powers itself off must not stay behind stopped, with its volume on the bill.
+            .instance_initiated_shutdown_behavior(ShutdownBehavior::Terminate)
+            .tag_specifications(tagged(ResourceType::Instance))
+            .tag_specifications(tagged(ResourceType::Volume))
+    }
+
+    async fn terminate_together(&self, ids: &[String]) -> Result<(), CloudError> {
+        let what = match ids {
+            [id] => format!("terminating {id}"),
+            _ => format!("terminating {} instances", ids.len()),
+        };
+        self.turn(&what).await?;
+        let sent = self.client.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await;
+        sent.map(|_| ()).map_err(|e| judge(e, &what, true))
+    }
+}
+
+#[async_trait]
+impl Cloud for Ec2Cloud {
+    async fn launch(&self, r: &LaunchRequest) -> Result<Instance, CloudError> {
+        r.validate()?;
+        let what = format!("launching intent {}", r.intent_id);
+        let digest: String = r.digest()?.chars().take(TAGGED_DIGEST_CHARS).collect();
+        // The token alone is enough while it lasts; the tag still tells when it does not.
+        if let Some(known) = self.find(r, &digest, &what).await? {
+            return Ok(known);
+        }
+        self.turn(&what).await?;
+        let answer = match self.run_request(r, &digest).send().await {
+            Ok(answer) => answer,
+            Err(e) if e.code() == Some(codes::TERMINATED_TOKEN) => {
+                let gone = judge(e, &what, true);
+                return self.find(r, &digest, &what).await?.ok_or(gone);
+            }
+            Err(e) => return Err(judge(e, &what, true)),
+        };
+        answer.instances().first().and_then(instance).ok_or_else(|| {
+            let why = "the answer names no instance";
+            CloudError::new(ErrorKind::UnknownOutcome, code::UNREACHABLE, what, why)
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Instance>, CloudError> {
+        let found = self.describe(&[], "listing instances").await?;
+        Ok(found.iter().filter_map(instance).collect())
+    }
+
+    async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
+        let mut first_error = None;
+        for batch in ids.chunks(MAX_TERMINATED_TOGETHER) {
+            let Err(error) = self.terminate_together(batch).await else { continue };
+            // One bad id spoils the call for all of them; throttling and lost answers are no fault of an id.
+            let is_spoilt = error.code == code::NO_SUCH_INSTANCE
+                || (error.kind == ErrorKind::Permanent && error.code != code::DENIED);
+            if batch.len() == 1 || !is_spoilt {
+                first_error = first_error.or(Some(error));
+                continue;
+            }
+            for id in batch {
+                if let Err(error) = self.terminate_together(std::slice::from_ref(id)).await {
+                    first_error = first_error.or(Some(error));
+                }
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+}
+
+/// An instance in our words; `None` without an id.
+fn instance(i: &Ec2Instance) -> Option<Instance> {
+    let state = match i.state().and_then(|s| s.name()) {
+        Some(InstanceStateName::Pending) => InstanceState::Pending,
+        Some(InstanceStateName::Running) => InstanceState::Running,
+        Some(InstanceStateName::ShuttingDown) => InstanceState::ShuttingDown,
+        Some(InstanceStateName::Terminated) => InstanceState::Terminated,
+        Some(InstanceStateName::Stopping) => InstanceState::Stopping,
+        Some(InstanceStateName::Stopped) => InstanceState::Stopped,
+        _ => InstanceState::Unknown,
+    };
+    let launched_at_ms =
+        i.launch_time().and_then(|t| t.to_millis().ok()).and_then(|ms| u64::try_from(ms).ok());
+    Some(Instance {
+        instance_id: i.instance_id()?.to_owned(),
+        intent_id: tag(i, TAG_INTENT).map(str::to_owned),
+        state,
+        launched_at_ms: launched_at_ms.unwrap_or(0),
+        private_address: i.private_ip_address().map(str::to_owned),
+    })
+}
+
+fn tag<'a>(i: &'a Ec2Instance, name: &str) -> Option<&'a str> {
+    i.tags().iter().find(|t| t.key() == Some(name)).and_then(Tag::value)
+}
+
+fn judge<E>(e: SdkError<E>, what: &str, is_mutating: bool) -> CloudError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let status = e.raw_response().map_or(0, |r| r.status().as_u16());
+    let ec2_code = e.code().unwrap_or_default().to_owned();
+    let (kind, ours) = match &e {
+        SdkError::ServiceError(_) => codes::meaning(&ec2_code, status, is_mutating),
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
+            (codes::ambiguous(is_mutating), code::UNREACHABLE)
+        }
+        SdkError::DispatchFailure(d) if d.is_io() || d.is_timeout() || d.as_other().is_some() => {
+            (codes::ambiguous(is_mutating), code::UNREACHABLE)
+        }
+        // Not sent: the request could not be made or signed, which means the credentials.
+        _ => (ErrorKind::Permanent, code::DENIED),
+    };
+    let message = match e.message() {
+        Some(message) => message.to_owned(),
+        None => DisplayErrorContext(e).to_string(),
+    };
+    let message: String = message.chars().take(300).collect();
+    let why = if ec2_code.is_empty() { message } else { format!("{ec2_code}: {message}") };
+    CloudError::new(kind, ours, what, why)
+}
