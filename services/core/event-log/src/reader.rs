@@ -22,6 +22,8 @@ pub struct LogFolder {
     fleet: String,
     segments: Vec<(u64, u64, PathBuf)>,
     unsealed: Option<Unsealed>,
+    /// Events that HEAD says are sealed; 0 where there is no HEAD, as in an archive.
+    promised: u64,
 }
 
 /// What the folder's owner has not sealed: it is not read.
@@ -35,12 +37,13 @@ impl LogFolder {
     /// Lists the segments and reads the fleet's name from the first frame. With an anchor, only the log that begins
     /// with it is accepted.
     pub fn open(folder: &Path, anchor: Option<Hash>) -> Result<Self, Error> {
+        // HEAD first: a seal that happens now can only add what HEAD did not promise yet.
+        let head = head::peek(folder);
         let segments = sealed::list(folder)?;
         let has_hot = !hot_folders(folder)?.is_empty();
         let Some((_, sealed_end, _)) = segments.last() else {
             return Err(Error::NothingSealed { folder: folder.to_owned(), hot: has_hot });
         };
-        let head = head::peek(folder);
         let events = head.map(|head| head.size.saturating_sub(*sealed_end));
         let unsealed = (has_hot && events != Some(0)).then_some(Unsealed { events });
         let fleet = match segments.first() {
@@ -48,7 +51,8 @@ impl LogFolder {
             _ => None,
         };
         let fleet = fleet.ok_or_else(|| Error::damaged(folder, 0, "the first segment is missing"))?;
-        Ok(Self { folder: folder.to_owned(), anchor, fleet, segments, unsealed })
+        let promised = head.map_or(0, |head| head.hot_first);
+        Ok(Self { folder: folder.to_owned(), anchor, fleet, segments, unsealed, promised })
     }
 
     /// Fleet whose log this is.
@@ -73,6 +77,7 @@ impl LogFolder {
             left: self.segments.iter().map(|(_, _, path)| path.clone()).collect::<Vec<_>>().into_iter(),
             reader: None,
             sequencer: Sequencer::new(&self.fleet, self.anchor),
+            promised: self.promised,
             ended: false,
         }
     }
@@ -85,6 +90,7 @@ pub struct Frames {
     left: std::vec::IntoIter<PathBuf>,
     reader: Option<Reader>,
     sequencer: Sequencer,
+    promised: u64,
     ended: bool,
 }
 
@@ -99,7 +105,7 @@ impl Frames {
             let reader = if let Some(reader) = &mut self.reader {
                 reader
             } else {
-                let Some(path) = self.left.next() else { return Ok(None) };
+                let Some(path) = self.left.next() else { return self.check_promised().map(|()| None) };
                 let reader = Reader::open(&path)?;
                 check_start(&reader, &self.sequencer)?;
                 self.reader.insert(reader)
@@ -110,6 +116,19 @@ impl Frames {
             check_end(reader, &self.sequencer)?;
             self.reader = None;
         }
+    }
+}
+
+impl Frames {
+    /// The last segments may be missing: where there is a HEAD, it says so.
+    fn check_promised(&self) -> Result<(), Error> {
+        let size = self.sequencer.size();
+        if size >= self.promised {
+            return Ok(());
+        }
+        let what =
+            format!("HEAD says that {} events are sealed; the last segments are missing", self.promised);
+        Err(Error::damaged(&self.folder, size, what))
     }
 }
 

@@ -1,0 +1,72 @@
+//! Export: one JSON object a line and event, in log order, from verified frames.
+
+use std::io::Write;
+use std::path::Path;
+
+use asterism_event_log::{AcceptedFrame, LogFolder};
+use asterism_proto::hash::Hash;
+use asterism_proto::v1::{self, EventType};
+use prost::Message;
+use serde_json::{Map, Value, json};
+
+use crate::Error;
+
+/// Writes every sealed event as one JSON line; returns how many. Bodies are hexadecimal: what names a person in them
+/// is sealed or hashed, and stays so.
+pub fn jsonl(folder: &Path, anchor: Option<Hash>, out: &mut dyn Write) -> Result<u64, Error> {
+    let log = LogFolder::open(folder, anchor)?;
+    let mut written = 0;
+    for frame in log.frames() {
+        let frame = frame?;
+        for index in 0..frame.frame.events.len() {
+            serde_json::to_writer(&mut *out, &line(&frame, index)).map_err(std::io::Error::from)?;
+            out.write_all(b"\n")?;
+            written += 1;
+        }
+    }
+    out.flush()?;
+    Ok(written)
+}
+
+fn line(frame: &AcceptedFrame, index: usize) -> Value {
+    let header = &frame.frame.header;
+    let mut object = Map::new();
+    let mut put = |key: &str, value: Value| object.insert(key.into(), value);
+    put("sequence", json!(frame.first + index as u64));
+    put("record_time_ms", json!(frame.record_time_ms));
+    put("origin", json!(header.origin));
+    put("epoch", json!(hex::encode(&header.epoch)));
+    put("frame", json!(header.number));
+    put("index", json!(index));
+    put("term", json!(header.term));
+    put("based_on", json!(header.based_on));
+    put("leaf", json!(frame.leaves.get(index).map(hex::encode)));
+    let bytes = frame.frame.events.get(index).map(Vec::as_slice).unwrap_or_default();
+    let Ok(event) = v1::Event::decode(bytes) else {
+        put("raw", json!(hex::encode(bytes)));
+        return Value::Object(object);
+    };
+    let kind = i32::try_from(event.r#type).ok().and_then(|kind| EventType::try_from(kind).ok());
+    put("type", kind.map_or_else(|| json!(event.r#type), |kind| json!(kind.as_str_name())));
+    put("schema", json!(event.schema));
+    put("occurred_at_ms", json!(event.occurred_at_ms));
+    if let Some(id) = &event.causation {
+        let text = format!("{}.{}.{}.{}", id.origin, hex::encode(&id.epoch), id.frame, id.index);
+        put("causation", json!(text));
+    }
+    let texts = [
+        ("correlation", &event.correlation),
+        ("campaign", &event.campaign),
+        ("node", &event.node),
+        ("actor", &event.actor),
+        ("command_id", &event.command_id),
+    ];
+    for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        put(key, json!(text));
+    }
+    if !event.traceparent.is_empty() {
+        put("traceparent", json!(hex::encode(&event.traceparent)));
+    }
+    put("body", json!(hex::encode(&event.body)));
+    Value::Object(object)
+}
