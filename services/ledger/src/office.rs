@@ -1,0 +1,271 @@
+//! The ledger's loop: lease, election, checkpoints; fenced means campaign again.
+
+use std::time::Duration;
+
+use asterism_nats::{Bus, Lease, LeaseEvent, Reply, Subject, Subscription, stream};
+use asterism_proto::v1::CheckpointNotice;
+use asterism_proto::{OriginKey, Role};
+use asterism_runtime::commit::{CommitError, Term};
+use asterism_runtime::log::Log;
+use asterism_runtime::role::Deps;
+use asterism_runtime::shutdown::Shutdown;
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use crate::checkpoint::{Signed, Snapshot};
+use crate::{Error, LedgerConfig};
+
+/// Askers that share one checkpoint at most; the next ones wait in the subscription.
+const WAITERS_MAX: usize = 1_024;
+/// How long a requested checkpoint waits for this copy to read what the stream had when it was asked.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
+/// How often it looks.
+const READ_POLL: Duration = Duration::from_millis(5);
+/// Pause after a campaign that ended at once.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+/// Who is told of a checkpoint.
+enum Waiter {
+    Bus(Reply),
+    Local(oneshot::Sender<CheckpointNotice>),
+}
+
+/// A request of this process for a checkpoint.
+pub type Ask = oneshot::Sender<CheckpointNotice>;
+
+/// The ledger's office in this process.
+pub(crate) struct Office {
+    config: LedgerConfig,
+    deps: Deps,
+    key: OriginKey,
+    lead: watch::Sender<Option<u64>>,
+    queue: mpsc::Receiver<Ask>,
+}
+
+/// Why a term, or a campaign for one, ended.
+enum End {
+    /// The lease is gone or another leads.
+    Lost,
+    /// The process stops.
+    Stop,
+    /// The copy stopped.
+    Failed(String),
+}
+
+impl From<CommitError> for End {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Stopped(reason) => End::Failed(reason),
+            CommitError::Fenced(_) | CommitError::Frame(_) => {
+                tracing::warn!(role = %Role::Ledger, %error, "term ends");
+                End::Lost
+            }
+        }
+    }
+}
+
+impl Office {
+    pub(crate) fn new(
+        config: LedgerConfig,
+        deps: Deps,
+        key: OriginKey,
+        lead: watch::Sender<Option<u64>>,
+        queue: mpsc::Receiver<Ask>,
+    ) -> Self {
+        Self { config, deps, key, lead, queue }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<(), Error> {
+        let (log, mut shutdown) = (self.deps.log.clone(), self.deps.shutdown.clone());
+        let (holder, timing) = (self.deps.holder.clone(), self.deps.lease_timing);
+        loop {
+            let mut lease = Lease::campaign_with(log.bus(), log.fleet(), Role::Ledger, &holder, timing)?;
+            let end = self.campaign(&log, &mut lease, &mut shutdown).await;
+            self.lead.send_replace(None);
+            tracing::info!(role = %Role::Ledger, "not leading");
+            lease.release().await;
+            match end {
+                End::Stop => return Ok(()),
+                End::Failed(reason) => return Err(Error::Stopped(reason)),
+                End::Lost => tokio::time::sleep(RETRY_AFTER).await,
+            }
+        }
+    }
+
+    /// Waits for the lease, is elected, works the term.
+    async fn campaign(&mut self, log: &Log, lease: &mut Lease, shutdown: &mut Shutdown) -> End {
+        loop {
+            tokio::select! {
+                event = lease.next() => if matches!(event, LeaseEvent::Held { .. }) { break },
+                reason = failed(log) => return End::Failed(reason),
+                () = shutdown.requested() => return End::Stop,
+            }
+        }
+        let elected = tokio::select! {
+            elected = Term::elect(log, Role::Ledger, &self.key, &self.deps.holder) => elected,
+            reason = failed(log) => return End::Failed(reason),
+            () = shutdown.requested() => return End::Stop,
+        };
+        let term = match elected {
+            Ok(term) => term,
+            Err(error) => return error.into(),
+        };
+        let subject = Subject::checkpoint_request(log.fleet()).map_err(asterism_nats::Error::from);
+        let requests = match subject {
+            Ok(subject) => log.bus().subscribe(&subject, None).await,
+            Err(error) => Err(error),
+        };
+        let requests = match requests {
+            Ok(requests) => requests,
+            Err(error) => {
+                tracing::warn!(role = %Role::Ledger, %error, "cannot hear requests");
+                return End::Lost;
+            }
+        };
+        tracing::info!(role = %Role::Ledger, term = term.number(), "leading");
+        self.lead.send_replace(Some(term.number()));
+        let work = Work::new(&self.config, log, term);
+        tokio::select! {
+            end = work.run(lease, requests, &mut self.queue) => end,
+            reason = failed(log) => End::Failed(reason),
+            () = shutdown.requested() => End::Stop,
+        }
+    }
+}
+
+/// One term.
+struct Work<'a> {
+    log: &'a Log,
+    every: Duration,
+    share: Duration,
+    term: Term,
+    signed: Option<Signed>,
+    waiters: Vec<Waiter>,
+    /// When the last one was made, if any, or looked for.
+    last: Option<Instant>,
+}
+
+impl<'a> Work<'a> {
+    fn new(config: &LedgerConfig, log: &'a Log, term: Term) -> Self {
+        Self {
+            log,
+            every: Duration::from_millis(config.checkpoint_every_ms.max(1)),
+            share: Duration::from_millis(config.share_ms),
+            term,
+            signed: None,
+            waiters: Vec::new(),
+            last: None,
+        }
+    }
+
+    async fn run(
+        mut self,
+        lease: &mut Lease,
+        mut requests: Subscription,
+        asks: &mut mpsc::Receiver<Ask>,
+    ) -> End {
+        loop {
+            let room = self.waiters.len() < WAITERS_MAX;
+            let due = self.due();
+            // Requests before the clock: all that wait share the checkpoint that is due.
+            tokio::select! {
+                biased;
+                event = lease.next() => if let LeaseEvent::Lost { reason } = event {
+                    tracing::warn!(role = %Role::Ledger, reason, "lease lost");
+                    return End::Lost;
+                },
+                request = requests.next(), if room => match request {
+                    Some(request) => self.waiters.extend(request.reply.map(Waiter::Bus)),
+                    None => return End::Lost,
+                },
+                ask = asks.recv(), if room => self.waiters.extend(ask.map(Waiter::Local)),
+                () = sleep_until(due) => {
+                    if !lease.is_held() {
+                        return End::Lost;
+                    }
+                    if let Err(error) = self.make().await {
+                        return error.into();
+                    }
+                    self.last = Some(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// At once at the start of a term; then by the clock, or a little after the last one when somebody waits.
+    fn due(&self) -> Instant {
+        let pause = if self.waiters.is_empty() { self.every } else { self.share };
+        self.last.map_or_else(Instant::now, |last| last + pause)
+    }
+
+    /// Makes a checkpoint if the log has grown, tells everyone, and answers those who wait.
+    async fn make(&mut self) -> Result<(), CommitError> {
+        if !self.waiters.is_empty() {
+            read_to_end(self.log).await;
+        }
+        let size = self.log.sequencer(|sequencer, _, _| sequencer.size());
+        let signed = match self.signed.take() {
+            Some(signed) if signed.covers(size) => signed,
+            before => {
+                let snapshot = Snapshot::take(self.log, before.map(|signed| signed.size)).await?;
+                let signed = snapshot.commit(&mut self.term).await?;
+                tracing::debug!(size = signed.size, marks = signed.notice.marks.len(), "checkpoint");
+                tell_everyone(self.log, &signed.notice).await;
+                signed
+            }
+        };
+        for waiter in self.waiters.drain(..) {
+            answer(self.log.bus(), waiter, &signed.notice).await;
+        }
+        self.signed = Some(signed);
+        Ok(())
+    }
+}
+
+/// Waits until this copy has read what the stream holds now: an asker's own frame is acknowledged before it is read
+/// here. If it takes too long the checkpoint covers what is read; the asker sees that by its mark.
+async fn read_to_end(log: &Log) {
+    let wait = async {
+        let info = stream::info(log.bus(), log.fleet()).await?;
+        while log.sequencer(|_, _, read| read) < info.last_sequence {
+            tokio::time::sleep(READ_POLL).await;
+        }
+        Ok::<_, asterism_nats::Error>(())
+    };
+    match tokio::time::timeout(READ_PATIENCE, wait).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the stream's end is unknown"),
+        Err(_) => tracing::debug!("this copy is behind the stream"),
+    }
+}
+
+async fn tell_everyone(log: &Log, notice: &CheckpointNotice) {
+    let Ok(subject) = Subject::checkpoint_notice(log.fleet()) else { return };
+    if let Err(error) = log.bus().publish(&subject, notice.encode_to_vec()).await {
+        tracing::debug!(%error, "a checkpoint's notice could not be sent");
+    }
+}
+
+async fn answer(bus: &Bus, waiter: Waiter, notice: &CheckpointNotice) {
+    match waiter {
+        Waiter::Bus(reply) => {
+            if let Err(error) = bus.respond(reply, notice.encode_to_vec()).await {
+                tracing::debug!(%error, "a checkpoint's answer could not be sent");
+            }
+        }
+        Waiter::Local(ask) => {
+            // Who asked may have gone.
+            let _ = ask.send(notice.clone());
+        }
+    }
+}
+
+/// Ends when the copy has stopped, with the reason.
+async fn failed(log: &Log) -> String {
+    let mut failure = log.failure();
+    match failure.wait_for(Option::is_some).await {
+        Ok(reason) => reason.clone().unwrap_or_default(),
+        Err(_) => "the reader is gone".to_owned(),
+    }
+}

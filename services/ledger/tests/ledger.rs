@@ -1,0 +1,280 @@
+//! The ledger against a real nats-server: what a checkpoint covers, who makes it, and what happens when that one dies.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::time::Duration;
+
+use asterism_domain::Event;
+use asterism_domain::wire::Envelope;
+use asterism_ledger::commands::{Head, Sealed};
+use asterism_ledger::{LedgerConfig, run};
+use asterism_nats::{Bus, RequestError, Subject};
+use asterism_proto::v1::{CheckpointNotice, EventType, RangeReply, RangeRequest, RoleCommand, RoleReply};
+use asterism_proto::{OpenFrame, Role, v1};
+use asterism_runtime::commit::Term;
+use asterism_runtime::log::Log;
+use asterism_runtime::role::Deps;
+use prost::Message;
+use support::{FLEET, Fixture, PATIENCE, within};
+use tokio::task::JoinHandle;
+
+/// Only on request, after the first of a term.
+const ON_REQUEST: LedgerConfig = LedgerConfig { checkpoint_every_ms: 3_600_000, share_ms: 50 };
+
+fn start(config: &LedgerConfig, deps: &Deps) -> JoinHandle<Result<(), asterism_ledger::Error>> {
+    tokio::spawn(run(config.clone(), deps.clone()))
+}
+
+/// Asks a subject until somebody answers.
+async fn ask(bus: &Bus, subject: &Subject, payload: Vec<u8>) -> Result<Vec<u8>, RequestError> {
+    within("an answer", async {
+        loop {
+            match bus.request(subject, payload.clone(), Duration::from_secs(2)).await {
+                Err(RequestError::NoResponders | RequestError::Deadline) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    })
+    .await
+}
+
+async fn checkpoint(bus: &Bus) -> CheckpointNotice {
+    let answer = ask(bus, &Subject::checkpoint_request(FLEET).unwrap(), vec![]).await.unwrap();
+    CheckpointNotice::decode(answer.as_slice()).unwrap()
+}
+
+async fn command(bus: &Bus, verb: &str) -> RoleReply {
+    let command = RoleCommand {
+        command_id: "c".to_owned(),
+        verb: verb.to_owned(),
+        json: b"{}".to_vec(),
+        actor: "test".to_owned(),
+    };
+    let answer =
+        ask(bus, &Subject::role(FLEET, Role::Ledger).unwrap(), command.encode_to_vec()).await.unwrap();
+    RoleReply::decode(answer.as_slice()).unwrap()
+}
+
+/// Events of another leader, to have something to sign.
+async fn write(deps: &Deps, frames: usize) -> Term {
+    let key = deps.key(Role::Scaler).unwrap();
+    let mut term = within("an election", Term::elect(&deps.log, Role::Scaler, &key, "test")).await.unwrap();
+    for frame in 0..frames {
+        let event = Event::LaunchIntended {
+            intent: format!("{}-{frame}", term.number()),
+            reason: "test".to_owned(),
+            instance_type: "sim".to_owned(),
+        };
+        within("a commit", term.commit(&[event], &Envelope::default())).await.unwrap();
+    }
+    term
+}
+
+/// Waits until this copy holds a checkpoint of at least that size.
+async fn checkpointed(log: &Log, size: u64) {
+    let mut head = log.head();
+    within("a checkpoint", async {
+        while log.read(|state| state.checkpoint) < size {
+            head.changed().await.unwrap();
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_requested_checkpoint_covers_the_log_and_has_its_root() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let ledger = start(&ON_REQUEST, &deps);
+    let term = write(&deps, 5).await;
+    let mut notices = deps.bus.subscribe(&Subject::checkpoint_notice(FLEET).unwrap(), None).await.unwrap();
+    let written = deps.log.read(|state| state.size);
+
+    let notice = checkpoint(&deps.bus).await;
+    assert!(notice.size >= written, "{} of {written}", notice.size);
+    assert!(deps.log.durable() >= notice.size);
+    let root = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(notice.size)).unwrap();
+    assert_eq!(notice.root, root);
+    let mark = notice.marks.iter().find(|mark| mark.origin == "role/scaler").expect("the scaler's mark");
+    assert_eq!(mark.number, 6, "the election and five frames");
+
+    let told = within("a notice", notices.next()).await.unwrap();
+    assert_eq!(CheckpointNotice::decode(told.payload).unwrap(), notice);
+    let frame = OpenFrame::read(&notice.frame).unwrap();
+    assert!(frame.signed_by(&deps.key(Role::Ledger).unwrap().public()));
+    let event = v1::Event::decode(frame.events[0].as_slice()).unwrap();
+    assert_eq!(event.r#type, EventType::Checkpoint as u32);
+    let body = v1::Checkpoint::decode(event.body.as_slice()).unwrap();
+    assert_eq!((body.size, &body.root), (notice.size, &notice.root));
+    let stored = asterism_nats::stream::frame_at(&deps.bus, FLEET, body.stream_sequence).await.unwrap();
+    assert!(stored.is_some(), "its position is in the stream");
+    let agreed = deps.log.sequencer(|sequencer, id, _| {
+        assert_eq!(id, body.stream_id);
+        *sequencer.checkpoint().unwrap()
+    });
+    assert_eq!((agreed.size, agreed.root), (notice.size, root));
+
+    // Nothing came since: the same checkpoint again, and no new frame for it.
+    let size = deps.log.read(|state| state.size);
+    let again = checkpoint(&deps.bus).await;
+    assert_eq!(again, notice);
+    assert_eq!(deps.log.read(|state| state.size), size);
+
+    drop(term);
+    deps.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn many_requests_at_once_share_checkpoints() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let _ledger = start(&ON_REQUEST, &deps);
+    write(&deps, 1).await;
+    let first = checkpoint(&deps.bus).await;
+    write(&deps, 3).await;
+    let before = deps.log.read(|state| state.size);
+    let askers: Vec<_> = (0..50)
+        .map(|_| {
+            let bus = deps.bus.clone();
+            tokio::spawn(async move { checkpoint(&bus).await })
+        })
+        .collect();
+    for asker in askers {
+        let notice = within("an answer", asker).await.unwrap();
+        assert!(notice.size > first.size && notice.size >= before);
+    }
+    // One for those who came together; two when the clock cut between them.
+    let made = deps.log.read(|state| state.size) - before;
+    assert!((1..=2).contains(&made), "{made} checkpoints for 50 requests");
+}
+
+#[tokio::test]
+async fn checkpoints_come_by_the_clock_while_the_log_grows_and_only_then() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let _ledger = start(&LedgerConfig { checkpoint_every_ms: 100, share_ms: 50 }, &deps);
+    let mut term = write(&deps, 1).await;
+    for _ in 0..3 {
+        let size = deps.log.read(|state| state.size);
+        let event = Event::FleetStopRequested { reason: "test".to_owned() };
+        within("a commit", term.commit(&[event], &Envelope::default())).await.unwrap();
+        checkpointed(&deps.log, size + 1).await;
+    }
+    let (size, covered) = deps.log.read(|state| (state.size, state.checkpoint));
+    assert_eq!(size, covered + 1, "the checkpoint itself is no reason for another");
+    let mut head = deps.log.head();
+    head.mark_unchanged();
+    let grown = tokio::time::timeout(Duration::from_millis(500), head.changed()).await;
+    assert!(grown.is_err(), "an idle log grew to {}", deps.log.read(|state| state.size));
+}
+
+#[tokio::test]
+async fn a_second_ledger_takes_over_from_one_that_died() {
+    let fixture = Fixture::start().await;
+    let (one, two) = (fixture.process("one").await, fixture.process("two").await);
+    let first = start(&ON_REQUEST, &one);
+    checkpointed(&one.log, 1).await;
+    let second = start(&ON_REQUEST, &two);
+    let before = checkpoint(&two.bus).await;
+    assert_eq!(two.log.term(Role::Ledger), 1);
+
+    // Killed: it neither gives its lease back nor finishes anything.
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    let _term = write(&two, 3).await;
+    let written = two.log.read(|state| state.size);
+    let after = checkpoint(&two.bus).await;
+    assert_eq!(two.log.term(Role::Ledger), 2);
+    assert!(after.size >= written && after.size > before.size);
+    let size = two.log.read(|state| state.size);
+    assert!(one.log.at_least(size, PATIENCE).await);
+    let root = |log: &Log| log.sequencer(|sequencer, _, _| sequencer.root_at(after.size).unwrap());
+    assert_eq!(root(&one.log).as_slice(), after.root);
+    assert_eq!(root(&two.log).as_slice(), after.root);
+    assert!(one.log.failure().borrow().is_none(), "the dead one's copy agrees");
+    assert!(!second.is_finished());
+}
+
+#[tokio::test]
+async fn a_copy_that_disagrees_with_a_checkpoint_stops() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("liar").await;
+    let key = deps.key(Role::Ledger).unwrap();
+    let mut term = within("an election", Term::elect(&deps.log, Role::Ledger, &key, "liar")).await.unwrap();
+    let size = deps.log.read(|state| state.size);
+    let wrong = v1::Checkpoint { size, root: vec![0; 32], ..v1::Checkpoint::default() };
+    let body = vec![wrong.encode_to_vec()];
+    let committed =
+        within("a verdict", term.commit_bodies(EventType::Checkpoint, body, &Envelope::default())).await;
+    assert!(committed.is_err());
+    let mut failure = deps.log.failure();
+    let reason = within("a failure", failure.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    assert!(reason.starts_with("AST-R022"), "{reason}");
+    // What does not agree is not applied.
+    assert_eq!(deps.log.read(|state| state.size), size);
+}
+
+#[tokio::test]
+async fn the_head_is_told_and_a_seal_holds_its_own_checkpoint() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let _ledger = start(&ON_REQUEST, &deps);
+    write(&deps, 4).await;
+    let sealed = command(&deps.bus, "ledger.seal").await;
+    assert_eq!(sealed.code, "", "{}", sealed.reason);
+    let sealed: Sealed = serde_json::from_slice(&sealed.json).unwrap();
+    let [segment] = sealed.segments.as_slice() else { panic!("{sealed:?}") };
+    assert_eq!(segment.first, 0);
+    assert!(segment.end > sealed.checkpoint, "the checkpoint stands in the segment");
+    assert_eq!(std::fs::metadata(&segment.path).unwrap().len(), segment.size_bytes);
+    let head: Head = serde_json::from_slice(&command(&deps.bus, "ledger.head").await.json).unwrap();
+    assert!(head.durable >= segment.end && head.checkpoint == sealed.checkpoint);
+    let ours = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(head.size).unwrap());
+    assert_eq!(head.root, hex::encode(ours));
+    assert_eq!(command(&deps.bus, "ledger.unseal").await.code, "AST-G001");
+}
+
+#[tokio::test]
+async fn a_range_gives_the_frames_of_the_stream_piece_by_piece() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let _ledger = start(&ON_REQUEST, &deps);
+    write(&deps, 300).await;
+    checkpoint(&deps.bus).await;
+    let subject = Subject::range_request(FLEET).unwrap();
+    let stream_id = deps.log.sequencer(|_, id, _| id.to_owned());
+    let (mut from, mut frames, mut replies) = (1, Vec::new(), 0);
+    loop {
+        let request = RangeRequest { stream_id: stream_id.clone(), from };
+        let reply = ask(&deps.bus, &subject, request.encode_to_vec()).await.unwrap();
+        let reply = RangeReply::decode(reply.as_slice()).unwrap();
+        assert!(reply.frames.iter().map(|frame| frame.frame.len()).sum::<usize>() <= 64 * 1024);
+        (from, replies) = (reply.next, replies + 1);
+        let end = reply.next > reply.last;
+        frames.extend(reply.frames);
+        if end {
+            break;
+        }
+    }
+    assert!(replies > 1, "300 frames do not fit one reply");
+    // Another copy folds them to the same log.
+    let anchor = deps.log.sequencer(|sequencer, _, _| sequencer.anchor());
+    let mut copy = asterism_event_log::Sequencer::new(FLEET, anchor);
+    for frame in &frames {
+        let at = asterism_event_log::StreamAt { sequence: frame.sequence, time_ms: frame.time_ms };
+        copy.judge(&frame.frame, at);
+    }
+    let theirs = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(copy.size()).unwrap());
+    assert!(copy.size() > 300);
+    assert_eq!(copy.root(), theirs);
+
+    let code = async |request: RangeRequest| match ask(&deps.bus, &subject, request.encode_to_vec()).await {
+        Err(RequestError::Service { code, .. }) => code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(RangeRequest { stream_id: "other".to_owned(), from: 1 }).await, 409);
+    assert_eq!(code(RangeRequest { stream_id: stream_id.clone(), from: 0 }).await, 400);
+    assert_eq!(code(RangeRequest { stream_id, from: u64::MAX }).await, 416);
+}
