@@ -68,10 +68,14 @@ impl<C> std::fmt::Debug for Desk<C> {
 }
 
 impl<C> Desk<C> {
-    /// Hands in a command and waits until it is committed or rejected.
+    /// Hands in a command and waits until it is committed or rejected. While this process does not lead it is refused
+    /// at once: a command that waited for a later term would be decided on inputs of long ago.
     pub async fn ask(&self, command: C, meta: Envelope) -> Result<Answer, AskError> {
         let (answer, done) = oneshot::channel();
         let gone = AskError::NotLeading(self.role);
+        if self.term().is_none() {
+            return Err(gone);
+        }
         self.asks.send(Ask { command, meta, answer }).await.map_err(|_| gone.clone())?;
         done.await.unwrap_or(Err(gone))
     }
@@ -151,6 +155,7 @@ impl<C: Send + 'static> Office<C> {
             };
             let end = self.campaign(&mut lease, &mut shutdown).await;
             self.lead.send_replace(None);
+            self.refuse_waiting();
             tracing::info!(%role, "not leading");
             lease.release().await;
             if matches!(end, End::Stop) {
@@ -180,6 +185,7 @@ impl<C: Send + 'static> Office<C> {
             }
         };
         tracing::info!(%role, term = term.number(), "leading");
+        self.refuse_waiting();
         self.lead.send_replace(Some(term.number()));
         loop {
             let ask = tokio::select! {
@@ -205,6 +211,13 @@ impl<C: Send + 'static> Office<C> {
                 tracing::warn!(role = %self.config.role, %error, "term ends");
                 return if matches!(error, CommitError::Stopped(_)) { End::Stop } else { End::Lost };
             }
+        }
+    }
+
+    /// Refuses what was handed in for a term that has ended.
+    fn refuse_waiting(&mut self) {
+        while let Ok(ask) = self.queue.try_recv() {
+            let _ = ask.answer.send(Err(AskError::NotLeading(self.config.role)));
         }
     }
 

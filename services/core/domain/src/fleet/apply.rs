@@ -15,14 +15,19 @@ pub type Orphaned = Vec<AttemptId>;
 /// Applies a fleet event. Decisions are judged again where they land; what does not fit is void and changes nothing.
 pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned, Effectless> {
     match event {
-        Event::LaunchIntended { intent, .. } => {
+        Event::LaunchIntended { intent, instance_type, .. } => {
             if fleet.intents.contains_key(intent) {
                 return Err(Effectless::void("the intent exists already"));
             }
             if fleet.stop_requested {
                 return Err(Effectless::void("the fleet was told to go"));
             }
-            let new = Intent { status: IntentStatus::Requested, at, failures: 0 };
+            let new = Intent {
+                status: IntentStatus::Requested,
+                at,
+                instance_type: instance_type.clone(),
+                failures: 0,
+            };
             fleet.intents.insert(intent.clone(), new);
         }
         Event::NodeLaunched { intent, node } => launched(fleet, intent, node, at)?,

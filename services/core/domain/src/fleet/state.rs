@@ -24,6 +24,8 @@ pub struct Intent {
     pub status: IntentStatus,
     /// When it was committed.
     pub at: Timestamp,
+    /// The machine asked for: a repeat asks for the same.
+    pub instance_type: String,
     /// Attempts at the cloud that failed and may be repeated.
     pub failures: u32,
 }
