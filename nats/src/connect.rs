@@ -110,11 +110,15 @@ pub(crate) fn explain(error: &async_nats::ConnectError, target: &Target, config:
         }
         ConnectErrorKind::Tls => Error::Tls { url, reason: reason() },
         // The handshake's own errors come as io errors of the TLS library.
-        ConnectErrorKind::Io if target.tls && reason().contains("certificate") => {
-            Error::Tls { url, reason: reason() }
-        }
+        ConnectErrorKind::Io if is_tls_error(&reason()) => Error::Tls { url, reason: reason() },
         _ => Error::Unreachable { url, reason: reason() },
     }
+}
+
+fn is_tls_error(reason: &str) -> bool {
+    ["certificate", "HandshakeFailure", "corrupt message", "handshake"]
+        .iter()
+        .any(|word| reason.contains(word))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::bus::{Bus, with_source};
 use crate::error::Error;
+use crate::stream;
 use crate::subject;
 
 /// Events waiting for a slow caller; a lease changes hands far slower.
@@ -100,7 +101,8 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Starts campaigning with the default times. `holder` names the process for people.
+    /// Starts campaigning with the default times, once the fleet's stream is there. `holder` names the process for
+    /// people.
     ///
     /// # Errors
     /// AST-N006 when the fleet's name is unusable.
@@ -129,6 +131,7 @@ impl Lease {
         let (release_tx, release) = oneshot::channel();
         let campaign = Campaign {
             bus: bus.clone(),
+            fleet: fleet.to_owned(),
             bucket,
             key: role.name(),
             entry,
@@ -167,6 +170,7 @@ impl Lease {
 
 struct Campaign {
     bus: Bus,
+    fleet: String,
     bucket: String,
     key: &'static str,
     entry: Entry,
@@ -306,21 +310,24 @@ impl Campaign {
         }
         let store = match self.bus.jetstream.get_key_value(&self.bucket).await {
             Ok(store) => store,
-            Err(_) => self
-                .bus
-                .jetstream
-                .create_key_value(kv::Config {
-                    bucket: self.bucket.clone(),
-                    description: "who should try to lead each role".to_owned(),
-                    history: 1,
-                    max_value_size: i32::try_from(ENTRY_MAX_BYTES).unwrap_or(i32::MAX),
-                    storage: StorageType::File,
-                    ..kv::Config::default()
-                })
-                .await
-                .map_err(|error| with_source(&error))?,
+            Err(_) => self.make_store().await?,
         };
         self.store = Some(store.clone());
         Ok(store)
+    }
+
+    /// Makes the bucket with as many copies as the fleet's stream has: a lease must not be lost before the log.
+    async fn make_store(&self) -> Result<Store, String> {
+        let stream = stream::info(&self.bus, &self.fleet).await.map_err(|error| error.to_string())?;
+        let config = kv::Config {
+            bucket: self.bucket.clone(),
+            description: "who should try to lead each role".to_owned(),
+            history: 1,
+            max_value_size: i32::try_from(ENTRY_MAX_BYTES).unwrap_or(i32::MAX),
+            storage: StorageType::File,
+            num_replicas: stream.replicas,
+            ..kv::Config::default()
+        };
+        self.bus.jetstream.create_key_value(config).await.map_err(|error| with_source(&error))
     }
 }

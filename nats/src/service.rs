@@ -4,16 +4,23 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use async_nats::service::ServiceExt;
+use async_nats::service::{Request, ServiceExt};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bus::Bus;
 use crate::error::Error;
 use crate::subject::Subject;
+
+/// How long what was written last may take to leave.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The right to answer one request now.
+type Slot = Result<OwnedSemaphorePermit, AcquireError>;
 
 /// What a service is called and where it listens.
 #[derive(Clone, Debug)]
@@ -96,7 +103,7 @@ where
         .await
         .map_err(refused)?;
     let endpoint = service.endpoint(spec.subject.as_str()).await.map_err(refused)?;
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), bus.client.flush()).await;
+    let _ = tokio::time::timeout(FLUSH_TIMEOUT, bus.client.flush()).await;
     let (stop_tx, stop) = oneshot::channel();
     let answered = Arc::new(AtomicU64::new(0));
     let work = Work { bus: bus.clone(), handler: Arc::new(handler), answered: Arc::clone(&answered) };
@@ -135,27 +142,36 @@ where
                 _ = &mut stop => break,
             };
             let Some(request) = request else { break };
-            let reply = request.message.reply.as_deref().unwrap_or_default();
-            if self.bus.may_reply(reply).is_err() {
-                continue;
-            }
-            let answer = (self.handler)(request.message.payload.clone());
-            let answered = Arc::clone(&self.answered);
-            answering.spawn(async move {
-                let answer =
-                    answer.await.map(Bytes::from).map_err(|error| async_nats::service::error::Error {
-                        status: error.reason.replace(['\r', '\n'], " "),
-                        code: usize::from(error.code),
-                    });
-                if let Err(error) = request.respond(answer).await {
-                    tracing::debug!(%error, "an answer could not be sent");
-                }
-                answered.fetch_add(1, Ordering::Relaxed);
-                drop(slot);
-            });
+            self.answer(request, slot, &mut answering);
         }
         let _ = endpoint.stop().await;
+        // What was received before the stop is answered too.
+        while let Some(request) = endpoint.next().await {
+            let slot = Arc::clone(&slots).acquire_owned().await;
+            self.answer(request, slot, &mut answering);
+        }
         while answering.join_next().await.is_some() {}
         let _ = service.stop().await;
+        let _ = tokio::time::timeout(FLUSH_TIMEOUT, self.bus.client.flush()).await;
+    }
+
+    fn answer(&self, request: Request, slot: Slot, answering: &mut JoinSet<()>) {
+        let reply = request.message.reply.as_deref().unwrap_or_default();
+        if self.bus.may_reply(reply).is_err() {
+            return;
+        }
+        let answer = (self.handler)(request.message.payload.clone());
+        let answered = Arc::clone(&self.answered);
+        answering.spawn(async move {
+            let answer = answer.await.map(Bytes::from).map_err(|error| async_nats::service::error::Error {
+                status: error.reason.replace(['\r', '\n'], " "),
+                code: usize::from(error.code),
+            });
+            if let Err(error) = request.respond(answer).await {
+                tracing::debug!(%error, "an answer could not be sent");
+            }
+            answered.fetch_add(1, Ordering::Relaxed);
+            drop(slot);
+        });
     }
 }

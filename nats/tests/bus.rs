@@ -10,6 +10,7 @@ use asterism_nats::{
     serve,
 };
 use asterism_proto::{Origin, Role};
+use futures_util::{FutureExt, StreamExt};
 use support::{FLEET, Fixture, within};
 
 const SOON: Duration = Duration::from_millis(500);
@@ -112,23 +113,13 @@ async fn an_answer_asked_for_on_a_subject_of_the_stream_is_refused_and_counted()
     let subject = Subject::command(FLEET, "i-1", Verb::Have).unwrap();
     let mut orders = bus.subscribe(&subject, None).await.unwrap();
 
-    let raw = async_nats_for_tests(&fixture).await;
+    let raw = support::raw_client(&fixture).await;
     let inject = Subject::event(FLEET, &support::dialer()).unwrap().as_str().to_owned();
     raw.publish_with_reply(subject.as_str().to_owned(), inject, "x".into()).await.unwrap();
     let order = within("the order", orders.next()).await.unwrap();
     assert_eq!(bus.respond(order.reply.unwrap(), b"frame".to_vec()).await.unwrap_err().code(), "AST-N008");
     assert_eq!(bus.stats().refused_replies, 1);
     assert_eq!(asterism_nats::stream::info(&bus, FLEET).await.unwrap().last_sequence, 0);
-}
-
-/// A client without our guards, as a careless or hostile process would use.
-async fn async_nats_for_tests(fixture: &Fixture) -> async_nats::Client {
-    let config = fixture.server.service("raw").unwrap();
-    async_nats::ConnectOptions::new()
-        .user_and_password(config.user.unwrap(), config.password.unwrap().reveal().to_owned())
-        .connect(&config.url)
-        .await
-        .unwrap()
 }
 
 #[tokio::test]
@@ -148,6 +139,74 @@ async fn a_node_publishes_its_own_class_only_and_nothing_under_the_stream_api() 
     }
     assert!(asterism_nats::stream::info(&node, FLEET).await.is_err(), "a node may not ask about the stream");
     assert_eq!(asterism_nats::stream::info(&service, FLEET).await.unwrap().last_sequence, 1);
+}
+
+#[tokio::test]
+async fn a_node_hears_neither_the_stream_nor_what_services_are_answered() {
+    let fixture = Fixture::start().await;
+    let (service, _) = fixture.with_stream().await;
+    let node = support::raw_client_as(fixture.server.node("i-1").unwrap()).await;
+    let mut heard = Vec::new();
+    for subject in
+        ["ast.v1.ev.demo.>", "ast.v1.role.>", "ast.v1.reg.demo", "_IN.svc.>", "_IN.>", "$SRV.>", ">"]
+    {
+        heard.push((subject, node.subscribe(subject).await.unwrap()));
+    }
+    let mut orders = node.subscribe("ast.v1.cmd.demo.i-1.*").await.unwrap();
+    // A round trip on the node's connection: the server has judged the subscriptions.
+    let _ = node.request("ast.v1.time.demo", "".into()).await;
+    let fact = service.publish_frame(FLEET, &support::dialer(), b"secret".to_vec(), "d.1", None).await;
+    fact.unwrap();
+    let order = Subject::command(FLEET, "i-1", Verb::Dial).unwrap();
+    service.publish(&order, b"order".to_vec()).await.unwrap();
+    // What follows on one connection comes in order: with the order here, anything before it would be here too.
+    assert_eq!(within("the order", orders.next()).await.unwrap().payload, "order");
+    for (subject, mut subscriber) in heard {
+        let message = subscriber.next().now_or_never().flatten();
+        assert!(message.is_none(), "{subject}: {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stopping_service_answers_what_it_has_taken() {
+    let fixture = Fixture::start().await;
+    let (responder, asker) = (fixture.service("responder").await, fixture.service("asker").await);
+    let subject = Subject::step(FLEET).unwrap();
+    let spec = ServiceSpec {
+        name: "slow".into(),
+        version: "0.1.0".into(),
+        description: "answers when told".into(),
+        subject: subject.clone(),
+        queue: "slow".into(),
+        concurrency: 1,
+    };
+    let (go, gate) = tokio::sync::watch::channel(false);
+    let (taken_tx, mut taken) = tokio::sync::mpsc::unbounded_channel();
+    let service = serve(&responder, spec, move |question| {
+        let mut gate = gate.clone();
+        let _ = taken_tx.send(());
+        async move {
+            let _ = gate.wait_for(|open| *open).await;
+            Ok(question.to_vec())
+        }
+    })
+    .await
+    .unwrap();
+    let _ = responder.request(&Subject::time(FLEET).unwrap(), vec![], SOON).await;
+    let asking = (0..3u8).map(|n| {
+        let (asker, subject) = (asker.clone(), subject.clone());
+        tokio::spawn(async move { asker.request(&subject, vec![n], support::PATIENCE).await })
+    });
+    let asking: Vec<_> = asking.collect();
+    within("the first question", taken.recv()).await.unwrap();
+    // One is being answered, two wait in the subscription; a round trip later both are there.
+    let _ = responder.request(&Subject::time(FLEET).unwrap(), vec![], SOON).await;
+    let stopping = tokio::spawn(service.stop());
+    go.send_replace(true);
+    within("the stop", stopping).await.unwrap();
+    for (n, answer) in (0..).zip(asking) {
+        assert_eq!(within("an answer", answer).await.unwrap(), Ok(vec![n]));
+    }
 }
 
 #[tokio::test]
@@ -195,10 +254,12 @@ async fn a_service_answers_counts_and_tells_the_inventory() {
     })
     .await;
 
-    let raw = async_nats_for_tests(&fixture).await;
+    let raw = support::raw_client(&fixture).await;
     let stats = within("STATS", raw.request("$SRV.STATS.logic-responder", "".into())).await.unwrap();
     let stats: serde_json::Value = serde_json::from_slice(&stats.payload).unwrap();
     assert_eq!(stats["endpoints"][0]["num_requests"], 52);
     service.stop().await;
+    // The same round trip: the server has heard of the end.
+    let _ = responder.request(&Subject::time(FLEET).unwrap(), vec![], SOON).await;
     assert_eq!(node.request(&subject, b"1".to_vec(), SOON).await, Err(RequestError::NoResponders));
 }

@@ -20,6 +20,7 @@ fn campaign(bus: &Bus, holder: &str) -> Lease {
 #[tokio::test]
 async fn a_rival_takes_over_after_its_time_and_not_before() {
     let fixture = Fixture::start().await;
+    fixture.with_stream().await;
     let (a, b) = (fixture.service("a").await, fixture.service("b").await);
     let mut first = campaign(&a, "a");
     assert!(matches!(within("the lease", first.next()).await, LeaseEvent::Held { .. }));
@@ -41,6 +42,7 @@ async fn a_rival_takes_over_after_its_time_and_not_before() {
 #[tokio::test]
 async fn a_released_lease_is_taken_at_once_and_roles_do_not_meet() {
     let fixture = Fixture::start().await;
+    fixture.with_stream().await;
     let (a, b) = (fixture.service("a").await, fixture.service("b").await);
     let mut first = campaign(&a, "a");
     within("the lease", first.next()).await;
@@ -56,6 +58,7 @@ async fn a_released_lease_is_taken_at_once_and_roles_do_not_meet() {
 #[tokio::test]
 async fn a_holder_cut_off_stops_believing_and_takes_it_again_when_the_server_is_back() {
     let mut fixture = Fixture::start().await;
+    fixture.with_stream().await;
     let bus = fixture.service("a").await;
     let mut lease = campaign(&bus, "a");
     assert!(matches!(within("the lease", lease.next()).await, LeaseEvent::Held { .. }));
@@ -66,15 +69,16 @@ async fn a_holder_cut_off_stops_believing_and_takes_it_again_when_the_server_is_
     assert!(matches!(within("the lease again", lease.next()).await, LeaseEvent::Held { .. }));
 }
 
-/// Not async: the runtime stands still like a stopped process.
 #[tokio::test]
 async fn a_process_stopped_for_long_does_not_believe_when_it_wakes() {
     let fixture = Fixture::start().await;
+    fixture.with_stream().await;
     let bus = fixture.service("a").await;
     let mut lease = campaign(&bus, "a");
     within("the lease", lease.next()).await;
     assert!(lease.is_held());
     let (stopped, since) = (timing().give_up + Duration::from_millis(50), Instant::now());
+    // Without a yield, so that the runtime stands still as a stopped process does.
     while since.elapsed() < stopped {
         std::hint::spin_loop();
     }

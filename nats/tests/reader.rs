@@ -151,13 +151,7 @@ async fn the_stream_refuses_to_forget_and_another_last_sequence() {
 }
 
 async fn raw_jetstream(fixture: &Fixture) -> async_nats::jetstream::Context {
-    let config = fixture.server.service("raw").unwrap();
-    let client = async_nats::ConnectOptions::new()
-        .user_and_password(config.user.unwrap(), config.password.unwrap().reveal().to_owned())
-        .connect(&config.url)
-        .await
-        .unwrap();
-    async_nats::jetstream::new(client)
+    async_nats::jetstream::new(support::raw_client(fixture).await)
 }
 
 #[tokio::test]

@@ -10,10 +10,14 @@ use asterism_nats::NatsServer;
 use asterism_nats::server::{NODE_USER, SERVICE_USER, find_binary};
 use support::Fixture;
 
+/// A program, written by another process: written here, a child forked by another test at that moment would hold it open
+/// and it could not be started.
 fn script(dir: &Path, text: &str) -> std::path::PathBuf {
     let path = dir.join("nats-server");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let write = r#"printf '%s' "$TEXT" > "$FILE" && chmod 755 "$FILE""#;
+    let mut sh = std::process::Command::new("sh");
+    let status = sh.args(["-c", write]).env("TEXT", text).env("FILE", &path).status().unwrap();
+    assert!(status.success());
     path
 }
 

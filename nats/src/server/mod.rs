@@ -10,6 +10,7 @@ mod files;
 use std::fmt;
 use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -206,6 +207,8 @@ impl NatsServer {
         let mut child = Command::new(&self.binary)
             .arg("--config")
             .arg(&config_file)
+            // Ctrl-C goes to our whole group; the server must outlive the drain it asks for.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(errors))
@@ -269,7 +272,10 @@ async fn greeting(port: u16) -> Option<String> {
 
 /// A port that is free now, outside the range the system gives to outgoing connections: there a client that reconnects
 /// to a stopped server could be given the server's own port.
-fn free_port() -> Result<u16, Error> {
+///
+/// # Errors
+/// AST-N011 when none was found.
+pub fn free_port() -> Result<u16, Error> {
     let mut taken = 0;
     for _ in 0..200 {
         let mut random = [0u8; 2];
@@ -308,18 +314,23 @@ fn parse_version(said: &str) -> Option<(u64, u64)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
-/// Finds a nats-server: the environment variable `ASTERISM_NATS_SERVER`, then PATH, then the project's cache folder
-/// above the working directory. `None` when there is none.
+/// Finds a nats-server: the one `ASTERISM_NATS_SERVER` names, else the first that is new enough on PATH or in the project's
+/// cache folder above the working directory. `None` when there is none.
 pub fn find_binary() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ASTERISM_NATS_SERVER").filter(|named| !named.is_empty()) {
         return Some(named.into());
     }
-    let on_path = std::env::var_os("PATH").and_then(|path| {
-        std::env::split_paths(&path).map(|dir| dir.join("nats-server")).find(|file| file.is_file())
-    });
-    on_path.or_else(|| {
-        let here = std::env::current_dir().ok()?;
-        here.ancestors().map(|dir| dir.join(".cache/nats-server/nats-server")).find(|file| file.is_file())
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path: Vec<PathBuf> = std::env::split_paths(&path).map(|dir| dir.join("nats-server")).collect();
+    let here = std::env::current_dir().unwrap_or_default();
+    let cached = here.ancestors().map(|dir| dir.join(".cache/nats-server/nats-server"));
+    on_path.into_iter().chain(cached).find(|file| file.is_file() && is_new_enough(file))
+}
+
+fn is_new_enough(binary: &Path) -> bool {
+    Command::new(binary).arg("--version").stdin(Stdio::null()).output().is_ok_and(|output| {
+        let said = String::from_utf8_lossy(&output.stdout);
+        parse_version(said.lines().next().unwrap_or_default()) >= Some(VERSION_MIN)
     })
 }
 

@@ -48,6 +48,21 @@ impl Fixture {
     }
 }
 
+/// A client without our guards, as a careless or hostile process would use, with the rights of a service.
+pub async fn raw_client(fixture: &Fixture) -> async_nats::Client {
+    raw_client_as(fixture.server.service("raw").unwrap()).await
+}
+
+/// The same with the rights of any user.
+pub async fn raw_client_as(config: asterism_nats::BusConfig) -> async_nats::Client {
+    async_nats::ConnectOptions::new()
+        .user_and_password(config.user.unwrap(), config.password.unwrap().reveal().to_owned())
+        .custom_inbox_prefix(&config.inbox_prefix)
+        .connect(&config.url)
+        .await
+        .unwrap()
+}
+
 /// The origin most tests write as.
 pub fn dialer() -> Origin {
     Origin::Role(Role::Dialer)
