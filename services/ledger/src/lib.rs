@@ -10,6 +10,7 @@ pub mod office;
 pub mod range;
 
 use asterism_proto::Role;
+use asterism_runtime::config::Config;
 use asterism_runtime::role::Deps;
 use tokio::sync::{mpsc, watch};
 
@@ -28,6 +29,12 @@ pub struct LedgerConfig {
 impl Default for LedgerConfig {
     fn default() -> Self {
         Self { checkpoint_every_ms: 10_000, share_ms: 50 }
+    }
+}
+
+impl From<&Config> for LedgerConfig {
+    fn from(config: &Config) -> Self {
+        Self { checkpoint_every_ms: config.ledger.checkpoint_every_ms, ..Self::default() }
     }
 }
 

@@ -85,7 +85,9 @@ impl Office {
             self.lead.send_replace(None);
             tracing::info!(role = %Role::Ledger, "not leading");
             lease.release().await;
-            match end {
+            // Whoever watches the copy may have asked for the stop because of this.
+            let stopped = log.failure().borrow().clone();
+            match stopped.map_or(end, End::Failed) {
                 End::Stop => return Ok(()),
                 End::Failed(reason) => return Err(Error::Stopped(reason)),
                 End::Lost => tokio::time::sleep(RETRY_AFTER).await,

@@ -1,0 +1,40 @@
+//! `asterism-media-sync`: prompts and flows to every node.
+
+use std::process::ExitCode;
+
+use asterism_media_sync::MediaConfig;
+use asterism_runtime::boot::{self, CommonArgs};
+use clap::Parser;
+
+/// Commits what is published and orders every node to fetch what running campaigns play.
+#[derive(Parser)]
+#[command(name = "asterism-media-sync", version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("asterism-media-sync: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let Some(config) = boot::configure(&args.common)? else { return Ok(()) };
+    let listen = config.media.http_listen;
+    let Some(booted) = boot::boot("media-sync", config, listen, &["log", "objects"]).await? else {
+        return Ok(());
+    };
+    let deps = boot::with_log(&booted).await?;
+    let store = asterism_object_store::open(&booted.config.objects_url()?).await?;
+    booted.health.set("objects", Ok::<(), String>(()));
+    asterism_media_sync::run(MediaConfig::default(), deps, store).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
