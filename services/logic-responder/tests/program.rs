@@ -79,7 +79,7 @@ async fn it_starts_first_waits_for_everything_answers_and_stops_in_order() {
     assert!(readyz(http_port).await.starts_with("HTTP/1.1 503"));
 
     let bus = Bus::connect(&server.service("test").unwrap()).await.unwrap();
-    let log = open_log(&keyring, &bus, &dir.path().join("log")).await;
+    let log = open_log(&keyring, &bus, &dir.path().join("log"), 64 << 20).await;
     publish_flow(&FolderStore::open(&dir.path().join("objects")).await.unwrap()).await;
     until_readyz(http_port, "HTTP/1.1 200").await;
     let answer = ask(&bus, &question(1, "2")).await;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use asterism_domain::Event;
-use asterism_nats::{Subject, stream};
+use asterism_nats::{PublishFrameError, Subject, stream};
 use asterism_object_store::{ObjectName, ObjectStore};
-use asterism_proto::OpenFrame;
-use asterism_proto::v1::StepAnswer;
+use asterism_proto::v1::{StepAnswer, StepQuestion};
+use asterism_proto::{OpenFrame, Origin};
 use prost::Message as _;
 use support::*;
 use tokio::task::JoinSet;
@@ -48,6 +48,37 @@ async fn the_decision_is_in_the_stream_before_its_answer() {
     );
     lab.accepted(1 + 20 + 1).await;
     assert!(lab.log.sequencer(|log, _, _| log.is_closed(&frames[0].origin)));
+}
+
+#[tokio::test]
+async fn without_an_acknowledgement_there_is_no_answer_and_the_frame_is_repeated_until_there_is_one() {
+    let lab = Lab::with_stream_bytes(32 * 1024).await;
+    let replica = lab.replica("one").await;
+    let junk = Origin::Node("i-9".to_owned());
+    for number in 0.. {
+        let sent = lab.bus.publish_frame(FLEET, &junk, vec![0; 512], &format!("junk-{number}"), None).await;
+        match sent {
+            Ok(_) => {}
+            Err(PublishFrameError::StreamFull(_)) => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let hasty = StepQuestion { deadline_ms: 300, ..question(1, "1") };
+    let answer =
+        lab.bus.request(&Subject::step(FLEET).unwrap(), hasty.encode_to_vec(), PATIENCE).await.unwrap();
+    let answer = StepAnswer::decode(answer.as_slice()).unwrap();
+    assert_eq!((answer.code.as_str(), answer.reply.as_str()), ("AST-L005", ""));
+    until("it is said", || replica.health.readiness().checks["log"].contains("full")).await;
+
+    stream::ensure_stream(&lab.bus, FLEET, 64 << 20).await.unwrap();
+    let answer = ask(&lab.bus, &question(2, "1")).await;
+    assert_eq!((answer.reply.as_str(), answer.frame), ("play|thanks|0", 2));
+    assert!(replica.health.is_ready());
+    let all = decisions(&lab.frames().await);
+    let calls: Vec<String> =
+        all.values().filter_map(|event| event.attempt()).map(ToString::to_string).collect();
+    assert_eq!(calls, ["lab-1-1", "lab-2-1"], "a frame in flight is never given up, nor written twice");
+    replica.stop().await;
 }
 
 #[tokio::test]
@@ -147,7 +178,7 @@ async fn what_cannot_be_answered_is_refused_with_a_code_and_leaves_no_trace() {
     let lab = Lab::start().await;
     let replica = lab.replica("one").await;
     let unknown = question(1, "1");
-    let refused = async |change: fn(&mut asterism_proto::v1::StepQuestion)| {
+    let refused = async |change: fn(&mut StepQuestion)| {
         let mut question = unknown.clone();
         change(&mut question);
         let answer = ask(&lab.bus, &question).await;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::{Event, logic, wire};
 use asterism_logic_responder::{CHECKS, Deps};
-use asterism_nats::{Bus, NatsServer, Reader, ReaderEvent, Subject};
+use asterism_nats::{Bus, NatsServer, Parsed, Reader, ReaderEvent, Subject};
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore};
 use asterism_proto::v1::{StepAnswer, StepQuestion};
 use asterism_proto::{OpenFrame, Origin, Role};
@@ -52,11 +52,15 @@ impl Replica {
 
 impl Lab {
     pub async fn start() -> Self {
+        Self::with_stream_bytes(64 << 20).await
+    }
+
+    pub async fn with_stream_bytes(stream_max_bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let server = start_server(dir.path(), None).await;
         let keyring = Keyring::init(&dir.path().join("keys"), FLEET, 1).unwrap();
         let bus = Bus::connect(&server.service("test").unwrap()).await.unwrap();
-        let log = open_log(&keyring, &bus, &dir.path().join("log")).await;
+        let log = open_log(&keyring, &bus, &dir.path().join("log"), stream_max_bytes).await;
         let store = FolderStore::open(&dir.path().join("objects")).await.unwrap();
         publish_flow(&store).await;
         Self { server, keyring, log, bus, store, dir }
@@ -88,12 +92,15 @@ impl Lab {
         let mut frames = Vec::new();
         loop {
             match within("the stream's end", reader.next()).await {
-                ReaderEvent::Message { payload, .. } => {
+                ReaderEvent::Message { subject, payload, .. } => {
+                    let Ok(Parsed::Event { origin: Origin::Proc(Role::LogicResponder, _), .. }) =
+                        subject.parse()
+                    else {
+                        continue;
+                    };
                     let frame = OpenFrame::read(&payload).unwrap();
-                    if matches!(frame.origin, Origin::Proc(Role::LogicResponder, _)) {
-                        assert!(frame.signed_by(&key), "a frame is not signed by the role's key");
-                        frames.push(frame);
-                    }
+                    assert!(frame.signed_by(&key), "a frame is not signed by the role's key");
+                    frames.push(frame);
                 }
                 ReaderEvent::CaughtUp { .. } => return frames,
                 ReaderEvent::Incident(incident) => panic!("{incident}"),
@@ -115,13 +122,13 @@ pub async fn start_server(dir: &Path, port: Option<u16>) -> NatsServer {
     NatsServer::start(&binary, &dir.join("nats"), port).await.unwrap()
 }
 
-pub async fn open_log(keyring: &Keyring, bus: &Bus, dir: &Path) -> Log {
+pub async fn open_log(keyring: &Keyring, bus: &Bus, dir: &Path, stream_max_bytes: u64) -> Log {
     let config = LogConfig {
         fleet: FLEET.to_owned(),
         dir: dir.to_owned(),
         anchor: keyring.anchor(),
         first_frame: keyring.first_frame().to_vec(),
-        stream_max_bytes: 64 << 20,
+        stream_max_bytes,
     };
     let log = Log::open(config, bus.clone()).await.unwrap();
     within("the log begins", log.caught_up()).await;
