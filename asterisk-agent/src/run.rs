@@ -145,6 +145,7 @@ fn exit_on_stdin_eof() -> Result<(), Error> {
         .spawn(|| {
             let mut sink = std::io::sink();
             let _ = std::io::copy(&mut std::io::stdin().lock(), &mut sink); // an error is an end too
+            tracing::info!("standard input ended: the supervisor is gone");
             std::process::exit(0);
         })
         .map(drop)

@@ -85,6 +85,8 @@ pub(super) async fn keep_running(program: Program, mut stop: watch::Receiver<boo
     loop {
         let started = Instant::now();
         let mut child = program.start()?;
+        // Held open here: waiting for a child closes the pipe it still has, and the child would end at once.
+        let _pipe = child.stdin.take();
         tokio::select! {
             status = child.wait() => {
                 let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
