@@ -3,18 +3,21 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_domain::Event;
-use asterism_domain::wire::Envelope;
+use asterism_domain::wire::{self, Envelope};
 use asterism_ledger::commands::{Head, Sealed};
 use asterism_ledger::{LedgerConfig, run};
 use asterism_nats::{Bus, RequestError, Subject};
+use asterism_proto::frame::{FrameDraft, message_id};
 use asterism_proto::v1::{CheckpointNotice, EventType, RangeReply, RangeRequest, RoleCommand, RoleReply};
-use asterism_proto::{OpenFrame, Role, v1};
+use asterism_proto::{OpenFrame, Origin, Role, v1};
 use asterism_runtime::commit::Term;
 use asterism_runtime::log::Log;
 use asterism_runtime::role::Deps;
+use asterism_runtime::shutdown::Shutdown;
 use prost::Message;
 use support::{FLEET, Fixture, PATIENCE, within};
 use tokio::task::JoinHandle;
@@ -124,6 +127,45 @@ async fn a_requested_checkpoint_covers_the_log_and_has_its_root() {
     drop(term);
     deps.shutdown.request();
     within("the end", ledger).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_the_request_is_covered() {
+    let fixture = Arc::new(Fixture::start().await);
+    // The ledger on a thread of its own, as a process has: it reads while this one writes.
+    let shutdown = Shutdown::new();
+    let (theirs, stop) = (fixture.clone(), shutdown.clone());
+    let ledger = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let deps = Deps { shutdown: stop, ..theirs.process("ledger").await };
+            run(ON_REQUEST, deps).await.unwrap();
+        });
+    });
+    let bus = fixture.service("writer").await;
+    checkpoint(&bus).await;
+    let (key, origin, epoch) =
+        (fixture.keyring.role(Role::Scaler).unwrap(), Origin::Role(Role::Scaler), [3; 16]);
+    let elected = Event::LeaderElected { role: "scaler".to_owned(), term: 1, holder: "test".to_owned() };
+    let told = Event::FleetStopRequested { reason: "test".to_owned() };
+    let frames: Vec<_> = (1..=60)
+        .map(|number| {
+            let events = if number == 1 { vec![elected.clone()] } else { vec![told.clone(); 256] };
+            let events = events.iter().map(|event| wire::encode(event, &Envelope::default())).collect();
+            let draft = FrameDraft { fleet: FLEET, origin: &origin, epoch, number, term: 1, based_on: 0 };
+            (draft.sign(&key, events).unwrap(), message_id(&origin, &epoch, number))
+        })
+        .collect();
+    // Acknowledged is all this process knows: nothing here waits for the ledger to have read them.
+    for (frame, id) in frames {
+        within("an acknowledgement", bus.publish_frame(FLEET, &origin, frame, &id, None)).await.unwrap();
+    }
+    let notice = checkpoint(&bus).await;
+    assert!(notice.size > 59 * 256, "{}", notice.size);
+    let mark = notice.marks.iter().find(|mark| mark.origin == "role/scaler").expect("the scaler's mark");
+    assert_eq!(mark.number, 60);
+    shutdown.request();
+    ledger.join().unwrap();
 }
 
 #[tokio::test]
