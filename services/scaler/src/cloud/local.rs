@@ -55,7 +55,8 @@ pub struct LocalConfig {
     pub agent_bin: PathBuf,
     /// Further arguments.
     pub args: Vec<String>,
-    /// Further environment; `ASTERISM_INTENT` is added, the rest is inherited.
+    /// Further environment; the `ASTERISM_` variables of the user data and `ASTERISM_INTENT` are added, the rest is
+    /// inherited.
     pub env: Vec<(String, String)>,
     /// Where the instances' folders are; created when missing.
     pub dir: PathBuf,
@@ -198,6 +199,7 @@ impl Inner {
             .args(["--node", &at.id])
             .args(&self.config.args)
             .envs(self.config.env.iter().map(|(k, v)| (k, v)))
+            .envs(variables(&fs::read_to_string(at.path("user-data")).unwrap_or_default()))
             .env(INTENT_VARIABLE, &record.intent_id)
             .stdin(Stdio::from(alive))
             .stdout(log("stdout.log")?)
@@ -398,6 +400,17 @@ fn describe(at: &InstanceDir, record: LaunchRecord) -> Result<Instance, CloudErr
 
 fn runs(at: &InstanceDir, process: &Process) -> bool {
     process.is_alive(|| matches!(at.try_lock_alive(), Ok(None)))
+}
+
+/// The `ASTERISM_` variables in user data, one a line: a machine's own unit would read them from there.
+fn variables(user_data: &str) -> Vec<(&str, &str)> {
+    let named = |(name, _): &(&str, &str)| {
+        name.strip_prefix("ASTERISM_").is_some_and(|rest| {
+            !rest.is_empty()
+                && rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+        })
+    };
+    user_data.lines().filter_map(|line| line.split_once('=')).filter(named).collect()
 }
 
 /// The id of the one instance of an intent.

@@ -1,0 +1,127 @@
+//! Instances the log does not know: the cloud is listed first, the own state is read second.
+//!
+//! One whose launch intent is known is a launch whose answer was lost: it is told to the log. One that no intent
+//! explains bills for nobody: it is ended, once it is old enough and was seen for a while by a process that leads. The
+//! while matters: a process that was stopped and woken sees a new listing before it has read the log.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use asterism_domain::State;
+use asterism_domain::fleet::{FleetCommand, IntentStatus, LaunchOutcome};
+use asterism_runtime::leader::now_ms;
+use tokio::time::Instant;
+
+use crate::Shell;
+use crate::cloud::{Instance, InstanceState};
+use crate::inventory::Listing;
+
+/// What the log says about a listed instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    /// It is a node, or has ended.
+    Yes,
+    /// Its intent has no instance yet.
+    Unanswered(String),
+    /// Nothing, and why.
+    No(&'static str),
+}
+
+/// Looks at each listing while this process leads.
+pub(crate) async fn run(shell: Shell) {
+    let mut listings = shell.inventories.follow();
+    let mut suspects = Suspects::default();
+    while listings.changed().await.is_ok() {
+        let listing = listings.borrow_and_update().clone();
+        let Some(term) = shell.desk.term() else { continue };
+        let (answers, orphans) = sort(&shell, &listing);
+        for (intent, node) in answers {
+            tracing::info!(intent, node, "a launch whose answer was lost is found in the listing");
+            shell.tell(FleetCommand::Launch { intent, outcome: LaunchOutcome::Launched { node } }).await;
+        }
+        let ripe = suspects.ripe(term, &orphans, Duration::from_millis(shell.config.orphan_confirm_ms));
+        if !ripe.is_empty() && shell.leads(term) {
+            end(&shell, ripe).await;
+        }
+    }
+}
+
+type Answers = Vec<(String, String)>;
+
+fn sort<'a>(shell: &Shell, listing: &'a Listing) -> (Answers, Vec<(&'a Instance, &'static str)>) {
+    let (mut answers, mut orphans) = (Vec::new(), Vec::new());
+    let now = now_ms();
+    shell.deps.log.read(|state| {
+        for instance in &listing.instances {
+            match known(state, instance) {
+                Known::Yes => {}
+                Known::Unanswered(intent) => answers.push((intent, instance.instance_id.clone())),
+                Known::No(why) => {
+                    if now.saturating_sub(instance.launched_at_ms) >= shell.config.orphan_after_ms {
+                        orphans.push((instance, why));
+                    }
+                }
+            }
+        }
+    });
+    (answers, orphans)
+}
+
+fn known(state: &State, instance: &Instance) -> Known {
+    if matches!(instance.state, InstanceState::Terminated | InstanceState::ShuttingDown) {
+        return Known::Yes;
+    }
+    if let Some(node) = state.fleet.nodes.get(&instance.instance_id) {
+        return if node.status.exists() { Known::Yes } else { Known::No("its node has ended in the log") };
+    }
+    let Some(intent) = &instance.intent_id else { return Known::No("it names no launch intent") };
+    match state.fleet.intents.get(intent).map(|intent| &intent.status) {
+        None => Known::No("the log has no such launch intent"),
+        Some(IntentStatus::Launched(_)) => Known::No("its launch intent has another instance"),
+        Some(IntentStatus::Requested | IntentStatus::Failed) => Known::Unanswered(intent.clone()),
+    }
+}
+
+/// Since when each orphan is seen, in this term.
+#[derive(Debug, Default)]
+struct Suspects {
+    term: u64,
+    since: HashMap<String, Instant>,
+}
+
+impl Suspects {
+    /// The orphans that were seen for long enough.
+    fn ripe(&mut self, term: u64, orphans: &[(&Instance, &'static str)], confirm: Duration) -> Vec<String> {
+        if self.term != term {
+            self.since.clear();
+            self.term = term;
+        }
+        self.since.retain(|id, _| orphans.iter().any(|(instance, _)| instance.instance_id == *id));
+        let mut ripe = Vec::new();
+        for (instance, why) in orphans {
+            let id = &instance.instance_id;
+            let since = self.since.entry(id.clone()).or_insert_with(|| {
+                tracing::warn!(node = id, why, "an instance of this fleet is nobody's");
+                Instant::now()
+            });
+            if since.elapsed() >= confirm {
+                ripe.push(id.clone());
+            }
+        }
+        ripe
+    }
+}
+
+async fn end(shell: &Shell, ids: Vec<String>) {
+    match shell.cloud.terminate(&ids).await {
+        Ok(()) => {
+            shell.counters.orphans.add(ids.len() as u64);
+            tracing::warn!(nodes = ?ids, "ended instances that are nobody's");
+        }
+        Err(error) => {
+            shell.counters.end_failures.increment();
+            tracing::warn!(nodes = ?ids, %error, "instances that are nobody's could not be ended");
+        }
+    }
+    shell.inventories.ask();
+}

@@ -1,0 +1,98 @@
+//! What the cloud lists: one complete listing at a time, numbered, for the tick and for [`crate::effects::strays`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use asterism_domain::fleet::Inventory;
+use tokio::sync::{Notify, watch};
+
+use crate::Shell;
+use crate::cloud::{Instance, InstanceState};
+use crate::config::LIST_LEAST_MS;
+
+/// How long a listing may take.
+const LIST_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// A complete listing.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Counts listings; 0 is none.
+    pub number: u64,
+    /// Every instance of the fleet.
+    pub instances: Vec<Instance>,
+}
+
+impl Listing {
+    /// What the domain reads of it.
+    pub fn inventory(&self) -> Inventory {
+        let ended: BTreeMap<_, _> = self
+            .instances
+            .iter()
+            .map(|instance| (instance.instance_id.clone(), instance.state == InstanceState::Terminated))
+            .collect();
+        Inventory { ended }
+    }
+}
+
+/// The newest listing, and the bell that asks for another. Clones share both.
+#[derive(Clone, Debug)]
+pub struct Inventories {
+    newest: Arc<watch::Sender<Arc<Listing>>>,
+    wanted: Arc<Notify>,
+}
+
+impl Default for Inventories {
+    fn default() -> Self {
+        let (newest, _) = watch::channel(Arc::new(Listing::default()));
+        Self { newest: Arc::new(newest), wanted: Arc::new(Notify::new()) }
+    }
+}
+
+impl Inventories {
+    /// The newest listing.
+    pub fn newest(&self) -> Arc<Listing> {
+        self.newest.borrow().clone()
+    }
+
+    /// Follows the listings.
+    pub fn follow(&self) -> watch::Receiver<Arc<Listing>> {
+        self.newest.subscribe()
+    }
+
+    /// Asks for a listing soon.
+    pub fn ask(&self) {
+        self.wanted.notify_one();
+    }
+
+    fn put(&self, instances: Vec<Instance>) {
+        self.newest.send_modify(|listing| {
+            *listing = Arc::new(Listing { number: listing.number + 1, instances });
+        });
+    }
+}
+
+/// Lists while this process leads: every so often, and when asked. A failed listing says nothing.
+pub(crate) async fn run(shell: Shell) {
+    let every = Duration::from_millis(shell.config.list_every_ms.max(LIST_LEAST_MS));
+    let least = Duration::from_millis(LIST_LEAST_MS);
+    let mut leading = shell.desk.leading();
+    loop {
+        if leading.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        match tokio::time::timeout(LIST_TIMEOUT, shell.cloud.list()).await {
+            Ok(Ok(instances)) => shell.inventories.put(instances),
+            Ok(Err(error)) => {
+                shell.counters.list_failures.increment();
+                tracing::warn!(%error, "the cloud could not be listed");
+            }
+            Err(_) => {
+                shell.counters.list_failures.increment();
+                tracing::warn!("the cloud did not answer a listing in time");
+            }
+        }
+        tokio::time::sleep(least).await;
+        let _ = tokio::time::timeout(every.saturating_sub(least), shell.inventories.wanted.notified()).await;
+    }
+}
