@@ -22,6 +22,8 @@ const CLOCK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the clock is compared, and how soon after a failure.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 const CLOCK_RETRY: Duration = Duration::from_millis(500);
+/// Pause after the bus refused us.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a step question is asked again where nobody listened.
 const STEP_RETRY: Duration = Duration::from_millis(50);
 
@@ -62,13 +64,7 @@ pub async fn run(
     registration: v1::Registration,
     inputs: Inputs,
 ) -> Result<(), Error> {
-    let bus = Bus::connect_waiting(&config, |tries, error| {
-        if tries == 1 {
-            tracing::warn!(%error, "waiting for the bus; calls that are up go on");
-        }
-    })
-    .await
-    .map_err(|error| Error::Bus(error.to_string()))?;
+    let bus = connect(&config).await?;
     let subscribe = async |subject: &Subject| {
         bus.subscribe(subject, None).await.map_err(|error| Error::Bus(error.to_string()))
     };
@@ -86,6 +82,26 @@ pub async fn run(
         register(&bus, &subjects.registration, &fleet, &registration, &inputs),
     );
     Ok(())
+}
+
+/// Waits for the bus. A refusal is waited out too, as a password may be on its way and calls that are up need their
+/// agent; what only another configuration can cure is an error.
+async fn connect(config: &BusConfig) -> Result<Bus, Error> {
+    loop {
+        let connected = Bus::connect_waiting(config, |tries, error| {
+            if tries == 1 {
+                tracing::warn!(%error, "waiting for the bus; calls that are up go on");
+            }
+        });
+        match connected.await {
+            Ok(bus) => return Ok(bus),
+            Err(error @ (asterism_nats::Error::AuthRefused { .. } | asterism_nats::Error::Tls { .. })) => {
+                tracing::error!(%error, "the bus refused; trying again");
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+            Err(error) => return Err(Error::Bus(error.to_string())),
+        }
+    }
 }
 
 async fn take_orders(mut orders: Subscription, inputs: &Inputs) {

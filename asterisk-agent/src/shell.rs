@@ -275,6 +275,7 @@ impl Shell {
     }
 
     fn pbx_up(&mut self, up: PbxUp, now_ms: u64) {
+        effects::sweep_journal(&self.parts.journal_dir, |id| self.parts.machine.past(id).is_some());
         let mut journal = Vec::new();
         let mut names = Vec::new();
         for (id, _) in self.parts.machine.attempts() {

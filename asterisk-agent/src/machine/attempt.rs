@@ -62,6 +62,8 @@ pub struct Attempt {
     pub answered_ms: u64,
     /// Where its call is in the flow.
     pub talk: Talk,
+    /// An order wants it hung up; asked again of a PBX that was away.
+    pub hangup_asked: bool,
     /// What is known only while this process lives.
     #[serde(skip)]
     pub watch: Watch,
@@ -121,8 +123,6 @@ pub struct Watch {
     pub heard_step: u32,
     /// Status and digits of the step being asked, for the log.
     pub input: String,
-    /// A hang-up was asked for by an order.
-    pub hangup_asked: bool,
 }
 
 /// How an attempt left this node.

@@ -214,23 +214,32 @@ impl Machine {
             .collect();
         for id in sent {
             let Some(attempt) = self.active.get(&id) else { continue };
-            let same_boot = attempt.boot_id == boot_id;
-            match channels.get(&id).filter(|_| same_boot) {
-                Some(true) => self.answer(&id, now_ms, out),
-                Some(false) => {}
-                None => {
-                    let watch = &attempt.watch;
-                    let told = watch.failed_reason.is_some() || watch.hangup_cause.is_some();
-                    let cause = attempt.talk.ended_cause.or(watch.hangup_cause);
-                    if attempt.talk.ended_cause.is_some() || told {
-                        self.end(&id, cause, now_ms, out);
-                    } else if same_boot {
-                        self.doubt(&id, "its channel is gone and nothing tells how it ended", now_ms, out);
-                    } else {
-                        self.doubt(&id, "the pbx was restarted while it was up or ringing", now_ms, out);
-                    }
-                }
+            let (same_boot, hangup_asked) = (attempt.boot_id == boot_id, attempt.hangup_asked);
+            let Some(up) = channels.get(&id).filter(|_| same_boot) else {
+                self.settle_gone(&id, same_boot, now_ms, out);
+                continue;
+            };
+            if *up {
+                self.answer(&id, now_ms, out);
             }
+            if hangup_asked {
+                out.effects.push(Effect::Hangup { attempt: id });
+            }
+        }
+    }
+
+    /// An attempt that was sent and has no channel ends as can be proved.
+    fn settle_gone(&mut self, id: &str, same_boot: bool, now_ms: u64, out: &mut Output) {
+        let Some(attempt) = self.active.get(id) else { return };
+        let watch = &attempt.watch;
+        let told = watch.failed_reason.is_some() || watch.hangup_cause.is_some();
+        if attempt.talk.ended_cause.is_some() || told {
+            let cause = attempt.talk.ended_cause.or(watch.hangup_cause);
+            self.end(id, cause, now_ms, out);
+        } else if same_boot {
+            self.doubt(id, "its channel is gone and nothing tells how it ended", now_ms, out);
+        } else {
+            self.doubt(id, "the pbx was restarted while it was up or ringing", now_ms, out);
         }
     }
 

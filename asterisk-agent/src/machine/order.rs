@@ -140,7 +140,10 @@ impl Machine {
         if attempt.phase == Phase::Accepted {
             self.refuse(id, "stopped before it was sent", now_ms, out);
         } else {
-            attempt.watch.hangup_asked = true;
+            if !attempt.hangup_asked {
+                attempt.hangup_asked = true;
+                self.save(id, out);
+            }
             out.effects.push(Effect::Hangup { attempt: id.to_owned() });
         }
     }
@@ -290,6 +293,7 @@ fn record(asked: v1::DialAttempt) -> Attempt {
         originated_ms: 0,
         answered_ms: 0,
         talk: Talk::default(),
+        hangup_asked: false,
         watch: Watch::default(),
     }
 }

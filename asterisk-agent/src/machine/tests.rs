@@ -415,6 +415,9 @@ fn hang_up_orders_refuse_what_was_not_sent_and_hang_up_the_rest() {
     let out = machine.on_hangup_order(2, &stop, NOW);
     assert!(out.effects.contains(&Effect::Hangup { attempt: "a".into() }));
     assert!(matches!(&out.facts[0].body, Body::Refused(r) if r.attempt == "b"));
+    machine.on_pbx_down("gone", NOW);
+    let out = machine.on_pbx_up(boot("b1", &[("a", true)]), NOW);
+    assert!(out.effects.contains(&Effect::Hangup { attempt: "a".into() }), "asked of a pbx that was away");
     let other = v1::HangupOrder { term: 1, campaign: "other".into(), ..v1::HangupOrder::default() };
     assert_eq!(machine.on_hangup_order(3, &other, NOW).effects.len(), 1);
 }

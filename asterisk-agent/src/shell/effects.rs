@@ -104,6 +104,17 @@ pub(super) fn read_journal(dir: &Path, id: &str) -> Option<EndReport> {
     EndReport::parse(&bytes).ok().filter(|report| report.channel_id == id)
 }
 
+/// Removes reports of attempts that left: their ends are durable. Looks at a bounded number of files.
+pub(super) fn sweep_journal(dir: &Path, left: impl Fn(&str) -> bool) {
+    const FILES_MAX: usize = 1_000;
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.take(FILES_MAX).flatten() {
+        if entry.file_name().to_str().is_some_and(&left) {
+            let _ = std::fs::remove_file(entry.path()); // looked at again next time
+        }
+    }
+}
+
 /// An answer to an order the machine has nothing to do with.
 pub(super) fn plain_reply(ticket: u64, taken: bool, code: &str, reason: &str) -> Output {
     let reply = v1::OrderReply { taken, code: code.into(), reason: reason.into(), seen_term: 0 };

@@ -32,6 +32,7 @@ fn attempt(phase: Phase) -> Attempt {
             line: "x".into(),
             ..Talk::default()
         },
+        hangup_asked: true,
         watch: Watch::default(),
     }
 }

@@ -198,11 +198,17 @@ impl Fleet {
         }));
     }
 
-    /// Starts the instance: its folder is `dir/node`.
+    /// Starts the instance with the simulator: its folder is `dir/node`.
     pub fn launch(&self, capacity: u32, callees: &str) -> Process {
         let table = self.dir.path().join("callees.toml");
         std::fs::write(&table, callees).unwrap();
         program("pbx-sim");
+        let carrier = format!("127.0.0.1:{}", self.carrier);
+        self.launch_with(capacity, &["--carrier", &carrier, "--callees", table.to_str().unwrap()])
+    }
+
+    /// Starts the instance with these further arguments.
+    pub fn launch_with(&self, capacity: u32, args: &[&str]) -> Process {
         let child = Command::new(env!("CARGO_BIN_EXE_asterism-agent"))
             .args(["instance", "--node", NODE, "--fleet", FLEET, "--intent", "intent-1"])
             .args([
@@ -217,9 +223,7 @@ impl Fleet {
             .arg(self.server.password_file("node"))
             .arg("--dir")
             .arg(self.node_dir())
-            .args(["--carrier", &format!("127.0.0.1:{}", self.carrier)])
-            .arg("--callees")
-            .arg(&table)
+            .args(args)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

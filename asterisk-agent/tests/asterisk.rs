@@ -1,0 +1,191 @@
+//! The same node with real Asterisk and SIPp as its carrier. Where they are not installed the test says so and counts
+//! as skipped: `tests/setup/asterisk.sh` and `tests/setup/sipp.sh` install them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use asterism_nats::Verb;
+use asterism_proto::v1::{self, EventType, Outcome};
+use support::{Fleet, LONG_FLOW, Process, attempt};
+
+/// The roots of Asterisk and SIPp, or a line in the list of skipped tests.
+fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let root = std::env::var_os("ASTERISM_ASTERISK_ROOT").map(PathBuf::from).or_else(|| {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        here.ancestors()
+            .map(|dir| dir.join(".cache/asterisk-22"))
+            .find(|dir| dir.join("run-asterisk").exists())
+    });
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sipp = std::env::split_paths(&path).map(|dir| dir.join("sipp")).find(|file| file.is_file());
+    if let (Some(root), Some(sipp)) = (root, sipp) {
+        return Some((root, sipp));
+    }
+    eprintln!("SKIPPED {test}: no Asterisk 22 root or no sipp here");
+    if let Some(file) = std::env::var_os("ASTERISM_SKIP_FILE") {
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+        writeln!(file, "{test}: no Asterisk 22 root or no sipp here").unwrap();
+    }
+    None
+}
+
+/// SIPp as the carrier: the last four digits of a number decide, and each INVITE's number and Call-ID is logged.
+struct Carrier {
+    _process: Process,
+    log: PathBuf,
+    port: u16,
+}
+
+impl Carrier {
+    fn start(sipp: &Path, dir: &Path) -> Self {
+        let free = || UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, media) = (free(), free() & !1);
+        let log = dir.join("carrier.log");
+        let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/carrier.xml");
+        let process = Command::new(sipp)
+            .arg("-sf")
+            .arg(scenario)
+            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-mi", "127.0.0.1", "-mp", &media.to_string()])
+            .args(["-nostdin", "-trace_logs", "-log_file"])
+            .arg(&log)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { _process: Process(process), log, port }
+    }
+
+    /// Distinct Call-IDs for each number.
+    fn invites(&self) -> BTreeMap<String, usize> {
+        let mut calls: BTreeMap<String, std::collections::BTreeSet<String>> = BTreeMap::new();
+        for line in std::fs::read_to_string(&self.log).unwrap_or_default().lines() {
+            let Some((_, rest)) = line.split_once("INVITE ") else { continue };
+            let number: String = rest
+                .chars()
+                .skip_while(|c| *c != '+')
+                .take_while(|c| *c == '+' || c.is_ascii_digit())
+                .collect();
+            let call_id = rest.split_whitespace().last().unwrap().to_owned();
+            calls.entry(number).or_default().insert(call_id);
+        }
+        calls.into_iter().map(|(number, ids)| (number, ids.len())).collect()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+async fn launch(fleet: &Fleet, root: &Path, carrier: &Carrier) -> Process {
+    let trunk = format!("trunk-a=127.0.0.1:{}", carrier.port);
+    let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap(), "--trunk", &trunk];
+    let node = fleet.launch_with(20, &args);
+    fleet.prepare().await;
+    node
+}
+
+#[test]
+fn real_asterisk_dials_what_was_ordered_and_its_outcomes_reach_the_log() {
+    let Some((root, sipp)) = installed("agent: real Asterisk, outcomes") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&sipp, fleet.dir.path());
+        let _node = launch(&fleet, &root, &carrier).await;
+        let expected = [
+            ("0150", Outcome::Answered, ""),
+            ("0151", Outcome::Answered, "1"),
+            ("0152", Outcome::Answered, "2"),
+            ("0157", Outcome::Answered, ""),
+            ("0186", Outcome::Busy, ""),
+            ("0160", Outcome::Declined, ""),
+            ("0144", Outcome::InvalidNumber, ""),
+            ("0180", Outcome::NoAnswer, ""),
+            ("0153", Outcome::Congestion, ""),
+            ("0199", Outcome::NoAnswer, ""),
+            ("0190", Outcome::NoAnswer, ""),
+            ("0187", Outcome::Busy, ""),
+            ("0158", Outcome::Answered, ""),
+        ];
+        let numbers: Vec<String> = expected.iter().map(|(last, ..)| format!("+1555010{last}")).collect();
+        assert!(fleet.dial(1, "demo", &numbers).await.code.is_empty());
+        let ended =
+            fleet.until("13 ends", |log| Some(log.ended()).filter(|e| e.len() == expected.len())).await;
+        for (number, (_, outcome, digits)) in numbers.iter().zip(expected) {
+            let end = &ended[&attempt(number, "").attempt];
+            assert_eq!((end.outcome, end.digits.as_str()), (outcome as u32, digits), "{number}: {end:?}");
+        }
+        let invites = carrier.invites();
+        assert_eq!(
+            invites,
+            numbers.iter().map(|n| (n.clone(), 1)).collect(),
+            "the carrier counted otherwise"
+        );
+        fleet.check_frames();
+        let log = fleet.log.lock().unwrap();
+        assert!(log.of(EventType::AttemptUncertain).is_empty());
+        assert_eq!(log.of(EventType::AttemptAccepted).len(), expected.len());
+    });
+}
+
+#[test]
+fn with_real_asterisk_an_agent_killed_in_the_middle_adopts_its_calls_and_an_order_hangs_up() {
+    let Some((root, sipp)) = installed("agent: real Asterisk, adoption") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&sipp, fleet.dir.path());
+        let _node = launch(&fleet, &root, &carrier).await;
+        let stays = ["+15550110150".to_owned(), "+15550120150".to_owned()];
+        assert!(fleet.dial(1, LONG_FLOW, &stays).await.code.is_empty());
+        fleet.until("2 calls up", |log| (log.of(EventType::AttemptAnswered).len() == 2).then_some(())).await;
+        fleet.kill9("agent");
+        let hangup = v1::HangupOrder {
+            term: 1,
+            attempts: vec![attempt(&stays[1], "").attempt],
+            reason: "test".into(),
+            ..v1::HangupOrder::default()
+        };
+        let mut reply = fleet.order(Verb::Hangup, &hangup).await;
+        while !reply.taken {
+            reply = fleet.order(Verb::Hangup, &hangup).await;
+        }
+        let ended = fleet.until("2 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 2)).await;
+        assert!(ended.values().all(|end| end.outcome == Outcome::Answered as u32), "{ended:?}");
+        let hung_up = fleet.log.lock().unwrap().steps(&attempt(&stays[1], "").attempt).len();
+        assert!(hung_up < 8, "it walked its whole flow");
+        let steps = fleet.log.lock().unwrap().steps(&attempt(&stays[0], "").attempt);
+        assert_eq!(steps.iter().map(|step| step.step).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+        assert!(fleet.log.lock().unwrap().of(EventType::AttemptUncertain).is_empty());
+        assert!(carrier.invites().values().all(|count| *count == 1), "{:?}", carrier.invites());
+        fleet.check_frames();
+    });
+}
+
+#[test]
+fn real_asterisk_killed_in_the_middle_leaves_no_call_unexplained() {
+    let Some((root, sipp)) = installed("agent: real Asterisk, kill") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&sipp, fleet.dir.path());
+        let _node = launch(&fleet, &root, &carrier).await;
+        let numbers = ["+15550110150".to_owned(), "+15550120150".to_owned()];
+        assert!(fleet.dial(1, LONG_FLOW, &numbers).await.code.is_empty());
+        fleet.until("2 calls up", |log| (log.of(EventType::AttemptAnswered).len() == 2).then_some(())).await;
+        fleet.kill9("asterisk");
+        fleet
+            .until("2 uncertain", |log| (log.of(EventType::AttemptUncertain).len() == 2).then_some(()))
+            .await;
+        fleet.until("a second ready", |log| (log.of(EventType::NodeReady).len() == 2).then_some(())).await;
+        assert!(fleet.dial(1, "demo", &["+15550110158".to_owned()]).await.code.is_empty());
+        fleet.until("the next call", |log| (log.ended().len() == 1).then_some(())).await;
+        assert!(carrier.invites().values().all(|count| *count == 1), "{:?}", carrier.invites());
+        fleet.check_frames();
+    });
+}
