@@ -1,4 +1,4 @@
-//! The same node with real Asterisk and SIPp as its carrier. Where they are not installed the test says so and counts
+//! The same node with real Asterisk and `SIPp` as its carrier. Where they are not installed the test says so and counts
 //! as skipped: `tests/setup/asterisk.sh` and `tests/setup/sipp.sh` install them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,7 +14,7 @@ use asterism_nats::Verb;
 use asterism_proto::v1::{self, EventType, Outcome};
 use support::{Fleet, LONG_FLOW, Process, attempt};
 
-/// The roots of Asterisk and SIPp, or a line in the list of skipped tests.
+/// The roots of Asterisk and `SIPp`, or a line in the list of skipped tests.
 fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
     let root = std::env::var_os("ASTERISM_ASTERISK_ROOT").map(PathBuf::from).or_else(|| {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -35,7 +35,7 @@ fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
     None
 }
 
-/// SIPp as the carrier: the last four digits of a number decide, and each INVITE's number and Call-ID is logged.
+/// `SIPp` as the carrier: the last four digits of a number decide, and each INVITE's number and Call-ID is logged.
 struct Carrier {
     _process: Process,
     log: PathBuf,
