@@ -21,9 +21,9 @@ use prost::Message;
 /// Attempts in one order.
 const ORDER_MAX_ATTEMPTS: usize = 64;
 /// How long a node may take to make an order durable.
-const ORDER_DEADLINE: Duration = Duration::from_millis(1_000);
+const ORDER_DEADLINE: Duration = Duration::from_secs(1);
 /// Repeat after a taken order whose fact has not come yet.
-const REPEAT_TAKEN: Duration = Duration::from_millis(3_000);
+const REPEAT_TAKEN: Duration = Duration::from_secs(3);
 /// Repeat after a refused or unanswered order.
 const REPEAT_REFUSED: Duration = Duration::from_millis(250);
 /// Largest flow document.
@@ -164,7 +164,7 @@ impl Sender {
         if let Some(reply) = lock(&self.fallbacks).get(flow) {
             return Ok(reply.clone());
         }
-        let name = ObjectName::new(&format!("flows/{flow}.toml")).map_err(|error| error.to_string())?;
+        let name = ObjectName::new(format!("flows/{flow}.toml")).map_err(|error| error.to_string())?;
         let bytes = self.store.get(&name, FLOW_MAX_BYTES as u64).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8(bytes.to_vec()).map_err(|_| "the flow is not UTF-8".to_owned())?;
         let parsed = Flow::parse(&text).map_err(|_| "the flow does not pass its check".to_owned())?;

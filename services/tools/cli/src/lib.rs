@@ -2,8 +2,12 @@
 //!
 //! Reading order: [`client`] (asking a role), [`ops`] (what people do, each one function), [`import`] (contact lists).
 
+pub mod args;
 pub mod client;
+pub mod commands;
 pub mod demo_contacts;
 pub mod error;
 pub mod import;
 pub mod ops;
+pub mod output;
+pub mod up;

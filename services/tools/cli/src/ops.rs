@@ -4,11 +4,14 @@
 mod import;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use asterism_dialer::commands::{CreateCampaign, OneCampaign};
+use asterism_domain::Event;
 use asterism_domain::logic::{self, Flow};
+use asterism_media_sync::commands::telling;
 use asterism_media_sync::publish::{self, Published};
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
@@ -18,7 +21,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::error::CliError;
 
-pub use import::import_contacts;
+pub use import::{import_contacts, import_one};
 
 /// Language of prompts that are published without one.
 pub const LANGUAGE: &str = "en";
@@ -83,8 +86,7 @@ pub async fn publish_prompts(
     let path = folder.to_owned();
     let sources = blocking(move || publish::read_folder(&path)).await??;
     let published = publish::publish(store, name, LANGUAGE, &sources).await?;
-    let args = json!({ "manifest": published.manifest_id });
-    client.role(Role::MediaSync, "media.publish", &args).await?;
+    tell_publication(client, &published.event).await?;
     Ok(published)
 }
 
@@ -94,9 +96,16 @@ pub async fn publish_prompts(
 /// AST-F0xx with file, line and path, AST-B0xx the object store, or the role's refusal.
 pub async fn publish_flow(client: &Client, store: &dyn ObjectStore, path: &Path) -> Result<Flow, CliError> {
     let (_, document) = read_flow(path)?;
-    let (flow, _) = publish::publish_flow(store, &document).await?;
-    client.role(Role::MediaSync, "flow.publish", &json!({ "flow": flow.id() })).await?;
+    let (flow, event) = publish::publish_flow(store, &document).await?;
+    tell_publication(client, &event).await?;
     Ok(flow)
+}
+
+/// Tells media-sync what is in the object store now; it looks for itself and commits it.
+async fn tell_publication(client: &Client, event: &Event) -> Result<(), CliError> {
+    let Some((verb, arguments)) = telling(event) else { return Ok(()) };
+    let arguments: serde_json::Value = serde_json::from_slice(&arguments).map_err(CliError::from_text)?;
+    client.role(Role::MediaSync, verb, &arguments).await.map(drop)
 }
 
 /// Reads and checks a flow; its document too.
@@ -105,8 +114,7 @@ pub async fn publish_flow(client: &Client, store: &dyn ObjectStore, path: &Path)
 /// AST-U010 unreadable, AST-F0xx with file, line and path.
 pub fn read_flow(path: &Path) -> Result<(Flow, Vec<u8>), CliError> {
     let shown = path.display().to_string();
-    let document = read_document(path)
-        .map_err(|error| CliError::new("AST-U010", format!("{shown} cannot be read"), error.to_string()))?;
+    let document = read_flow_document(path)?;
     match Flow::parse_bytes(&document) {
         Ok(flow) => Ok((flow, document)),
         Err(problems) => {
@@ -118,12 +126,20 @@ pub fn read_flow(path: &Path) -> Result<(Flow, Vec<u8>), CliError> {
     }
 }
 
-/// One byte over the limit is enough to be told that the document is too long.
-fn read_document(path: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut document = Vec::new();
+/// Reads a flow's document without checking it.
+///
+/// # Errors
+/// AST-U010 unreadable.
+pub fn read_flow_document(path: &Path) -> Result<Vec<u8>, CliError> {
+    // One byte over the limit is enough to be told that the document is too long.
     let at_most = logic::MAX_DOCUMENT_BYTES as u64 + 1;
-    std::fs::File::open(path)?.take(at_most).read_to_end(&mut document)?;
+    let mut document = Vec::new();
+    std::fs::File::open(path).and_then(|file| file.take(at_most).read_to_end(&mut document)).map_err(
+        |error| {
+            let what = format!("the flow {} cannot be read", path.display());
+            CliError::new("AST-U010", what, error.to_string())
+        },
+    )?;
     Ok(document)
 }
 

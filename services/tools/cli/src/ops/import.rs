@@ -6,8 +6,9 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use asterism_dialer::commands::ImportContacts;
-use asterism_domain::contact::ContactRow;
+use asterism_domain::contact::{ContactRow, E164};
 use asterism_proto::Role;
+use asterism_runtime::keys::random;
 use asterism_runtime::seal::PersonalData;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
@@ -58,6 +59,17 @@ pub async fn import_contacts(
         "" => error.next(format!("asterism campaign import {campaign} {}", path.display())),
         _ => error,
     })
+}
+
+/// Imports one number and closes the campaign's import. The import's id is random: a hash of one number is soon guessed.
+///
+/// # Errors
+/// The dialer's refusal, AST-D0xx.
+pub async fn import_one(client: &Client, campaign: &str, number: E164) -> Result<(), CliError> {
+    let import = format!("one-{}", hex::encode(random::<12>()?));
+    let contact = ContactRow { number, fields: Vec::new() };
+    let mut sending = Sending { client, campaign, import: &import, sent: 0, number: 0, progress: |_| () };
+    sending.send(&[contact], true).await
 }
 
 struct Sending<'a, P> {
@@ -124,6 +136,48 @@ fn file_hash(path: &Path) -> io::Result<String> {
         match file.read(&mut buffer)? {
             0 => return Ok(hex::encode(hasher.finalize())),
             count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use asterism_domain::campaign::decide::SEALED_MAX_BYTES;
+    use asterism_domain::contact::{Columns, MAX_CONTACT_BYTES};
+    use asterism_runtime::seal;
+    use proptest::prelude::*;
+
+    fn sealed_bytes(contact: &ContactRow) -> usize {
+        let data = PersonalData {
+            number: contact.number.expose(),
+            fields: contact.fields.iter().cloned().collect(),
+        };
+        seal::seal(&[1; 32], [2; 24], "imp", &data).unwrap().len()
+    }
+
+    #[test]
+    fn the_largest_contact_taken_is_the_largest_that_can_be_sealed() {
+        let columns = Columns::read(&["number", "note"], None).unwrap();
+        let row = |bytes: usize| columns.row(["+123456789012345", &"x".repeat(bytes)].into_iter());
+        let most = (0..MAX_CONTACT_BYTES).rev().find(|bytes| row(*bytes).is_ok()).unwrap();
+        assert_eq!(sealed_bytes(&row(most).unwrap()), SEALED_MAX_BYTES);
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_that_is_taken_can_be_sealed(
+            digits in "[1-9][0-9]{7,14}",
+            values in proptest::collection::vec("\\PC{0,60}", 0..12),
+        ) {
+            let names: Vec<String> = (0..values.len()).map(|n| format!("column {n}")).chain(["number".to_owned()]).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            let number = format!("+{digits}");
+            let row: Vec<&str> = values.iter().map(String::as_str).chain([number.as_str()]).collect();
+            if let Ok(contact) = Columns::read(&names, None).unwrap().row(row.into_iter()) {
+                prop_assert!(sealed_bytes(&contact) <= SEALED_MAX_BYTES);
+            }
         }
     }
 }

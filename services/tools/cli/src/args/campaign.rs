@@ -1,0 +1,150 @@
+//! `asterism campaign`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::values::{Millis, Number};
+
+/// `asterism campaign`.
+#[derive(Subcommand)]
+pub enum CampaignCommand {
+    /// Create a campaign: publish its flow and prompts, import its contacts
+    Create(Box<CreateArgs>),
+    /// Go on with an import that was interrupted; contacts already imported are not imported again
+    Import(ImportArgs),
+    /// List the campaigns with their numbers
+    #[command(before_help = "Examples:\n  asterism campaign list\n  asterism --json campaign list\n")]
+    List,
+    /// Show one campaign: contacts by outcome, digits pressed, attempts
+    #[command(before_help = "Examples:\n  asterism campaign show spring\n")]
+    Show {
+        /// The campaign
+        #[arg(value_name = "ID")]
+        campaign: String,
+    },
+    /// Start dialling
+    #[command(before_help = "Examples:\n  asterism campaign start spring\n")]
+    Start {
+        /// The campaign
+        #[arg(value_name = "ID")]
+        campaign: String,
+    },
+    /// Stop dialling for now; calls in progress go on
+    #[command(before_help = "Examples:\n  asterism campaign pause spring --reason \"wrong prompt\"\n")]
+    Pause(ReasonArgs),
+    /// Go on after a pause
+    #[command(before_help = "Examples:\n  asterism campaign resume spring\n")]
+    Resume {
+        /// The campaign
+        #[arg(value_name = "ID")]
+        campaign: String,
+    },
+    /// End the campaign for good; calls in progress go on, contacts not dialled stay as they are
+    #[command(before_help = "Examples:\n  asterism campaign stop spring --reason \"goal reached\"\n")]
+    Stop(ReasonArgs),
+    /// Dial every contact on a trunk that leads outside, not only the allowed numbers. Real people will be called
+    #[command(
+        before_help = "Examples:\n  asterism campaign go-live spring --reason \"approved by the client\"\n"
+    )]
+    GoLive(ReasonArgs),
+}
+
+/// A campaign and why.
+#[derive(Args)]
+pub struct ReasonArgs {
+    /// The campaign
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// Why, for the log
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+/// How a list is read.
+#[derive(Args)]
+pub struct ListArgs {
+    /// The column with the numbers [default: the one named number, phone, msisdn or e164]
+    #[arg(long, value_name = "NAME")]
+    pub number_column: Option<String>,
+    /// Where rejected rows go, each with line, column, reason and fix [default: <file>.rejects.csv]
+    #[arg(long, value_name = "FILE")]
+    pub rejects: Option<PathBuf>,
+}
+
+/// `asterism campaign import`.
+#[derive(Args)]
+#[command(before_help = "Examples:\n  asterism campaign import spring list.csv\n")]
+pub struct ImportArgs {
+    /// The campaign
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// The contacts: CSV with a header row
+    #[arg(value_name = "FILE")]
+    pub contacts: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub list: ListArgs,
+}
+
+/// `asterism campaign create`.
+#[derive(Args)]
+#[command(before_help = "\
+Examples:
+  asterism campaign create spring --flow flow.toml --prompts prompts/ --trunk carrier \\
+    --contacts list.csv --dry-run             # check everything, change nothing
+  asterism campaign create spring --flow flow.toml --prompts prompts/ --trunk carrier \\
+    --contacts list.csv --start
+  asterism campaign create test --flow flow.toml --prompts english --trunk carrier \\
+    --contacts list.csv --allow +12025550123  # outside trunk: only this number until go-live
+")]
+pub struct CreateArgs {
+    /// The campaign's id: 1 to 40 of letters, digits, - and _
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// Name for people [default: the id]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The flow: a file, or the name or id of a published one
+    #[arg(long, value_name = "FILE|NAME|ID")]
+    pub flow: String,
+    /// The prompts: a folder, or the name or id of published ones
+    #[arg(long, value_name = "DIR|NAME|ID")]
+    pub prompts: String,
+    /// The trunk, as the configuration names it
+    #[arg(long, value_name = "NAME")]
+    pub trunk: String,
+    /// The contacts: CSV with a header row; numbers with + and country code
+    #[arg(long, value_name = "FILE")]
+    pub contacts: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub list: ListArgs,
+    /// Most attempts at the same time; 0 leaves it to the trunk
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_channels: u32,
+    /// Most attempts started in a second; 0 leaves it to the trunk
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub calls_per_second: u32,
+    /// How long a callee may ring, 1s to 2m
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub ring_timeout: Millis,
+    /// Attempts per contact that reach the carrier, 1 to 20
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub max_attempts: u32,
+    /// The number callees see [default: the trunk's]
+    #[arg(long, value_name = "+NUMBER")]
+    pub caller_id: Option<Number>,
+    /// Dial every contact even on a trunk that leads outside this machine. Real people will be called
+    #[arg(long)]
+    pub live: bool,
+    /// A number that may be dialled on such a trunk before go-live; may be repeated, up to 64 times
+    #[arg(long = "allow", value_name = "+NUMBER")]
+    pub allowed: Vec<Number>,
+    /// Check flow, prompts and list, show what would be imported, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Start dialling after the import
+    #[arg(long, conflicts_with = "dry_run")]
+    pub start: bool,
+}

@@ -1,0 +1,185 @@
+//! `asterism fleet`: the nodes.
+
+use asterism_proto::Role;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Context;
+use crate::args::FleetCommand;
+use crate::error::CliError;
+use crate::output::{Align, table};
+
+/// What is shown of the scaler's `FleetReport`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Fleet {
+    stop_requested: bool,
+    last_plan: String,
+    nodes: Vec<Node>,
+    ended: u64,
+    intents: Vec<Intent>,
+    cost_micro_usd: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Node {
+    node: String,
+    status: String,
+    capacity: u32,
+    active: u32,
+    pbx: String,
+    up_s: u64,
+    load: Option<Load>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Load {
+    why_not_ready: String,
+    ringing: u32,
+    up: u32,
+    cpu_permille: u32,
+    fresh: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Intent {
+    status: String,
+}
+
+pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), CliError> {
+    match command {
+        FleetCommand::List { all } => list(context, all).await,
+        FleetCommand::Stop { reason } => {
+            let (_, client) = context.client().await?;
+            client.role(Role::Scaler, "fleet.stop", &json!({ "reason": reason })).await?;
+            context.out.result(&json!({ "done": "stop" }), || {
+                "the fleet goes home: calls end in their own time, then the instances\nNext: asterism fleet list\n".to_owned()
+            })
+        }
+        FleetCommand::Drain { node, reason } => {
+            let text = "takes no new attempts; its calls end in their own time";
+            one(context, "drain", &node, &reason, text).await
+        }
+        FleetCommand::Undrain { node, reason } => {
+            one(context, "undrain", &node, &reason, "takes attempts again").await
+        }
+    }
+}
+
+async fn one(context: &Context, verb: &str, node: &str, reason: &str, text: &str) -> Result<(), CliError> {
+    let (_, client) = context.client().await?;
+    let args = json!({ "node": node, "reason": reason });
+    let told = client.role(Role::Scaler, &format!("fleet.{verb}"), &args).await;
+    told.map_err(|error| match error.next_command.as_str() {
+        "" => error.next("asterism fleet list"),
+        _ => error,
+    })?;
+    context.out.result(&json!({ "node": node, "done": verb }), || {
+        format!("node {node} {text}\nNext: asterism fleet list\n")
+    })
+}
+
+async fn list(context: &Context, all: bool) -> Result<(), CliError> {
+    let (_, client) = context.client().await?;
+    let reply: Value = client.role_json(Role::Scaler, "fleet.list", &json!({})).await?;
+    let fleet = Fleet::deserialize(&reply).map_err(|error| {
+        CliError::new("AST-U003", "the answer of the scaler to fleet.list cannot be read", error.to_string())
+    })?;
+    context.out.result(&reply, || describe(&fleet, all))
+}
+
+fn describe(fleet: &Fleet, all: bool) -> String {
+    let rows: Vec<Vec<String>> = fleet.nodes.iter().filter(|node| all || !has_ended(node)).map(row).collect();
+    let mut text = if rows.is_empty() {
+        "There is no node now. The scaler launches nodes when a campaign needs them.\n".to_owned()
+    } else {
+        let columns = [
+            ("node", Align::Left),
+            ("status", Align::Left),
+            ("slots", Align::Right),
+            ("ringing", Align::Right),
+            ("up", Align::Right),
+            ("cpu", Align::Right),
+            ("runs", Align::Right),
+            ("pbx", Align::Left),
+            ("not ready because", Align::Left),
+        ];
+        table(&columns, &rows)
+    };
+    let owed = fleet.intents.iter().filter(|intent| !intent.status.eq_ignore_ascii_case("failed")).count();
+    let dollars = format!("${}.{:06}", fleet.cost_micro_usd / 1_000_000, fleet.cost_micro_usd % 1_000_000);
+    text.push_str(&format!("launching {owed}, ended {}, cost so far {dollars}\n", fleet.ended));
+    if fleet.stop_requested {
+        text.push_str("the fleet was told to go home\n");
+    }
+    if !fleet.last_plan.is_empty() {
+        text.push_str(&format!("plan: {}\n", crate::output::plain(&fleet.last_plan)));
+    }
+    text
+}
+
+fn has_ended(node: &Node) -> bool {
+    matches!(node.status.to_ascii_lowercase().as_str(), "terminated" | "lost")
+}
+
+fn row(node: &Node) -> Vec<String> {
+    // What was not heard lately is unknown, never zero.
+    let fresh = node.load.as_ref().filter(|load| load.fresh);
+    let known = |value: fn(&Load) -> String| fresh.map_or_else(|| "?".to_owned(), value);
+    vec![
+        node.node.clone(),
+        node.status.to_ascii_lowercase(),
+        format!("{}/{}", node.active, node.capacity),
+        known(|load| load.ringing.to_string()),
+        known(|load| load.up.to_string()),
+        known(|load| format!("{}%", load.cpu_permille / 10)),
+        duration(node.up_s),
+        node.pbx.clone(),
+        fresh.map(|load| load.why_not_ready.clone()).unwrap_or_default(),
+    ]
+}
+
+/// Seconds for people: `47s`, `12m05s`, `3h07m`.
+fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ => format!("{}h{:02}m", seconds / 3_600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn seconds_are_shown_as_people_say_them() {
+        assert_eq!(
+            [duration(0), duration(59), duration(725), duration(11_220)],
+            ["0s", "59s", "12m05s", "3h07m"]
+        );
+    }
+
+    #[test]
+    fn ended_nodes_are_left_out_and_silence_is_not_zero() {
+        let fleet: Fleet = serde_json::from_value(json!({
+            "nodes": [
+                { "node": "i-1", "status": "ready", "capacity": 20, "active": 3, "up_s": 61, "load": { "up": 2, "fresh": false } },
+                { "node": "i-2", "status": "Terminated" },
+            ],
+            "ended": 1, "cost_micro_usd": 1_500_000, "new_field": true,
+        }))
+        .unwrap();
+        let text = describe(&fleet, false);
+        assert!(
+            text.contains("i-1") && text.contains("3/20") && text.contains('?') && text.contains("$1.500000"),
+            "{text}"
+        );
+        assert!(!text.contains("i-2"), "{text}");
+        assert!(describe(&fleet, true).contains("i-2"));
+    }
+}

@@ -1,0 +1,43 @@
+//! `asterism up`: everything on this machine in one process, with a real nats-server as a child, nodes as processes and
+//! a folder as object store.
+//!
+//! Reading order: [`args`], [`system`] (what runs), [`demo`] (the campaign that shows it), [`progress`], [`report`].
+
+pub mod args;
+pub mod demo;
+pub mod progress;
+pub mod report;
+pub mod system;
+
+pub use args::UpArgs;
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+
+use crate::output::Output;
+use crate::up::system::System;
+
+/// Runs `asterism up` to its end.
+pub async fn run(args: UpArgs, out: Output) -> anyhow::Result<()> {
+    let system = System::start(&args).await?;
+    let result = if args.demo { demo::run(&system, &args, out).await } else { serve(&system).await };
+    let stay = args.demo && result.is_ok() && std::io::stdout().is_terminal() && !args.exit;
+    if stay {
+        eprintln!("The report stands in {}. Ctrl-C ends.", system.dir.join("report.json").display());
+        let mut shutdown = system.signals.clone();
+        shutdown.requested().await;
+    }
+    system.stop().await.context("ending the local system")?;
+    result
+}
+
+/// Stays up until Ctrl-C, then sends the fleet home.
+async fn serve(system: &System) -> anyhow::Result<()> {
+    eprintln!("Asterism is up. Fleet `{}`, bus {}.", system.fleet, system.nats_url);
+    eprintln!("In another terminal: asterism --config {} campaign list", system.config_file.display());
+    let mut shutdown = system.signals.clone();
+    shutdown.requested().await;
+    eprintln!("Sending the fleet home; Ctrl-C again ends at once.");
+    demo::send_home(system, "the operator ended `asterism up`").await
+}

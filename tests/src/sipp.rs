@@ -1,0 +1,283 @@
+//! The carrier of the tests: SIPp with one scenario for every outcome, and a listener at each call's media port.
+//!
+//! SIPp answers the signalling and presses keys; what it answers names a media port of its own for each call, and this
+//! process listens there: what a callee would have heard is what came in. Rings are counted from SIPp's log of
+//! messages by distinct Call-ID, so that retransmissions are none.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::child::Guarded;
+
+/// Most calls of one carrier whose media is listened to.
+pub const CALLS_MAX: usize = 200;
+/// SIPp gives each call the media port four above the last one's.
+const PORT_STEP: u16 = 4;
+/// Where SIPp's own media sockets are; the calls' ports begin above.
+const OWN_PORTS: u16 = 8;
+/// Where ports are picked: below those the kernel gives to outgoing connections.
+const PORTS: std::ops::Range<u16> = 10_240..30_000;
+/// Bytes of one call's media that are kept: a minute of µ-law.
+const MEDIA_MAX_BYTES: usize = 480_000;
+const SCENARIO: &str = include_str!("../sipp/carrier.xml");
+
+/// When callees do what they do, ms after their answer.
+#[derive(Debug, Clone, Copy)]
+pub struct Habits {
+    /// A key is pressed.
+    pub press_ms: u32,
+    /// An early leaver leaves.
+    pub leave_ms: u32,
+}
+
+/// What came in at one call's media port.
+#[derive(Debug, Clone, Default)]
+pub struct Media {
+    /// RTP packets with µ-law.
+    pub packets: usize,
+    /// Their payload in the order it came.
+    pub ulaw: Vec<u8>,
+}
+
+impl Media {
+    /// Whether the sound was heard whole, byte for byte. Packets cut it anywhere, the rest of the last is silence.
+    pub fn heard(&self, sound: &[u8]) -> bool {
+        // The last packet of a sound may be cut or filled up; up to one packet of 20 ms is not looked at.
+        let whole = &sound[..sound.len().saturating_sub(160)];
+        !whole.is_empty() && self.ulaw.windows(whole.len()).any(|part| part == whole)
+    }
+}
+
+/// A running SIPp.
+pub struct Carrier {
+    /// Its SIP port on loopback.
+    pub port: u16,
+    sipp: Guarded,
+    listener: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    media: Arc<Mutex<BTreeMap<u16, Media>>>,
+    dir: tempfile::TempDir,
+}
+
+impl Carrier {
+    /// Starts it and waits until it listens.
+    pub fn start(sipp: &Path, habits: Habits) -> Self {
+        let dir = tempfile::Builder::new().prefix("asterism-sipp-").tempdir().unwrap();
+        let (media_port, sockets) = media_sockets();
+        let scenario = SCENARIO
+            .replace("@PRESS_MS@", &habits.press_ms.to_string())
+            .replace("@LEAVE_MS@", &habits.leave_ms.to_string())
+            .replace("@DTMF@", keys_folder().unwrap().to_str().unwrap());
+        fs::write(dir.path().join("carrier.xml"), scenario).unwrap();
+        let port = free_udp_port();
+        let arguments = format!(
+            "-sf carrier.xml -i 127.0.0.1 -p {port} -mi 127.0.0.1 -mp {media_port} -nostdin -trace_msg -message_file messages.log \
+             -trace_err -error_file errors.log"
+        );
+        let words: Vec<&str> = arguments.split_whitespace().collect();
+        let sipp = Guarded::start("sipp", sipp, &words, dir.path());
+        let (stop, media) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeMap::new())));
+        let listener = std::thread::spawn({
+            let (stop, media) = (Arc::clone(&stop), Arc::clone(&media));
+            move || listen(&sockets, &stop, &media)
+        });
+        let mut carrier = Self { port, sipp, listener: Some(listener), stop, media, dir };
+        carrier.wait_until_it_listens();
+        carrier
+    }
+
+    /// Distinct INVITEs by the number called: what rang, however often it was repeated on the wire.
+    pub fn rings(&self) -> BTreeMap<String, usize> {
+        let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for message in self.messages() {
+            if let Some(number) = message.invited() {
+                calls.entry(number.to_owned()).or_default().insert(message.call_id.clone());
+            }
+        }
+        calls.into_iter().map(|(number, ids)| (number, ids.len())).collect()
+    }
+
+    /// What each call heard, by the number called. Calls that were not answered have no media.
+    pub fn media(&self) -> BTreeMap<String, Media> {
+        let (mut number_of, mut port_of) = (BTreeMap::new(), BTreeMap::new());
+        for message in self.messages() {
+            if let Some(number) = message.invited() {
+                number_of.insert(message.call_id.clone(), number.to_owned());
+            } else if let Some(port) = message.answered_with() {
+                port_of.insert(message.call_id.clone(), port);
+            }
+        }
+        let heard = self.media.lock().unwrap();
+        port_of
+            .into_iter()
+            .filter_map(|(call, port)| {
+                Some((number_of.get(&call)?.clone(), heard.get(&port).cloned().unwrap_or_default()))
+            })
+            .collect()
+    }
+
+    /// What SIPp complained of, for a failure's text.
+    pub fn complaints(&self) -> String {
+        let errors = fs::read_to_string(self.dir.path().join("errors.log")).unwrap_or_default();
+        let lines: Vec<&str> = errors.lines().rev().take(20).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+
+    fn messages(&self) -> Vec<SipMessage> {
+        let text = fs::read(self.dir.path().join("messages.log")).unwrap_or_default();
+        SipMessage::all(&String::from_utf8_lossy(&text))
+    }
+
+    fn wait_until_it_listens(&mut self) {
+        let began = Instant::now();
+        let wanted = format!("0100007F:{:04X}", self.port);
+        while !fs::read_to_string("/proc/net/udp").unwrap_or_default().contains(&wanted) {
+            let late = began.elapsed() > Duration::from_secs(20);
+            assert!(!late && self.sipp.runs(), "sipp does not listen\n{}\n{}", self.sipp.log(), self.complaints());
+            std::thread::sleep(Duration::from_millis(20)); // the pause of a poll
+        }
+    }
+}
+
+impl Drop for Carrier {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+    }
+}
+
+/// SIPp's recordings of keys, which its package brings.
+pub fn keys_folder() -> Option<PathBuf> {
+    ["/usr/share/sip-tester", "/usr/share/sipp/pcap", "/usr/local/share/sipp/pcap"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|folder| folder.join("dtmf_2833_1.pcap").exists())
+}
+
+/// One message of SIPp's log.
+struct SipMessage {
+    first_line: String,
+    call_id: String,
+    received: bool,
+    body: String,
+}
+
+impl SipMessage {
+    fn all(log: &str) -> Vec<Self> {
+        log.split("-----------------------------------------------").filter_map(Self::read).collect()
+    }
+
+    fn read(entry: &str) -> Option<Self> {
+        let mut lines = entry.lines();
+        let received = lines.by_ref().take(2).any(|line| line.contains("message received"));
+        let mut lines = lines.skip_while(|line| line.trim().is_empty());
+        let first_line = lines.next()?.trim().to_owned();
+        let rest: Vec<&str> = lines.collect();
+        let call_id = rest.iter().find_map(|line| line.strip_prefix("Call-ID:"))?.trim().to_owned();
+        Some(Self { first_line, call_id, received, body: rest.join("\n") })
+    }
+
+    /// The number of an INVITE that came in.
+    fn invited(&self) -> Option<&str> {
+        let uri = self.first_line.strip_prefix("INVITE sip:").filter(|_| self.received)?;
+        uri.split_once('@').map(|(number, _)| number)
+    }
+
+    /// The media port of an answer that went out.
+    fn answered_with(&self) -> Option<u16> {
+        let ours = !self.received && self.first_line.starts_with("SIP/2.0 200");
+        let media = self.body.lines().find_map(|line| line.strip_prefix("m=audio ")).filter(|_| ours)?;
+        media.split_whitespace().next()?.parse().ok()
+    }
+}
+
+fn free_udp_port() -> u16 {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.local_addr().unwrap().port()
+}
+
+/// The first port of a free run, and a socket at each call's port in it.
+fn media_sockets() -> (u16, Vec<(u16, UdpSocket)>) {
+    let span = OWN_PORTS + PORT_STEP * CALLS_MAX as u16;
+    let mut base = PORTS.start + (std::process::id() as u16 % 64) * 256;
+    for _ in 0..40 {
+        let ports = (0..CALLS_MAX as u16).map(|call| base + OWN_PORTS + PORT_STEP * call);
+        let sockets: Option<Vec<_>> =
+            ports.map(|port| Some((port, UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).ok()?))).collect();
+        if let (Some(sockets), Ok(_), Ok(_)) = (
+            sockets,
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, base)),
+            UdpSocket::bind((Ipv4Addr::LOCALHOST, base + 2)),
+        ) {
+            for (_, socket) in &sockets {
+                socket.set_nonblocking(true).unwrap();
+            }
+            return (base, sockets);
+        }
+        base = PORTS.start + (base - PORTS.start + span + 2) % (PORTS.end - PORTS.start);
+    }
+    panic!("no run of free media ports on loopback");
+}
+
+/// Takes what comes until told to stop. A packet every 20 ms a call: a look every 20 ms loses none.
+fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool, media: &Mutex<BTreeMap<u16, Media>>) {
+    let mut packet = [0; 2048];
+    while !stop.load(Ordering::Relaxed) {
+        for (port, socket) in sockets {
+            while let Ok(size) = socket.recv(&mut packet) {
+                let Some(payload) = ulaw_of(&packet[..size]) else { continue };
+                let mut media = media.lock().unwrap();
+                let call = media.entry(*port).or_default();
+                call.packets += 1;
+                let room = MEDIA_MAX_BYTES - call.ulaw.len();
+                call.ulaw.extend_from_slice(&payload[..payload.len().min(room)]);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The payload of an RTP packet (RFC 3550) of type 0.
+fn ulaw_of(packet: &[u8]) -> Option<&[u8]> {
+    let plain = packet.len() > 12 && packet[0] == 0x80;
+    (plain && packet[1] & 0x7f == 0).then(|| &packet[12..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOG: &str = "----------------------------------------------- 2026-11-22 18:41:39.835487\nUDP message received [811] bytes :\n\n\
+        INVITE sip:+15550100150@127.0.0.1:17060 SIP/2.0\nCall-ID: a\n\n\
+        ----------------------------------------------- 2026-11-22 18:41:40.335487\nUDP message received [811] bytes :\n\n\
+        INVITE sip:+15550100150@127.0.0.1:17060 SIP/2.0\nCall-ID: a\n\n\
+        ----------------------------------------------- 2026-11-22 18:41:39.845988\nUDP message sent (374 bytes):\n\n\
+        SIP/2.0 200 OK\nCall-ID: a\nCSeq: 1 INVITE\n\nm=audio 6008 RTP/AVP 0 101\n";
+
+    #[test]
+    fn messages_are_read_from_the_log() {
+        let all = SipMessage::all(LOG);
+        assert_eq!(all.iter().filter_map(SipMessage::invited).collect::<Vec<_>>(), ["+15550100150"; 2]);
+        assert_eq!(all.iter().filter_map(SipMessage::answered_with).collect::<Vec<_>>(), [6008]);
+        assert!(all.iter().all(|message| message.call_id == "a"));
+    }
+
+    #[test]
+    fn a_sound_is_heard_whole_or_not() {
+        let sound: Vec<u8> = (0..2000_u32).map(|n| (n * 7 % 251) as u8).collect();
+        let media = Media { packets: 20, ulaw: [vec![255; 300], sound.clone(), vec![255; 40]].concat() };
+        assert!(media.heard(&sound));
+        let mut other = sound;
+        other[900] ^= 1;
+        assert!(!media.heard(&other));
+        assert!(!media.heard(&[]));
+    }
+}

@@ -1,0 +1,291 @@
+//! The whole system as separate programs: a real nats-server, each service a process, nodes as processes of the `local`
+//! provider, the carrier's recorder outside all of them. Everything ends when the stack is dropped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use asterism_cli::client::Client;
+use asterism_cli::{import, ops};
+use asterism_dialer::commands::CreateCampaign;
+use asterism_domain::State;
+use asterism_nats::{Bus, NatsServer};
+use asterism_pbx_sim::recorder::{RingCount, read_rings};
+use asterism_runtime::config::Config;
+use asterism_runtime::keys::Keyring;
+use asterism_runtime::log::{Log, LogConfig};
+
+/// The fleet's name.
+pub const FLEET: &str = "kills";
+/// The campaign's id.
+pub const CAMPAIGN: &str = "c";
+/// The services, in the order they are started here; any order would do.
+pub const SERVICES: [&str; 5] = [
+    "asterism-ledger",
+    "asterism-media-sync",
+    "asterism-scaler",
+    "asterism-dialer",
+    "asterism-logic-responder",
+];
+
+/// A running system.
+pub struct Stack {
+    /// The server all meet at.
+    pub nats: NatsServer,
+    /// This process's own copy of the log: an observer that leads nothing.
+    pub log: Log,
+    /// Speaks to the services.
+    pub client: Client,
+    /// The configuration they run with.
+    pub config: Config,
+    keyring: Keyring,
+    processes: BTreeMap<&'static str, Child>,
+    _recorder: Child,
+    // Last, so that processes are gone before their folder is.
+    dir: tempfile::TempDir,
+}
+
+impl Stack {
+    /// Starts everything.
+    pub async fn start(max_nodes: u32, capacity: u32) -> Self {
+        let dir = tempfile::Builder::new().prefix("asterism-stack-").tempdir().unwrap();
+        let binary =
+            asterism_nats::server::find_binary().expect("nats-server: run tests/setup/nats-server.sh");
+        let nats = NatsServer::start(&binary, &dir.path().join("nats"), None).await.unwrap();
+        let keyring = Keyring::init(&dir.path().join("keys"), FLEET, 1).unwrap();
+        let (recorder, carrier) = start_recorder(dir.path()).await;
+        let file = write_config(dir.path(), &nats, carrier, max_nodes, capacity);
+        let config = Config::load(Some(&file), std::iter::empty(), &[]).unwrap();
+        let bus = Bus::connect(&nats.service("observer").unwrap()).await.unwrap();
+        let log = Log::open(
+            LogConfig {
+                fleet: FLEET.to_owned(),
+                dir: dir.path().join("log-observer"),
+                anchor: keyring.anchor(),
+                first_frame: keyring.first_frame().to_vec(),
+                stream_max_bytes: config.nats.stream_max_bytes,
+            },
+            bus.clone(),
+        )
+        .await
+        .unwrap();
+        let client = Client::new(bus, FLEET);
+        let processes = BTreeMap::new();
+        let mut stack = Self { nats, log, client, config, keyring, processes, _recorder: recorder, dir };
+        for service in SERVICES {
+            stack.start_service(service);
+        }
+        stack
+    }
+
+    /// The folder everything is below.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The trust anchor, hexadecimal.
+    pub fn anchor(&self) -> String {
+        self.keyring.anchor().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Starts a service (again).
+    pub fn start_service(&mut self, service: &'static str) {
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path().join(format!("{service}.log")))
+            .unwrap();
+        let child = Command::new(program(service))
+            .env("ASTERISM_CONFIG", self.path().join("asterism.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{service}: {error}; cargo build --bins"));
+        self.processes.insert(service, child);
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill_service(&mut self, service: &'static str) {
+        let mut child = self.processes.remove(service).expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Publishes prompts and flow, imports contacts, starts the campaign.
+    pub async fn campaign(&self, contacts: u64) {
+        let demo = root().join("compose/demo");
+        let url = self.config.objects_url().unwrap();
+        let store = asterism_object_store::open(&url).await.unwrap();
+        let prompts =
+            ops::publish_prompts(&self.client, store.as_ref(), &demo.join("prompts"), "demo").await.unwrap();
+        let flow = ops::publish_flow(&self.client, store.as_ref(), &demo.join("flow.toml")).await.unwrap();
+        let create: CreateCampaign = serde_json::from_value(serde_json::json!({
+            "campaign": CAMPAIGN, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
+            "ring_timeout_ms": 5_000, "max_attempts": 1,
+        }))
+        .unwrap();
+        ops::create_campaign(&self.client, &create).await.unwrap();
+        let options = import::Options::default();
+        let list = demo.join("contacts.csv");
+        ops::import_contacts(&self.client, CAMPAIGN, &list, &options, Some(contacts), |_| {}).await.unwrap();
+        ops::start_campaign(&self.client, CAMPAIGN).await.unwrap();
+    }
+
+    /// Waits for a condition on the state; panics with the last state and the services' logs.
+    pub async fn wait(&self, what: &str, at_most: Duration, condition: impl Fn(&State) -> bool) {
+        let began = Instant::now();
+        let mut head = self.log.head();
+        while !self.log.read(|state| condition(state)) {
+            if began.elapsed() > at_most {
+                panic!("not within {at_most:?}: {what}\n{}\n{}", self.summary(), self.logs());
+            }
+            if let Some(reason) = self.log.failure().borrow().clone() {
+                panic!("the observer's copy stopped: {reason}");
+            }
+            let _ = tokio::time::timeout(Duration::from_millis(100), head.changed()).await;
+        }
+    }
+
+    /// Contacts and nodes in a line each.
+    pub fn summary(&self) -> String {
+        self.log.read(|state| {
+            let campaigns = asterism_domain::report::campaigns(state);
+            let nodes = asterism_domain::report::nodes(state, state.at);
+            format!("size {} {campaigns:?}\n{nodes:?}\nincidents {:?}", state.size, state.incident_list)
+        })
+    }
+
+    /// The last lines of every log file of the stack.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        let mut folders = vec![self.path().to_owned()];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(&folder) else { continue };
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|ext| ext == "log") {
+                    let all = fs::read_to_string(&path).unwrap_or_default();
+                    let lines: Vec<&str> = all.lines().rev().take(12).collect();
+                    let tail: Vec<&str> = lines.into_iter().rev().collect();
+                    text += &format!("--- {}\n{}\n", path.display(), tail.join("\n"));
+                }
+            }
+        }
+        text
+    }
+
+    /// What the carrier saw.
+    pub fn rings(&self) -> RingCount {
+        read_rings(&self.path().join("rings.csv"), |_| {}).unwrap()
+    }
+
+    /// Process ids under an instance's folder whose command line holds the word.
+    pub fn pids(&self, node: &str, word: &str) -> Vec<i32> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let command = String::from_utf8_lossy(&command).replace('\0', " ");
+            if command.contains(node) && command.contains(word) {
+                found.push(pid);
+            }
+        }
+        found
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        for child in self.processes.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        // Nodes are nobody's children here: they are found by their folder.
+        let dir = self.dir.path().to_string_lossy().into_owned();
+        for pid in self.pids(&dir, "") {
+            if pid != std::process::id() as i32 {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+            }
+        }
+        let _ = self._recorder.kill();
+        let _ = self._recorder.wait();
+    }
+}
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A program of the project, as built.
+pub fn program(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let beside = own.parent().and_then(Path::parent).unwrap().join(name);
+    std::env::var_os("ASTERISM_BIN_DIR").map_or(beside, |dir| PathBuf::from(dir).join(name))
+}
+
+async fn start_recorder(dir: &Path) -> (Child, u16) {
+    let port_file = dir.join("carrier.port");
+    let child = Command::new(program("carrier-recorder"))
+        .args(["--listen", "127.0.0.1:0", "--port-file"])
+        .arg(&port_file)
+        .arg("--out")
+        .arg(dir.join("rings.csv"))
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(dir.join("carrier.log")).unwrap())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    loop {
+        if let Some(port) = fs::read_to_string(&port_file).ok().and_then(|text| text.trim().parse().ok()) {
+            return (child, port);
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "carrier-recorder did not come up");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn write_config(dir: &Path, nats: &NatsServer, carrier: u16, max_nodes: u32, capacity: u32) -> PathBuf {
+    let agent_args: toml::Value = [
+        "--pbx",
+        "sim",
+        "--pbx-sim-bin",
+        program("pbx-sim").to_str().unwrap(),
+        "--carrier",
+        &format!("127.0.0.1:{carrier}"),
+        "--fleet",
+        FLEET,
+        "--nats-url",
+        &nats.service("x").unwrap().url,
+        "--nats-user",
+        "node",
+        "--nats-password-file",
+        nats.password_file("node").to_str().unwrap(),
+        "--capacity",
+        &capacity.to_string(),
+    ]
+    .map(|text| toml::Value::String(text.to_owned()))
+    .to_vec()
+    .into();
+    let text = |value: &dyn std::fmt::Display| toml::Value::String(value.to_string()).to_string();
+    let path = dir.join("asterism.toml");
+    let file = format!(
+        "fleet = {}\n[nats]\nurl = {}\nuser = \"service\"\npassword_file = {}\n[paths]\ndata_dir = {}\nkeys_dir = {}\n\
+         [objects]\nurl = {}\n[scaler]\nmax_nodes = {max_nodes}\nnode_capacity = {capacity}\nagent_bin = {}\nagent_args = {agent_args}\n\
+         [ledger]\ncheckpoint_every_ms = 2000\n[trunks.carrier]\nuri = \"sip:127.0.0.1:5060\"\nmax_channels = 10000\ncalls_per_second = 10000\n",
+        text(&FLEET),
+        text(&nats.service("x").unwrap().url),
+        text(&nats.password_file("service").display()),
+        text(&dir.join("data").display()),
+        text(&dir.join("keys").display()),
+        text(&format!("file://{}", dir.join("objects").display())),
+        text(&program("asterism-agent").display()),
+    );
+    fs::write(&path, file).unwrap();
+    path
+}
