@@ -20,5 +20,6 @@ pub const MAX_COLUMNS: usize = 64;
 pub const MAX_COLUMN_NAME_BYTES: usize = 64;
 /// Longest value of a field, in bytes.
 pub const MAX_VALUE_BYTES: usize = 1024;
-/// Most bytes of all names and values of one contact: sealed, it has to fit one event.
-pub const MAX_CONTACT_BYTES: usize = 4 * 1024;
+/// Most bytes of one contact, number and fields packed as they are sealed: sealing adds 40, and the sealed contact has
+/// to stay within [`SEALED_MAX_BYTES`](crate::campaign::decide::SEALED_MAX_BYTES).
+pub const MAX_CONTACT_BYTES: usize = 180;

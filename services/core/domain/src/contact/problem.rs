@@ -37,8 +37,10 @@ pub enum RowProblem {
         /// Its length in bytes.
         size_bytes: usize,
     },
-    /// All values together are over the limit.
-    #[error("the fields have {size_bytes} bytes together, at most {MAX_CONTACT_BYTES} are allowed")]
+    /// Number and fields together are over the limit.
+    #[error(
+        "number and fields with their names have {size_bytes} bytes, at most {MAX_CONTACT_BYTES} are allowed"
+    )]
     ContactTooLong {
         /// Their length in bytes.
         size_bytes: usize,
@@ -106,9 +108,8 @@ impl RowProblem {
             Self::Ragged { .. } => {
                 "give the row as many columns as the header; put values with separators in quotes"
             }
-            Self::RowTooLong { .. } | Self::ValueTooLong { .. } | Self::ContactTooLong { .. } => {
-                "shorten the values"
-            }
+            Self::RowTooLong { .. } | Self::ValueTooLong { .. } => "shorten the values",
+            Self::ContactTooLong { .. } => "shorten the values, or leave out columns the flow does not need",
             Self::OpenQuote { .. } => "close the quote, or double it where it is meant as a character",
             Self::NumberEmpty => "add the number or remove the row",
             Self::SpreadsheetForm => "format the column as text in the original list and export again",

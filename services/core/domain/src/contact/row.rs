@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::problem::{ColumnProblem, Refused, RowProblem};
-use super::{E164, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_CONTACT_BYTES, MAX_VALUE_BYTES};
+use super::{E164, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_CONTACT_BYTES, MAX_DIGITS, MAX_VALUE_BYTES};
 
 /// Names by which a number column is known, in any case.
 pub const NUMBER_COLUMNS: [&str; 4] = ["number", "phone", "msisdn", "e164"];
@@ -73,7 +73,7 @@ impl Columns {
         }
         let mut number = Err(RowProblem::NumberEmpty);
         let mut fields = Vec::with_capacity(self.names.len() - 1);
-        let mut size_bytes = 0;
+        let mut size_bytes = packed_bytes(MAX_DIGITS + 1) + packed_bytes(0);
         for (column, (name, value)) in self.names.iter().zip(values).enumerate() {
             if value.len() > MAX_VALUE_BYTES {
                 let problem = RowProblem::ValueTooLong { size_bytes: value.len() };
@@ -82,7 +82,7 @@ impl Columns {
             if column == self.number {
                 number = E164::parse(value);
             } else if !value.is_empty() {
-                size_bytes += name.len() + value.len();
+                size_bytes += packed_bytes(name.len()) + packed_bytes(value.len());
                 fields.push((name.clone(), value.to_owned()));
             }
         }
@@ -92,6 +92,11 @@ impl Columns {
         }
         Ok(ContactRow { number, fields })
     }
+}
+
+/// Bytes of a text as it is sealed: its length goes before it, in seven bits a byte.
+fn packed_bytes(text_bytes: usize) -> usize {
+    text_bytes + if text_bytes < 128 { 1 } else { 2 }
 }
 
 fn number_index(names: &[String], wanted: Option<&str>) -> Result<usize, ColumnProblem> {
@@ -156,17 +161,11 @@ mod tests {
         assert_eq!(refused(&["Ada", "12"]), ("AST-I002", None));
         assert_eq!(refused(&["Ada", "2025550123", "Rome"]), ("AST-I011", Some(1)));
         assert_eq!(refused(&[&"x".repeat(MAX_VALUE_BYTES + 1), "+12025550123", ""]), ("AST-I005", Some(0)));
-        let wide: Vec<String> = (0..6).map(|n| format!("c{n}")).chain(["number".to_owned()]).collect();
-        let wide = columns(&wide.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
-        let long = "x".repeat(MAX_VALUE_BYTES);
-        let values = |count: usize| {
-            (0..6)
-                .map(|n| if n < count { long.as_str() } else { "" })
-                .chain(["+12025550123"])
-                .collect::<Vec<_>>()
-        };
-        assert!(wide.row(values(3).into_iter()).is_ok());
-        assert_eq!(wide.row(values(4).into_iter()).unwrap_err().problem.code(), "AST-I006");
+        // "+", 15 digits and two lengths are 18 bytes; each field has its name and two lengths more.
+        let fits = "x".repeat(MAX_CONTACT_BYTES - 18 - "name".len() - 1 - 2);
+        assert!(row(&[&fits, "+12025550123", ""]).is_ok());
+        assert_eq!(refused(&[&format!("{fits}x"), "+12025550123", ""]), ("AST-I006", None));
+        assert_eq!(refused(&[&fits, "+12025550123", "Rome"]), ("AST-I006", None));
     }
 
     proptest! {
