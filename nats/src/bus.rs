@@ -247,6 +247,11 @@ impl Bus {
         matches!(tokio::time::timeout(at_most, connected.wait_for(|up| *up)).await, Ok(Ok(_)))
     }
 
+    /// The version of the nats-server connected to, as it says.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
     /// What was counted so far.
     pub fn stats(&self) -> BusStats {
         BusStats {

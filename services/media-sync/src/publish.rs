@@ -234,13 +234,8 @@ pub fn convert(source: &Source) -> Result<Sound, PromptError> {
     Ok(Sound { name: name.to_owned(), ulaw, duration_ms, peak })
 }
 
-/// Publishes a set of prompts in one language as a manifest named `name`.
-pub async fn publish(
-    store: &dyn ObjectStore,
-    name: &str,
-    language: &str,
-    sources: &[Source],
-) -> Result<Published, Error> {
+/// What [`publish`] would make of a set of prompts: the manifest and the sounds. Pure.
+pub fn prepare(name: &str, language: &str, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sound>), Error> {
     let sounds = convert_all(sources)?;
     let entries = sounds.iter().map(|sound| PromptEntry {
         name: sound.name.clone(),
@@ -251,6 +246,17 @@ pub async fn publish(
         duration_ms: sound.duration_ms,
     });
     let manifest = ManifestDoc::new(name, entries.collect())?;
+    Ok((manifest, sounds))
+}
+
+/// Publishes a set of prompts in one language as a manifest named `name`.
+pub async fn publish(
+    store: &dyn ObjectStore,
+    name: &str,
+    language: &str,
+    sources: &[Source],
+) -> Result<Published, Error> {
+    let (manifest, sounds) = prepare(name, language, sources)?;
     let document = manifest.to_json()?;
     let mut unchanged = 0;
     for sound in &sounds {
