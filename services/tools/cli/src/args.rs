@@ -54,6 +54,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub config: Option<PathBuf>,
+    #[allow(clippy::doc_markdown)] // help shows no backticks
     /// Set one value; wins over the file and ASTERISM_SECTION__KEY variables
     #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE", help_heading = "Global options")]
     pub sets: Vec<String>,

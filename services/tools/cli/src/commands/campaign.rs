@@ -3,6 +3,7 @@
 mod create;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -161,7 +162,6 @@ fn options(contacts: &Path, list: &ListArgs, dry_run: bool) -> Options {
         name.push(".rejects.csv");
         PathBuf::from(name)
     });
-    // A dry run writes nothing, not even rejects.
     Options {
         number_column: list.number_column.clone(),
         dry_run,
@@ -201,19 +201,16 @@ fn summary_text(summary: &Summary, contacts: &Path, options: &Options) -> String
         ("number", format!("column {:?}", summary.number_column)),
     ]));
     for (code, count) in &summary.rejected_by_code {
-        text.push_str(&format!("rejected {count:>7}  {code}: {}\n", reason_of(code)));
+        let _ = writeln!(text, "rejected {count:>7}  {code}: {}", reason_of(code));
     }
     for contact in &summary.samples {
         let fields: Vec<&str> = contact.fields.iter().map(|(name, _)| name.as_str()).collect();
-        text.push_str(&format!("sample   {}  {}\n", contact.number.mask(), fields.join(", ")));
+        let _ = writeln!(text, "sample   {}  {}", contact.number.mask(), fields.join(", "));
     }
     if summary.rejected > 0 {
         let rejects = options.rejects.as_deref().map(shown).unwrap_or_default();
-        let verb = if summary.dry_run { "would go" } else { "are" };
-        text.push_str(
-            &format!("rejected rows {verb} to {rejects} with line, column, reason and fix\n")
-                .replace("are to", "are in"),
-        );
+        let verb = if summary.dry_run { "would go to" } else { "are in" };
+        let _ = writeln!(text, "rejected rows {verb} {rejects} with line, column, reason and fix");
     }
     text
 }

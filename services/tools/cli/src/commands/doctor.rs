@@ -3,6 +3,7 @@
 mod bus;
 mod machine;
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -66,15 +67,13 @@ pub(super) async fn run(context: &Context) -> Result<ExitCode, CliError> {
                 Status::Fail => "FAIL",
             };
             let found = crate::output::plain(&check.found).replace('\n', "; ");
-            text.push_str(&format!("{word}  {:<width$}  {found}\n", check.name));
+            let _ = writeln!(text, "{word}  {:<width$}  {found}", check.name);
             if !check.fix.is_empty() {
-                text.push_str(&format!("{:6}{:width$}  fix: {}\n", "", "", check.fix));
+                let _ = writeln!(text, "{:6}{:width$}  fix: {}", "", "", check.fix);
             }
         }
-        text.push_str(&format!(
-            "{} ok, {warned} warnings, {failed} failed\n",
-            checks.len() - failed - warned
-        ));
+        let good = checks.len() - failed - warned;
+        let _ = writeln!(text, "{good} ok, {warned} warnings, {failed} failed");
         text
     })?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })

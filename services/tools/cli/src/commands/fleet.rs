@@ -1,5 +1,7 @@
 //! `asterism fleet`: the nodes.
 
+use std::fmt::Write as _;
+
 use asterism_proto::Role;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -24,7 +26,8 @@ struct Fleet {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Node {
-    node: String,
+    #[serde(rename = "node")]
+    id: String,
     status: String,
     capacity: u32,
     active: u32,
@@ -111,12 +114,12 @@ fn describe(fleet: &Fleet, all: bool) -> String {
     };
     let owed = fleet.intents.iter().filter(|intent| !intent.status.eq_ignore_ascii_case("failed")).count();
     let dollars = format!("${}.{:06}", fleet.cost_micro_usd / 1_000_000, fleet.cost_micro_usd % 1_000_000);
-    text.push_str(&format!("launching {owed}, ended {}, cost so far {dollars}\n", fleet.ended));
+    let _ = writeln!(text, "launching {owed}, ended {}, cost so far {dollars}", fleet.ended);
     if fleet.stop_requested {
         text.push_str("the fleet was told to go home\n");
     }
     if !fleet.last_plan.is_empty() {
-        text.push_str(&format!("plan: {}\n", crate::output::plain(&fleet.last_plan)));
+        let _ = writeln!(text, "plan: {}", crate::output::plain(&fleet.last_plan));
     }
     text
 }
@@ -130,7 +133,7 @@ fn row(node: &Node) -> Vec<String> {
     let fresh = node.load.as_ref().filter(|load| load.fresh);
     let known = |value: fn(&Load) -> String| fresh.map_or_else(|| "?".to_owned(), value);
     vec![
-        node.node.clone(),
+        node.id.clone(),
         node.status.to_ascii_lowercase(),
         format!("{}/{}", node.active, node.capacity),
         known(|load| load.ringing.to_string()),

@@ -24,13 +24,12 @@ pub(super) fn run(context: &Context, args: &InitArgs) -> Result<(), CliError> {
         return Err(CliError::usage("AST-U030", "--fleet cannot be a fleet's name", why));
     }
     let existing = context.config_file().filter(|file| file.exists());
-    let file = match &existing {
-        Some(file) => file.clone(),
-        None => {
-            let file = context.global.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILES[0]));
-            write_config(&file, wanted.unwrap_or(FLEET))?;
-            file
-        }
+    let file = if let Some(file) = &existing {
+        file.clone()
+    } else {
+        let file = context.global.config.clone().unwrap_or_else(|| PathBuf::from(CONFIG_FILES[0]));
+        write_config(&file, wanted.unwrap_or(FLEET))?;
+        file
     };
     let config = Config::load(Some(&file), std::env::vars(), &context.global.sets)?;
     if let Some(name) = wanted.filter(|name| *name != config.fleet) {
