@@ -128,6 +128,11 @@ impl Sim {
         self.ctx.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until every call has ended. For one waiter.
+    pub async fn all_ended(&self) {
+        self.ctx.channels.all_ended().await;
+    }
+
     /// Stops as Asterisk does on SIGTERM: hangs every channel up, says `Shutdown` to every client, then closes their
     /// connections.
     pub async fn stop(self) {

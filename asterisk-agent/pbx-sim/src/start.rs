@@ -62,6 +62,12 @@ pub fn print(text: &str) -> std::io::Result<()> {
     std::io::stdout().write_all(text.as_bytes())
 }
 
+/// Returns on SIGUSR1: what Asterisk's console calls `core stop gracefully`.
+pub async fn until_told_to_drain() -> Result<(), Error> {
+    signal(SignalKind::user_defined1()).map_err(Error::Socket)?.recv().await;
+    Ok(())
+}
+
 /// Returns on SIGTERM or SIGINT, or when standard input ends if `stdin_too`.
 pub async fn until_told(stdin_too: bool) -> Result<(), Error> {
     let mut term = signal(SignalKind::terminate()).map_err(Error::Socket)?;

@@ -202,15 +202,19 @@ impl Fleet {
     pub fn launch(&self, capacity: u32, callees: &str) -> Process {
         let table = self.dir.path().join("callees.toml");
         std::fs::write(&table, callees).unwrap();
-        program("pbx-sim");
         let carrier = format!("127.0.0.1:{}", self.carrier);
         self.launch_with(capacity, &["--carrier", &carrier, "--callees", table.to_str().unwrap()])
     }
 
     /// Starts the instance with these further arguments.
     pub fn launch_with(&self, capacity: u32, args: &[&str]) -> Process {
-        let child = Command::new(env!("CARGO_BIN_EXE_asterism-agent"))
-            .args(["instance", "--node", NODE, "--fleet", FLEET, "--intent", "intent-1"])
+        // Another build of the agent, for measuring: the simulator is then found beside this one all the same.
+        let agent = std::env::var_os("ASTERISM_AGENT_BIN").map(PathBuf::from);
+        let child = Command::new(agent.unwrap_or_else(|| env!("CARGO_BIN_EXE_asterism-agent").into()))
+            .arg("instance")
+            .arg("--pbx-sim-bin")
+            .arg(program("pbx-sim"))
+            .args(["--node", NODE, "--fleet", FLEET, "--intent", "intent-1"])
             .args([
                 "--capacity",
                 &capacity.to_string(),

@@ -10,6 +10,8 @@ use asterism_pbx_sim::{Sim, SimConfig, start};
 use clap::Parser;
 
 /// A simulated Asterisk: speaks AMI, dials callees from a table, walks the dialplan's steps.
+///
+/// SIGTERM hangs every call up and ends; SIGUSR1 takes no new calls and ends with the last.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -60,6 +62,14 @@ struct Args {
     print_callees: bool,
 }
 
+/// Told to drain, refuses new calls and returns once the last has ended.
+async fn drain(sim: &Sim) -> Result<(), asterism_pbx_sim::Error> {
+    start::until_told_to_drain().await?;
+    sim.refuse_new();
+    sim.all_ended().await;
+    Ok(())
+}
+
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     start::log();
@@ -87,7 +97,10 @@ fn main() -> anyhow::Result<()> {
             start::write_port(path, sim.ami_addr().port())?;
         }
         tracing::info!(ami = %sim.ami_addr(), "simulated asterisk ready");
-        start::until_told(args.exit_on_stdin_eof).await?;
+        tokio::select! {
+            told = start::until_told(args.exit_on_stdin_eof) => told?,
+            drained = drain(&sim) => drained?,
+        }
         sim.stop().await;
         Ok(())
     })
