@@ -111,21 +111,13 @@ fn refused(shell: &Shell, reason: impl Into<String>) -> RegistrationReply {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use asterism_runtime::keys::Keyring;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn tokens() -> (tempfile::TempDir, LaunchTokens) {
-        let dir = tempfile::tempdir().unwrap();
-        let keyring = Keyring::init(dir.path(), "lab", 1).unwrap();
-        (dir, LaunchTokens::new(&keyring).unwrap())
-    }
-
     #[test]
     fn a_registration_needs_its_own_intents_token() {
-        let (_dir, tokens) = tokens();
+        let tokens = LaunchTokens::for_test();
         let good = Registration {
             node: "i-1".into(),
             intent: "lab-1".into(),
@@ -147,7 +139,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let (_dir, tokens) = tokens();
+            let tokens = LaunchTokens::for_test();
             prop_assert!(read(&bytes, &tokens).is_err());
         }
     }
