@@ -91,6 +91,9 @@ Examples:
     /// Flows: check one
     #[command(subcommand)]
     Logic(LogicCommand),
+    /// The log: where it stands, and sealing it for an auditor
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Sealed logs: verify, show the state they fold to, export. Works offline
     #[command(
         subcommand,
@@ -220,6 +223,19 @@ pub enum LogicCommand {
         #[arg(value_name = "FLOW")]
         file: PathBuf,
     },
+}
+
+/// `asterism log`.
+#[derive(Subcommand)]
+pub enum LogCommand {
+    /// Show the log's length and root, and how much of it is durable and checkpointed
+    #[command(before_help = "Examples:\n  asterism log head\n")]
+    Head,
+    /// Sign a checkpoint and seal everything so far into immutable files, which `replay` reads
+    #[command(
+        before_help = "Examples:\n  asterism log seal && asterism replay verify asterism-data/log-ledger\n"
+    )]
+    Seal,
 }
 
 /// `asterism init`.

@@ -51,12 +51,13 @@ async fn tell(context: &Context, verb: &str, campaign: &str, reason: &str) -> Re
         .result(&json!({ "campaign": campaign, "done": verb }), || format!("campaign {campaign} {done}\n"))
 }
 
-/// A campaign that is not there, or not in a state for it: the list says which is.
+/// What helps with the dialer's refusals.
 fn list_next(error: CliError) -> CliError {
-    if matches!(error.code.as_str(), "AST-D020" | "AST-D021") {
-        error.next("asterism campaign list")
-    } else {
-        error
+    match error.code.as_str() {
+        // It is there already, is not there, or is not in a state for this: the list says which.
+        "AST-D002" | "AST-D020" | "AST-D021" => error.next("asterism campaign list"),
+        "AST-D043" => error.next("asterism config print"),
+        _ => error,
     }
 }
 
@@ -105,7 +106,7 @@ fn describe(one: &CampaignReport) -> String {
     let counts = |counts: &BTreeMap<String, u32>, none: &str| {
         let counts: Vec<String> = counts
             .iter()
-            .map(|(name, count)| format!("{} {count}", if name.is_empty() { none } else { name }))
+            .map(|(name, count)| format!("{}: {count}", if name.is_empty() { none } else { name }))
             .collect();
         if counts.is_empty() { "none yet".to_owned() } else { counts.join(", ") }
     };

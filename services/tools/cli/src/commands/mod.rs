@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod fleet;
 mod init;
+mod log;
 mod logic;
 mod media;
 mod replay;
@@ -95,6 +96,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
+        Command::Log(command) => log::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),
         Command::Init(args) => init::run(&context, &args)?,
         Command::Doctor => return doctor::run(&context).await,

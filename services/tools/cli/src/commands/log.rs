@@ -1,0 +1,52 @@
+//! `asterism log`: where the log stands, and sealing it, so that an auditor can read what there is.
+
+use asterism_ledger::commands::{Head, Sealed};
+use asterism_proto::Role;
+use serde_json::json;
+
+use super::{Context, shown};
+use crate::args::LogCommand;
+use crate::error::CliError;
+use crate::output::{Align, pairs, table};
+
+pub(super) async fn run(context: &Context, command: &LogCommand) -> Result<(), CliError> {
+    let (_, client) = context.client().await?;
+    match command {
+        LogCommand::Head => {
+            let head: Head = client.role_json(Role::Ledger, "ledger.head", &json!({})).await?;
+            context.out.result(&head, || {
+                pairs(&[
+                    ("events", head.size.to_string()),
+                    ("root", head.root.clone()),
+                    ("durable", format!("{} events in the ledger's copy", head.durable)),
+                    ("checkpoint", format!("at {} events", head.checkpoint)),
+                    ("stream", format!("{} at {}", head.stream_id, head.stream_sequence)),
+                ])
+            })
+        }
+        LogCommand::Seal => {
+            let sealed: Sealed = client.role_json(Role::Ledger, "ledger.seal", &json!({})).await?;
+            context.out.result(&sealed, || describe(&sealed))
+        }
+    }
+}
+
+fn describe(sealed: &Sealed) -> String {
+    let rows: Vec<Vec<String>> = sealed
+        .segments
+        .iter()
+        .map(|segment| {
+            let numbers = [segment.first, segment.end - segment.first, segment.size_bytes];
+            let mut row: Vec<String> = numbers.iter().map(u64::to_string).collect();
+            row.push(shown(&segment.path));
+            row
+        })
+        .collect();
+    let columns =
+        [("first", Align::Right), ("events", Align::Right), ("bytes", Align::Right), ("file", Align::Left)];
+    let segments =
+        if rows.is_empty() { "nothing new since the last seal\n".to_owned() } else { table(&columns, &rows) };
+    let folder = sealed.segments.first().and_then(|segment| segment.path.parent()).map(shown);
+    let next = folder.map_or_else(String::new, |folder| format!("Next: asterism replay verify {folder}\n"));
+    format!("{segments}checkpoint at {} events, root {}\n{next}", sealed.checkpoint, sealed.root)
+}
