@@ -1,7 +1,6 @@
 //! The actions of a logged-in session.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use asterism_agent::ami::Message;
@@ -68,8 +67,10 @@ pub(crate) async fn take(session: &Session<'_>, name: &str, request: &Message) -
             ];
             session.reply(request, &pairs).await
         }
+        // The agent's user may not give console commands.
+        "command" => session.refuse(request, "Permission denied").await,
         _ => {
-            let shown: String = name.chars().take(32).collect();
+            let shown: String = request.get("Action").unwrap_or_default().chars().take(32).collect();
             let why = format!(
                 "Invalid/unknown command: {shown}. Use Action: ListCommands to show available commands."
             );
@@ -129,7 +130,7 @@ async fn list(session: &Session<'_>, request: &Message) -> Option<()> {
 
 async fn originate(session: &Session<'_>, request: &Message) -> Option<()> {
     let ctx = session.ctx;
-    let origin = match read_originate(ctx, request) {
+    let origin = match read_originate(request) {
         Ok(origin) => origin,
         Err(why) => return session.refuse(request, why).await,
     };
@@ -138,11 +139,8 @@ async fn originate(session: &Session<'_>, request: &Message) -> Option<()> {
 }
 
 /// Checks an Originate as Asterisk does; the error is what it says.
-fn read_originate(ctx: &Ctx, request: &Message) -> Result<Box<Origin>, &'static str> {
+fn read_originate(request: &Message) -> Result<Box<Origin>, &'static str> {
     let text = |name| request.get(name).unwrap_or_default().to_owned();
-    if ctx.stopping.load(Ordering::Relaxed) {
-        return Err("Asterisk is shutting down");
-    }
     let channel = text("Channel");
     if channel.is_empty() {
         return Err("Channel not specified");

@@ -1,6 +1,7 @@
 //! One AMI connection: banner, login, actions in, responses and events out.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use asterism_agent::ami::{Decoder, Error as AmiError, Item, Message, Role, challenge_key};
@@ -124,6 +125,10 @@ impl Session<'_> {
         let Some(name) = request.get("Action").map(str::to_ascii_lowercase) else {
             return self.refuse(&request, "Missing action in request").await;
         };
+        if self.ctx.stopping.load(Ordering::Relaxed) {
+            // Not a single action is taken then, hang-ups and logins neither.
+            return self.refuse(&request, "Asterisk is shutting down").await;
+        }
         match name.as_str() {
             "login" => self.login(&request).await,
             "challenge" => self.challenge(&request).await,

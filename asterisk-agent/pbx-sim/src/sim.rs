@@ -42,6 +42,8 @@ pub struct SimConfig {
     pub trunks: Vec<String>,
     /// Where end reports go that nobody took; created if absent.
     pub journal_dir: Option<PathBuf>,
+    /// Folder of the sounds, in which a prompt is `en/NAME.ulaw`; without one every prompt is there.
+    pub sounds_dir: Option<PathBuf>,
     /// Divides every duration of the simulated world; deadlines of real sockets stay. 1 but in tests.
     pub clock_scale: NonZeroU32,
 }
@@ -57,8 +59,16 @@ impl std::fmt::Debug for SimConfig {
             .field("node", &self.node)
             .field("trunks", &self.trunks)
             .field("journal_dir", &self.journal_dir)
+            .field("sounds_dir", &self.sounds_dir)
             .field("clock_scale", &self.clock_scale)
             .finish_non_exhaustive()
+    }
+}
+
+impl SimConfig {
+    /// Whether a prompt could be played.
+    pub(crate) fn has_prompt(&self, name: &str) -> bool {
+        self.sounds_dir.as_ref().is_none_or(|sounds| sounds.join("en").join(format!("{name}.ulaw")).is_file())
     }
 }
 

@@ -18,10 +18,8 @@ use crate::step::StepClient;
 const STEP_DEADLINE: Duration = Duration::from_millis(1500);
 /// The dialplan's `httptimeout` for an end report.
 const END_DEADLINE: Duration = Duration::from_millis(800);
-/// Prompt while the agent is asked again.
-const WAIT_PROMPT: &str = "asterism/wait1";
-/// Prompt before a call without an agent is given up.
-const THANKS_PROMPT: &str = "asterism/thanks";
+/// Silence before the agent is asked again, in ms.
+const MISS_WAIT_MS: u32 = 300;
 /// Cause of a call whose agent gave no usable reply.
 const LOST_CAUSE: u32 = 41;
 /// Wait for a key after a prompt that may be interrupted, in ms.
@@ -130,14 +128,12 @@ impl Call<'_> {
             misses += 1;
             tracing::debug!(channel = %self.report.channel_id, step = self.report.step, misses, why, "no usable reply");
             if misses > MAX_MISSES {
-                self.channel.goto("s", 32, "Playback");
-                self.play(&[THANKS_PROMPT.to_owned()]).await?;
                 "lost".clone_into(&mut self.report.status);
-                self.channel.goto("s", 34, "Hangup");
+                self.channel.goto("s", 33, "Hangup");
                 return Err(Gone::Dialplan(LOST_CAUSE));
             }
-            self.channel.goto("s", 30, "Playback");
-            self.play(&[WAIT_PROMPT.to_owned()]).await?;
+            self.channel.goto("s", 30, "Wait");
+            self.wait(MISS_WAIT_MS, Listening::No).await?;
         }
     }
 
@@ -145,8 +141,7 @@ impl Call<'_> {
         let status = match verb {
             Verb::Play { prompts, barge: false } => {
                 self.channel.goto("vplay", 2, "Playback");
-                self.play(prompts).await?;
-                "SUCCESS"
+                self.play(prompts).await?
             }
             Verb::Play { prompts, barge: true } => {
                 self.channel.goto("vplay", 5, "Read");
@@ -171,12 +166,17 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// `Playback()`: keys pressed meanwhile are kept for the report only.
-    async fn play(&mut self, prompts: &[String]) -> Result<(), Gone> {
+    /// `Playback()`: keys pressed meanwhile are kept for the report only, and a prompt that is not there is passed over.
+    async fn play(&mut self, prompts: &[String]) -> Result<&'static str, Gone> {
+        let mut status = "SUCCESS";
         for prompt in prompts {
-            self.wait(self.ctx.callees.prompt_ms(prompt), Listening::No).await?;
+            if self.ctx.config.has_prompt(prompt) {
+                self.wait(self.ctx.callees.prompt_ms(prompt), Listening::No).await?;
+            } else {
+                status = "FAILED";
+            }
         }
-        Ok(())
+        Ok(status)
     }
 
     /// `Read()`: prompts that a key interrupts, then keys until enough, the finish key, or too long a wait.

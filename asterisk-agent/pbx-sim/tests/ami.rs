@@ -93,7 +93,9 @@ async fn refused_originates_say_what_asterisk_says() {
         assert_eq!((answer.get("Response"), answer.get("Message")), (Some("Error"), Some(message)));
     }
     ami.send(&Action::new("Command", "4").unwrap()).await;
-    assert!(ami.response("4").await.get("Message").unwrap().starts_with("Invalid/unknown command"));
+    assert_eq!(ami.response("4").await.get("Message"), Some("Permission denied"));
+    ami.send(&Action::new("Dance", "5").unwrap()).await;
+    assert!(ami.response("5").await.get("Message").unwrap().starts_with("Invalid/unknown command: Dance."));
     // An endpoint or technology that is not there is queued, fails without a channel and is no ring.
     for (id, channel) in [("e", "PJSIP/+15550100150@nope"), ("t", "SIP/x")] {
         let action = with(

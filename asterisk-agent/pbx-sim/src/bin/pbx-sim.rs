@@ -48,6 +48,9 @@ struct Args {
     /// Folder for end reports that nobody took.
     #[arg(long)]
     journal_dir: Option<PathBuf>,
+    /// Folder of the sounds: a prompt whose file is not in it fails. Without one no prompt does.
+    #[arg(long)]
+    sounds_dir: Option<PathBuf>,
     /// File to write the AMI port to once it listens.
     #[arg(long)]
     port_file: Option<PathBuf>,
@@ -89,6 +92,7 @@ fn main() -> anyhow::Result<()> {
         node: args.node,
         trunks: args.trunks,
         journal_dir: args.journal_dir,
+        sounds_dir: args.sounds_dir,
         clock_scale: args.clock_scale,
     };
     start::block_on(async move {

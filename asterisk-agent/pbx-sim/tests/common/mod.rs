@@ -80,6 +80,7 @@ pub fn config(
         node: "n1".into(),
         trunks: vec!["trunk".into()],
         journal_dir: Some(folder.path().join("journal")),
+        sounds_dir: None,
         clock_scale: NonZeroU32::new(scale).unwrap(),
     }
 }
