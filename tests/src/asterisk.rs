@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use asterism_agent::instance::Ports;
 use asterism_agent::render::{AsteriskSettings, Trunk};
@@ -69,6 +69,16 @@ pub struct Asterisk {
     /// The process.
     pub process: Guarded,
     root: PathBuf,
+    consoles: Vec<Child>,
+}
+
+impl Drop for Asterisk {
+    fn drop(&mut self) {
+        for console in &mut self.consoles {
+            let _ = console.kill(); // answered already is as good
+            let _ = console.wait();
+        }
+    }
 }
 
 impl Asterisk {
@@ -94,7 +104,7 @@ impl Asterisk {
         settings.write().unwrap();
         std::os::unix::fs::symlink(root.join("data/documentation"), dir.join("data/documentation")).unwrap();
         let process = Self::run(root, dir);
-        Self { dir: dir.to_owned(), ports, process, root: root.to_owned() }
+        Self { dir: dir.to_owned(), ports, process, root: root.to_owned(), consoles: Vec::new() }
     }
 
     /// Starts it again with the same configuration, after it has ended.
@@ -102,16 +112,17 @@ impl Asterisk {
         self.process = Self::run(&self.root, &self.dir);
     }
 
-    /// Runs a command at its console.
-    pub fn console(&self, command: &str) -> String {
-        let output = Command::new(self.root.join("run-asterisk"))
+    /// Gives a command at its console. Does not wait: some are answered when Asterisk has ended.
+    pub fn console(&mut self, command: &str) {
+        let console = Command::new(self.root.join("run-asterisk"))
             .arg("-C")
             .arg(self.dir.join("etc/asterisk.conf"))
             .args(["-rx", command])
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::null())
+            .spawn()
             .unwrap();
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        self.consoles.push(console);
     }
 
     /// What it logged and printed.

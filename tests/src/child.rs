@@ -23,7 +23,8 @@ pub struct Guarded {
 impl Guarded {
     /// Runs a program in `dir`, where its output goes to `NAME.out`.
     pub fn start(name: &str, bin: &Path, arguments: &[&str], dir: &Path) -> Self {
-        let out = fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.out"))).unwrap();
+        let out =
+            fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.out"))).unwrap();
         let pid_file = dir.join(format!("{name}.pid"));
         let _ = fs::remove_file(&pid_file); // of the one before, if there was one
         let guard = Command::new(program("asterism-agent"))

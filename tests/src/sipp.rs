@@ -139,7 +139,12 @@ impl Carrier {
         let wanted = format!("0100007F:{:04X}", self.port);
         while !fs::read_to_string("/proc/net/udp").unwrap_or_default().contains(&wanted) {
             let late = began.elapsed() > Duration::from_secs(20);
-            assert!(!late && self.sipp.runs(), "sipp does not listen\n{}\n{}", self.sipp.log(), self.complaints());
+            assert!(
+                !late && self.sipp.runs(),
+                "sipp does not listen\n{}\n{}",
+                self.sipp.log(),
+                self.complaints()
+            );
             std::thread::sleep(Duration::from_millis(20)); // the pause of a poll
         }
     }
@@ -248,7 +253,7 @@ fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool, media: &Mutex<BTreeMa
 /// The payload of an RTP packet (RFC 3550) of type 0.
 fn ulaw_of(packet: &[u8]) -> Option<&[u8]> {
     let plain = packet.len() > 12 && packet[0] == 0x80;
-    (plain && packet[1] & 0x7f == 0).then(|| &packet[12..])
+    (plain && packet[1] % 128 == 0).then(|| &packet[12..])
 }
 
 #[cfg(test)]

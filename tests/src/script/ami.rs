@@ -87,7 +87,8 @@ impl Ami {
     /// Lists live channels under an action id of its own; one message each.
     pub async fn list(&mut self, action_id: &str) -> Vec<Message> {
         self.send(&Action::new("CoreShowChannels", action_id).unwrap()).await;
-        let of = |m: &Message, event: &str| m.get("Event") == Some(event) && m.get("ActionID") == Some(action_id);
+        let of =
+            |m: &Message, event: &str| m.get("Event") == Some(event) && m.get("ActionID") == Some(action_id);
         self.tape.message("the end of the list", |m| of(m, "CoreShowChannelsComplete")).await;
         self.tape.messages().into_iter().filter(|m| of(m, "CoreShowChannel")).collect()
     }

@@ -58,21 +58,19 @@ impl Pbx {
         let dir = tempfile::Builder::new().prefix("asterism-script-").tempdir().unwrap();
         let tape = Arc::new(Tape::default());
         let steps = Steps::start(Arc::clone(&tape), &root().join("compose/demo/flow.toml")).await;
+        prompts(&dir.path().join("data/sounds/en/asterism"));
         let far = match which {
             Which::Sim => {
                 fs::write(dir.path().join("ami-secret"), AMI_SECRET).unwrap();
                 fs::write(dir.path().join("step-secret"), STEP_SECRET).unwrap();
-                let config = RecorderConfig {
-                    listen: ([127, 0, 0, 1], 0).into(),
-                    out: dir.path().join("rings.csv"),
-                };
+                let config =
+                    RecorderConfig { listen: ([127, 0, 0, 1], 0).into(), out: dir.path().join("rings.csv") };
                 let recorder = Recorder::start(&config).await.unwrap();
                 fs::write(dir.path().join("carrier.addr"), recorder.addr().to_string()).unwrap();
                 Far::Sim { process: simulator(dir.path(), steps.port), _recorder: recorder }
             }
             Which::Asterisk(parts) => {
                 let carrier = Carrier::start(&parts.sipp, HABITS);
-                prompts(&dir.path().join("data/sounds/en/asterism"));
                 let asterisk = Box::new(Asterisk::start(&parts.root, dir.path(), steps.port, carrier.port));
                 Far::Asterisk { asterisk, carrier }
             }
@@ -89,7 +87,10 @@ impl Pbx {
     pub async fn ami_port(&self) -> u16 {
         let Far::Asterisk { asterisk, .. } = &self.far else {
             let file = self.dir.path().join("ami.port");
-            return eventually("pbx-sim says its port", || fs::read_to_string(&file).ok()?.trim().parse().ok()).await;
+            return eventually("pbx-sim says its port", || {
+                fs::read_to_string(&file).ok()?.trim().parse().ok()
+            })
+            .await;
         };
         asterisk.ports.ami
     }
@@ -116,10 +117,10 @@ impl Pbx {
     }
 
     /// Lets calls go on, takes no new ones, ends with the last.
-    pub fn stop_gracefully(&self) {
-        match &self.far {
+    pub fn stop_gracefully(&mut self) {
+        match &mut self.far {
             Far::Sim { process, .. } => process.signal(Signal::SIGUSR1),
-            Far::Asterisk { asterisk, .. } => drop(asterisk.console("core stop gracefully")),
+            Far::Asterisk { asterisk, .. } => asterisk.console("core stop gracefully"),
         }
     }
 
@@ -178,7 +179,7 @@ fn simulator(dir: &Path, step_port: u16) -> Guarded {
     let carrier = fs::read_to_string(dir.join("carrier.addr")).unwrap();
     let words = format!(
         "--ami-listen 127.0.0.1:0 --ami-user agent --ami-secret-file ami-secret --step-url http://127.0.0.1:{step_port} \
-         --step-secret-file step-secret --carrier {carrier} --node n1 --trunk trunk --journal-dir journal \
+         --step-secret-file step-secret --carrier {carrier} --node n1 --trunk trunk --journal-dir journal --sounds-dir data/sounds \
          --port-file ami.port --callees"
     );
     let mut words: Vec<&str> = words.split_whitespace().collect();
@@ -191,7 +192,8 @@ fn prompts(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     for (name, code) in [("welcome", 0x90), ("press-1-or-2", 0x98), ("thanks", 0xa0), ("bye", 0xa8)] {
         // A square tone of 400 Hz: ten samples up, ten down.
-        let tone: Vec<u8> = (0..5_600).map(|sample| if sample / 10 % 2 == 0 { code } else { code & 0x7f }).collect();
+        let tone: Vec<u8> =
+            (0..5_600).map(|sample| if sample / 10 % 2 == 0 { code } else { code & 0x7f }).collect();
         fs::write(folder.join(name).with_extension("ulaw"), tone).unwrap();
     }
 }

@@ -31,7 +31,7 @@ pub enum Says {
     Refused,
     /// `other-…`: a reply to another step.
     OtherStep,
-    /// `late-…`: nothing usable the first time a step is asked, the demo flow the second time.
+    /// `late-…`: nothing usable the first time it asks, then the demo flow.
     SecondTime,
     /// `missing-…`: a prompt that is not there, then the end.
     NoSuchPrompt,
@@ -92,7 +92,10 @@ impl Steps {
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let known = head.headers.get(SECRET_HEADER).is_some_and(|value| value == STEP_SECRET);
@@ -122,6 +125,7 @@ impl Shared {
             (Says::NoSuchPrompt, _) if n == 1 => line(n, "play|asterism/not-there|0"),
             (Says::NoSuchPrompt, _) => line(n, "hangup|16"),
             (Says::Garbled, _) => "1|1|play|${SHELL(id)}|0||||.".to_owned(),
+            (Says::SecondTime, _) if n > 1 => self.flow(&question),
             (Says::Refused | Says::SecondTime, _) => return (StatusCode::SERVICE_UNAVAILABLE, String::new()),
         };
         (StatusCode::OK, text)

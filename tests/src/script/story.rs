@@ -40,15 +40,17 @@ pub fn story(tape: &Tape, call: &Call, rings: usize) -> String {
     let (mut events, mut questions, mut ends) = (Vec::new(), Vec::new(), Vec::new());
     for entry in &entries {
         match entry {
-            Entry::Ami(message) if message.get("ActionID") == Some(&call.action) => {
-                if message.get("Event").is_none() {
-                    add(&format!("originate: {}", response(message)));
-                }
+            Entry::Ami(message) if answers(message, call) => {
+                add(&format!("originate: {}", response(message)));
             }
             Entry::Ami(message) if is_of(message, &call.id) => events.push(event(message)),
             Entry::Question(question) if question.channel_id == call.id => questions.push(asked(question)),
             Entry::End(report) if report.channel_id == call.id => {
-                ends.push(format!("{}, {} Hangup", ended(report), if gone(&events) { "after" } else { "before" }));
+                ends.push(format!(
+                    "{}, {} Hangup",
+                    ended(report),
+                    if gone(&events) { "after" } else { "before" }
+                ));
             }
             _ => {}
         }
@@ -108,6 +110,10 @@ pub fn same_as_golden(name: &str, text: &str, real: bool) {
     );
 }
 
+fn answers(message: &Message, call: &Call) -> bool {
+    message.get("Event").is_none() && message.get("ActionID") == Some(&call.action)
+}
+
 fn is_of(message: &Message, id: &str) -> bool {
     let named = [message.get("Uniqueid"), message.get("DestUniqueid")].contains(&Some(id));
     named && !["OriginateResponse", "CoreShowChannel"].contains(&message.get("Event").unwrap_or_default())
@@ -144,13 +150,24 @@ fn originate_response(message: &Message) -> String {
 }
 
 fn asked(q: &Question) -> String {
-    format!("asks n={} m={} f={} v={} st={} d={}", q.step, q.misses, q.flow, q.last_verb.as_str(), q.status, q.digits)
+    format!(
+        "asks n={} m={} f={} v={} st={} d={}",
+        q.step,
+        q.misses,
+        q.flow,
+        q.last_verb.as_str(),
+        q.status,
+        q.digits
+    )
 }
 
 /// An end report as text, but for what the media decides.
 pub(super) fn ended(e: &EndReport) -> String {
     let verb = e.last_verb.as_str();
-    format!("ends n={} v={verb} st={} d={} ta={} cause={}", e.step, e.status, e.digits, e.typed_ahead, e.cause)
+    format!(
+        "ends n={} v={verb} st={} d={} ta={} cause={}",
+        e.step, e.status, e.digits, e.typed_ahead, e.cause
+    )
 }
 
 fn gone(events: &[String]) -> bool {
@@ -159,7 +176,8 @@ fn gone(events: &[String]) -> bool {
 
 /// Neighbours whose order is not defined become one line.
 fn in_defined_order(mut events: Vec<String>) -> Vec<String> {
-    const EITHER: [[&str; 2]; 2] = [["DialState RINGING", "Newstate Ringing"], ["DialEnd ANSWER", "Newstate Up"]];
+    const EITHER: [[&str; 2]; 2] =
+        [["DialState RINGING", "Newstate Ringing"], ["DialEnd ANSWER", "Newstate Up"]];
     for pair in EITHER {
         let here = |w: &[String]| w[0] != w[1] && w.iter().all(|event| pair.contains(&event.as_str()));
         if let Some(at) = events.windows(2).position(here) {
@@ -177,10 +195,17 @@ mod tests {
     #[test]
     fn only_undefined_order_is_forgiven() {
         let list = |events: &[&str]| in_defined_order(events.iter().map(|e| (*e).to_owned()).collect());
-        let one = list(&["DialBegin", "Newstate Ringing", "DialState RINGING", "Newstate Up", "DialEnd ANSWER"]);
-        assert_eq!(one, list(&["DialBegin", "DialState RINGING", "Newstate Ringing", "DialEnd ANSWER", "Newstate Up"]));
+        let one =
+            list(&["DialBegin", "Newstate Ringing", "DialState RINGING", "Newstate Up", "DialEnd ANSWER"]);
+        assert_eq!(
+            one,
+            list(&["DialBegin", "DialState RINGING", "Newstate Ringing", "DialEnd ANSWER", "Newstate Up"])
+        );
         assert_eq!(one.len(), 3);
-        assert_ne!(one, list(&["Newstate Ringing", "DialBegin", "DialState RINGING", "Newstate Up", "DialEnd ANSWER"]));
+        assert_ne!(
+            one,
+            list(&["Newstate Ringing", "DialBegin", "DialState RINGING", "Newstate Up", "DialEnd ANSWER"])
+        );
         assert_eq!(list(&["DialState RINGING", "DialState RINGING"]).len(), 2);
     }
 }

@@ -8,7 +8,7 @@ use asterism_agent::dialplan::{EndReport, Question};
 use tokio::sync::watch;
 
 /// No condition of a script takes longer, whatever the machine is doing.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One thing heard.
 #[derive(Debug, Clone)]
@@ -70,10 +70,8 @@ impl Tape {
                 let _ = length.changed().await; // the sender is in self
             }
         };
-        match tokio::time::timeout(DEADLINE, look).await {
-            Ok(found) => found,
-            Err(_) => panic!("not within {DEADLINE:?}: {what}\n{}", self.end()),
-        }
+        let found = tokio::time::timeout(DEADLINE, look).await;
+        found.unwrap_or_else(|_| panic!("not within {DEADLINE:?}: {what}\n{}", self.end()))
     }
 
     /// [`Tape::until`] for messages.
@@ -88,6 +86,6 @@ impl Tape {
     fn end(&self) -> String {
         let entries = self.entries();
         let last = &entries[entries.len().saturating_sub(40)..];
-        last.iter().map(|entry| format!("{entry:?}\n")).collect()
+        format!("{last:#?}")
     }
 }
