@@ -1,3 +1,4 @@
+//! Golden tests of every subject, and what must be refused.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use proptest::prelude::*;

@@ -42,7 +42,7 @@ pub struct Stack {
     pub config: Config,
     keyring: Keyring,
     processes: BTreeMap<&'static str, Child>,
-    _recorder: Child,
+    recorder: Child,
     // Last, so that processes are gone before their folder is.
     dir: tempfile::TempDir,
 }
@@ -73,7 +73,7 @@ impl Stack {
         .unwrap();
         let client = Client::new(bus, FLEET);
         let processes = BTreeMap::new();
-        let mut stack = Self { nats, log, client, config, keyring, processes, _recorder: recorder, dir };
+        let mut stack = Self { nats, log, client, config, keyring, processes, recorder, dir };
         for service in SERVICES {
             stack.start_service(service);
         }
@@ -212,8 +212,13 @@ impl Drop for Stack {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
             }
         }
-        let _ = self._recorder.kill();
-        let _ = self._recorder.wait();
+        let _ = self.recorder.kill();
+        let _ = self.recorder.wait();
+        if std::thread::panicking() {
+            // What a failed story left behind is worth more than a clean folder.
+            self.dir.disable_cleanup(true);
+            eprintln!("the stack's files stay in {}", self.dir.path().display());
+        }
     }
 }
 

@@ -50,9 +50,10 @@ async fn ends_well(stack: &Stack, most_uncertain: u32) {
     let counts = stack.log.read(|state| state.campaigns[CAMPAIGN].counts.clone());
     assert_eq!(u64::from(counts.settled_total() + counts.uncertain), CONTACTS, "{counts:?}");
     assert!(counts.uncertain <= most_uncertain, "{counts:?}\n{}", stack.summary());
-    assert_eq!(stack.log.read(invariant::broken), []);
     carrier_agrees(stack);
     replay_agrees(stack).await;
+    assert_eq!(stack.log.read(invariant::broken), [], "{}", stack.summary());
+    assert_eq!(stack.log.read(|state| state.incidents), 0, "{}", stack.summary());
 }
 
 /// Each number rang exactly as often as the log says: at most once an attempt. An uncertain one may or may not have.

@@ -302,7 +302,7 @@ fn without_a_usable_answer_the_call_follows_its_fallback_to_the_end() {
         || Err("no answer in 800 ms".into()),
         || answer("system|rm", "s"),
         || answer("play|x|0", "state with spaces"),
-        || Ok(v1::StepAnswer { code: "AST-L001".into(), ..v1::StepAnswer::default() }),
+        || Ok(v1::StepAnswer { code: "AST-Q001".into(), ..v1::StepAnswer::default() }),
     ];
     for none in no_answers {
         let mut machine = answered();

@@ -54,7 +54,7 @@ impl Commits {
         let (place, answer) = oneshot::channel();
         self.0.try_send(Waiting { event, place }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
-                Refusal { code: "AST-L007", reason: format!("{MAX_WAITING} decisions wait already") }
+                Refusal { code: "AST-Q007", reason: format!("{MAX_WAITING} decisions wait already") }
             }
             mpsc::error::TrySendError::Closed(_) => stopping(),
         })?;
@@ -63,7 +63,7 @@ impl Commits {
 }
 
 fn stopping() -> Refusal {
-    Refusal { code: "AST-L006", reason: "this process is stopping; another replica answers".to_owned() }
+    Refusal { code: "AST-Q006", reason: "this process is stopping; another replica answers".to_owned() }
 }
 
 /// The running writer.

@@ -75,16 +75,16 @@ impl Flows {
     }
 
     async fn fetch(&self, id: &str) -> Result<Arc<Flow>, Refusal> {
-        let unusable = |reason: String| Refusal { code: "AST-L003", reason };
+        let unusable = |reason: String| Refusal { code: "AST-Q003", reason };
         let name =
             ObjectName::new(format!("flows/{id}.toml")).map_err(|error| unusable(error.to_string()))?;
         let document = match self.store.get(&name, MAX_DOCUMENT_BYTES as u64).await {
             Ok(document) => document,
             Err(Error::NotFound { .. }) => {
-                return Err(Refusal { code: "AST-L002", reason: format!("flow {id} is not published") });
+                return Err(Refusal { code: "AST-Q002", reason: format!("flow {id} is not published") });
             }
             Err(error) if error.is_transient() => {
-                return Err(Refusal { code: "AST-L004", reason: error.to_string() });
+                return Err(Refusal { code: "AST-Q004", reason: error.to_string() });
             }
             Err(error) => return Err(unusable(error.to_string())),
         };
@@ -137,7 +137,7 @@ mod tests {
             store.delete(&ObjectName::new(format!("flows/{id}.toml")).unwrap()).await.unwrap();
         }
         assert_eq!(flows.get(&ids[0]).await.unwrap().id(), ids[0], "used last, so it is still held");
-        assert_eq!(flows.get(&ids[1]).await.unwrap_err().code, "AST-L002", "unused for longest, so it went");
+        assert_eq!(flows.get(&ids[1]).await.unwrap_err().code, "AST-Q002", "unused for longest, so it went");
         assert_eq!(flows.held.lock().unwrap().by_id.len(), MAX_FLOWS);
     }
 
@@ -148,11 +148,11 @@ mod tests {
         let flows = Flows::new(Arc::new(store.clone()));
         let id = flow_id(&document(1));
         put(&store, &id, document(2)).await;
-        assert_eq!(flows.get(&id).await.unwrap_err().code, "AST-L003");
+        assert_eq!(flows.get(&id).await.unwrap_err().code, "AST-Q003");
         let broken = flow_id(b"name = 1");
         put(&store, &broken, b"name = 1".to_vec()).await;
         let refusal = flows.get(&broken).await.unwrap_err();
-        assert!(refusal.code == "AST-L003" && refusal.reason.contains("AST-F005"), "{refusal:?}");
+        assert!(refusal.code == "AST-Q003" && refusal.reason.contains("AST-F005"), "{refusal:?}");
         put(&store, &id, document(1)).await;
         assert!(flows.get(&id).await.is_err(), "a refusal holds for a moment");
         let deadline = Instant::now() + RETRY_AFTER * 10;

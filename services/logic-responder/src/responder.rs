@@ -32,7 +32,7 @@ pub struct Refusal {
 impl Refusal {
     /// A question that cannot be read.
     pub fn malformed(why: &str) -> Self {
-        Self { code: "AST-L001", reason: format!("the question is malformed: {why}") }
+        Self { code: "AST-Q001", reason: format!("the question is malformed: {why}") }
     }
 }
 
@@ -102,7 +102,7 @@ impl Responder {
         let deadline = if asked.is_zero() { self.deadline } else { asked.min(MAX_DEADLINE) };
         let late = |what: &str| {
             let reason = format!("{what} within {} ms", deadline.as_millis());
-            Refusal { code: "AST-L005", reason }
+            Refusal { code: "AST-Q005", reason }
         };
         let until = tokio::time::Instant::now() + deadline;
         let flow = tokio::time::timeout_at(until, self.flows.get(&question.flow))
@@ -207,7 +207,7 @@ mod tests {
     fn refused(change: impl FnOnce(&mut StepQuestion)) {
         let mut question = question();
         change(&mut question);
-        assert_eq!(check(&question).unwrap_err().code, "AST-L001", "{question:?}");
+        assert_eq!(check(&question).unwrap_err().code, "AST-Q001", "{question:?}");
     }
 
     #[test]

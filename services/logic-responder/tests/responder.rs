@@ -67,7 +67,7 @@ async fn without_an_acknowledgement_there_is_no_answer_and_the_frame_is_repeated
     let answer =
         lab.bus.request(&Subject::step(FLEET).unwrap(), hasty.encode_to_vec(), PATIENCE).await.unwrap();
     let answer = StepAnswer::decode(answer.as_slice()).unwrap();
-    assert_eq!((answer.code.as_str(), answer.reply.as_str()), ("AST-L005", ""));
+    assert_eq!((answer.code.as_str(), answer.reply.as_str()), ("AST-Q005", ""));
     until("it is said", || replica.health.readiness().checks["log"].contains("full")).await;
 
     stream::ensure_stream(&lab.bus, FLEET, 64 << 20).await.unwrap();
@@ -185,16 +185,16 @@ async fn what_cannot_be_answered_is_refused_with_a_code_and_leaves_no_trace() {
         assert!(answer.reply.is_empty() && !answer.reason.is_empty(), "{answer:?}");
         answer.code
     };
-    assert_eq!(refused(|q| q.flow = "0".repeat(32)).await, "AST-L002");
-    assert_eq!(refused(|q| q.flow = "../../keys/fleet.nk".into()).await, "AST-L001");
-    assert_eq!(refused(|q| q.call = "somebody".into()).await, "AST-L001");
+    assert_eq!(refused(|q| q.flow = "0".repeat(32)).await, "AST-Q002");
+    assert_eq!(refused(|q| q.flow = "../../keys/fleet.nk".into()).await, "AST-Q001");
+    assert_eq!(refused(|q| q.call = "somebody".into()).await, "AST-Q001");
     let name = ObjectName::new(format!("flows/{}.toml", "1".repeat(32))).unwrap();
     lab.store.put(&name, FLOW.to_vec().into()).await.unwrap();
-    assert_eq!(refused(|q| q.flow = "1".repeat(32)).await, "AST-L003");
+    assert_eq!(refused(|q| q.flow = "1".repeat(32)).await, "AST-Q003");
     let subject = Subject::step(FLEET).unwrap();
     for garbage in [vec![0xff; 100], vec![0; 5000]] {
         let answer = lab.bus.request(&subject, garbage, PATIENCE).await.unwrap();
-        assert_eq!(StepAnswer::decode(answer.as_slice()).unwrap().code, "AST-L001");
+        assert_eq!(StepAnswer::decode(answer.as_slice()).unwrap().code, "AST-Q001");
     }
     assert_eq!(ask(&lab.bus, &question(1, "1")).await.reply, "play|thanks|0", "and it goes on answering");
     assert_eq!(lab.frames().await.len(), 1);

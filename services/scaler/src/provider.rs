@@ -59,7 +59,12 @@ fn beside() -> PathBuf {
 async fn ec2(config: &Config) -> Result<Arc<dyn Cloud>, CloudError> {
     use crate::cloud::ec2::{Ec2Cloud, Ec2Config};
     let ec2 = &config.scaler.ec2;
-    let config =
-        Ec2Config { fleet: config.fleet.clone(), region: ec2.region.clone(), endpoint: ec2.endpoint.clone() };
+    let config = Ec2Config {
+        fleet: config.fleet.clone(),
+        region: ec2.region.clone(),
+        endpoint: ec2.endpoint.clone(),
+        // Credentials come from the environment or the machine's role, never from our own configuration.
+        key: None,
+    };
     Ok(Arc::new(Ec2Cloud::open(config).await?))
 }

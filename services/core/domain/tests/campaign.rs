@@ -105,6 +105,47 @@ fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
 }
 
 #[test]
+fn a_nodes_facts_may_lag_behind_the_decisions_of_later_steps() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 1, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let (call, node) = lab.in_flight()[0].clone();
+    lab.node(&node, Event::AttemptAccepted { attempt: call.clone(), order_term: 1 });
+    lab.node(&node, Event::AttemptOriginating { attempt: call.clone(), boot_id: "b".into() });
+    lab.node(&node, Event::AttemptAnswered { attempt: call.clone() });
+    let responder = asterism_proto::Origin::Proc(asterism_proto::Role::LogicResponder, "r".into());
+    let mut decisions = Vec::new();
+    for step in [1, 1, 2] {
+        let decided = Event::StepDecided {
+            call: call.clone(),
+            step,
+            flow: "f".into(),
+            state: String::new(),
+            next_state: "menu".into(),
+            reply: "pause|1".into(),
+            input: String::new(),
+        };
+        lab.write(responder.clone(), decided);
+        decisions.push(lab.written.last().map(|recorded| recorded.id.clone()));
+    }
+    for (step, decision) in [(1, decisions[0].clone()), (2, decisions[2].clone())] {
+        let taken = Event::StepTaken {
+            call: call.clone(),
+            step,
+            reply: "pause|1".into(),
+            source: asterism_domain::event::StepSource::Responder,
+            decision,
+            input: String::new(),
+            reason: String::new(),
+        };
+        lab.node(&node, taken);
+    }
+    assert_eq!((lab.state.incidents, lab.state.superseded_decisions, lab.state.steps), (0, 1, 2));
+}
+
+#[test]
 fn a_trunk_outside_dials_only_allowed_numbers_until_go_live() {
     let mut lab = Lab::new();
     lab.campaign("c", 3, 1);

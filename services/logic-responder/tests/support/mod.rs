@@ -165,7 +165,7 @@ pub async fn ask(bus: &Bus, question: &StepQuestion) -> StepAnswer {
         let why = match answer {
             Ok(bytes) => {
                 let answer = StepAnswer::decode(bytes.as_slice()).unwrap();
-                if answer.code != "AST-L005" && answer.code != "AST-L006" {
+                if answer.code != "AST-Q005" && answer.code != "AST-Q006" {
                     return answer;
                 }
                 answer.reason

@@ -3,39 +3,39 @@
 /// Stable codes of cloud failures, shown in every message.
 pub mod code {
     /// The request itself is not valid; nothing was sent.
-    pub const BAD_REQUEST: &str = "AST-K001";
+    pub const BAD_REQUEST: &str = "AST-E001";
     /// The intent was used before with other parameters.
-    pub const INTENT_MISMATCH: &str = "AST-K002";
+    pub const INTENT_MISMATCH: &str = "AST-E002";
     /// The agent program is not there or not executable.
-    pub const NO_AGENT: &str = "AST-K003";
+    pub const NO_AGENT: &str = "AST-E003";
     /// The folder of the local instances cannot be read or written.
-    pub const FOLDER: &str = "AST-K004";
+    pub const FOLDER: &str = "AST-E004";
     /// The machine cannot start another process.
-    pub const NO_ROOM: &str = "AST-K005";
+    pub const NO_ROOM: &str = "AST-E005";
     /// A record of a local instance is damaged.
-    pub const DAMAGED: &str = "AST-K006";
+    pub const DAMAGED: &str = "AST-E006";
     /// Another process is working on the same instance and does not finish.
-    pub const BUSY: &str = "AST-K007";
+    pub const BUSY: &str = "AST-E007";
     /// A process was started and cannot be identified.
-    pub const UNSEEN: &str = "AST-K008";
+    pub const UNSEEN: &str = "AST-E008";
     /// A process does not end, not even when killed.
-    pub const UNKILLABLE: &str = "AST-K009";
+    pub const UNKILLABLE: &str = "AST-E009";
     /// No instance of that id is visible (EC2 may show it later).
-    pub const NO_SUCH_INSTANCE: &str = "AST-K010";
+    pub const NO_SUCH_INSTANCE: &str = "AST-E010";
     /// More instances than a listing may have.
-    pub const TOO_MANY: &str = "AST-K011";
+    pub const TOO_MANY: &str = "AST-E011";
     /// The region has no such machine to give, or the account may not have more.
-    pub const CAPACITY: &str = "AST-K020";
+    pub const CAPACITY: &str = "AST-E020";
     /// The cloud asks us to slow down, or our own limiter does before it has to.
-    pub const THROTTLED: &str = "AST-K021";
+    pub const THROTTLED: &str = "AST-E021";
     /// No answer, or none that can be read.
-    pub const UNREACHABLE: &str = "AST-K022";
+    pub const UNREACHABLE: &str = "AST-E022";
     /// The cloud refuses the request for good.
-    pub const REFUSED: &str = "AST-K023";
+    pub const REFUSED: &str = "AST-E023";
     /// Credentials are missing, wrong or not allowed to do this.
-    pub const DENIED: &str = "AST-K024";
+    pub const DENIED: &str = "AST-E024";
     /// The instance of this intent has ended and is forgotten; make a new intent.
-    pub const SPENT: &str = "AST-K025";
+    pub const SPENT: &str = "AST-E025";
 }
 
 /// What a failure means for the asker.

@@ -310,9 +310,12 @@ fn step_taken(
     }
     let proven = source != StepSource::Responder
         || decision.is_some_and(|id| attempt.decisions.contains(&(step, id.clone())));
-    let superseded = attempt.decisions.iter().filter(|(_, id)| decision != Some(id)).count() as u64;
+    // A node's facts may lag: decisions of later steps can stand in the log before this one is told as taken.
+    let before = attempt.decisions.len();
+    attempt.decisions.retain(|(decided, _)| *decided > step);
+    let superseded =
+        (before - attempt.decisions.len()).saturating_sub(usize::from(decision.is_some())) as u64;
     attempt.step = step;
-    attempt.decisions.clear();
     state.superseded_decisions += superseded;
     state.steps += 1;
     if proven { Ok(()) } else { Err(Effectless::incident("a step taken without its decision in the log")) }

@@ -85,7 +85,7 @@ pub struct Attempt {
     pub intended_at: Timestamp,
     /// Highest step whose answer took effect.
     pub step: u32,
-    /// Decisions committed for this call and not yet taken: those of the current step.
+    /// Decisions committed for this call whose step has not been told as taken yet.
     pub decisions: Vec<(u32, EventRef)>,
 }
 

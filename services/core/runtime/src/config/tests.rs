@@ -1,3 +1,4 @@
+//! Layers, mistakes and masks of the configuration.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 use super::*;
 use proptest::prelude::*;

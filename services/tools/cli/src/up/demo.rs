@@ -21,7 +21,7 @@ pub const CAMPAIGN: &str = "demo";
 /// How often the state is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Longest the fleet may take to go: calls up are never cut.
-const GO_HOME_PATIENCE: Duration = Duration::from_secs(180);
+const GO_HOME_PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs the campaign and writes the report.
 pub async fn run(system: &System, args: &UpArgs, out: Output) -> anyhow::Result<()> {

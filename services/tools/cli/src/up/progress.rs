@@ -59,6 +59,7 @@ impl Progress {
         if self.silent {
             return;
         }
+        self.sample(system);
         if self.terminal {
             let text = self.board(system);
             let mut out = std::io::stderr().lock();
@@ -78,8 +79,8 @@ impl Progress {
         self.lines = 0;
     }
 
-    fn line(&mut self, system: &System) -> String {
-        let (rate, note) = (self.rate(system), self.note.clone());
+    fn line(&self, system: &System) -> String {
+        let (rate, note) = (self.rate(), self.note.clone());
         system.deps.log.read(|state| {
             let totals = Totals::of(state);
             format!(
@@ -94,8 +95,8 @@ impl Progress {
         })
     }
 
-    fn board(&mut self, system: &System) -> String {
-        let (rate, note) = (self.rate(system), self.note.clone());
+    fn board(&self, system: &System) -> String {
+        let (rate, note) = (self.rate(), self.note.clone());
         system.deps.log.read(|state| {
             let totals = Totals::of(state);
             let mut text = String::new();
@@ -134,8 +135,7 @@ impl Progress {
         })
     }
 
-    /// Attempts that reached the carrier, a second.
-    fn rate(&mut self, system: &System) -> u32 {
+    fn sample(&mut self, system: &System) {
         let rang = system
             .deps
             .log
@@ -145,9 +145,15 @@ impl Progress {
         while self.rang.front().is_some_and(|(at, _)| now.duration_since(*at) > RATE_OVER) {
             self.rang.pop_front();
         }
-        let Some((at, before)) = self.rang.front() else { return 0 };
-        let elapsed_ms = now.duration_since(*at).as_millis().max(1) as u64;
-        (u64::from(rang - before) * 1000 / elapsed_ms) as u32
+    }
+
+    /// Attempts that reached the carrier, a second.
+    fn rate(&self) -> u32 {
+        let (Some((from, before)), Some((to, after))) = (self.rang.front(), self.rang.back()) else {
+            return 0;
+        };
+        let elapsed_ms = to.duration_since(*from).as_millis().max(1) as u64;
+        (u64::from(after - before) * 1000 / elapsed_ms) as u32
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use super::progress::{cost, dollars};
 use super::system::{System, sibling};
 
-/// The report's figures; the same names in `report.json`.
+/// The report's figures; the same names in `report.json`, micro-dollars as dollars.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Contacts imported.
@@ -43,7 +43,8 @@ pub struct Report {
     /// Node seconds.
     pub node_seconds: u64,
     /// What they would have cost.
-    pub cost_usd: f64,
+    #[serde(rename = "cost_usd", serialize_with = "as_dollars")]
+    pub cost_micro_usd: u64,
     /// Dialplan steps answered.
     pub steps: u64,
     /// Events in the log.
@@ -72,6 +73,7 @@ pub struct Report {
 
 /// What `asterism-replay verify --json` says, as far as the report needs it.
 #[derive(Debug, Deserialize)]
+#[allow(clippy::struct_field_names)] // the names are the other program's
 struct Replay {
     events: u64,
     root: String,
@@ -101,7 +103,7 @@ impl Report {
             report.peak_calls = state.peak_in_flight;
             report.peak_nodes = state.fleet.peak_nodes;
             report.node_seconds = state.fleet.node_ms(state.at) / 1000;
-            report.cost_usd = cost(system, state) as f64 / 1e6;
+            report.cost_micro_usd = cost(system, state);
             report.steps = state.steps;
             report.incidents = state.incidents;
             report.voids = state.voids;
@@ -151,7 +153,7 @@ impl Report {
             peak_calls: 0,
             peak_nodes: 0,
             node_seconds: 0,
-            cost_usd: 0.0,
+            cost_micro_usd: 0,
             steps: 0,
             events: 0,
             incidents: 0,
@@ -189,7 +191,7 @@ impl Report {
             format!(
                 "Cost          {} node-seconds, would have cost {}",
                 self.node_seconds,
-                dollars((self.cost_usd * 1e6) as u64)
+                dollars(self.cost_micro_usd)
             ),
             format!("Log           {} events, root {}", self.events, self.log_root),
             format!(
@@ -208,6 +210,12 @@ impl Report {
         ];
         lines.join("\n") + "\n"
     }
+}
+
+/// Serde's signature asks for the reference.
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn as_dollars<S: serde::Serializer>(micro_usd: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(*micro_usd as f64 / 1e6)
 }
 
 /// Writes `report.json`, whole or not at all.

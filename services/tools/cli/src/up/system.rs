@@ -154,7 +154,11 @@ impl System {
     /// Ends what still runs.
     pub async fn stop(self) -> anyhow::Result<()> {
         let result = self.stop_services().await;
+        // Sealed, so that `asterism replay` can read what this run did.
         self.deps.log.sync().await;
+        if let Err(error) = self.deps.log.seal().await {
+            tracing::warn!(%error, "the log stays unsealed");
+        }
         self.watcher.abort();
         let _ = self.watcher.await;
         result

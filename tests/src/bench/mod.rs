@@ -1,0 +1,58 @@
+//! Benchmarks: what the product costs, against what its parts cost bare, both sides in the same call.
+//!
+//! Each figure is one JSON line, on standard output and at the end of `target/bench/results.jsonl`. A bench checks that
+//! the work it timed was really done, and fails if it was not. They want the release build.
+
+mod agent_footprint;
+mod demo_throughput;
+mod dialplan;
+mod node;
+mod probe;
+mod report;
+mod step_rtt;
+mod traffic;
+mod world;
+
+use anyhow::{Context, bail, ensure};
+use report::Figure;
+
+type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
+
+/// Every benchmark, in the order in which all are run.
+const BENCHES: [Bench; 3] = [
+    ("step-rtt", || on_a_runtime(step_rtt::run())),
+    ("agent-footprint", || on_a_runtime(agent_footprint::run())),
+    ("demo-throughput", demo_throughput::run),
+];
+
+/// The names, for people.
+pub fn names() -> String {
+    BENCHES.map(|(name, _)| name).join(", ")
+}
+
+/// Runs one benchmark or all. A bench that fails is said so at its end, and does not keep the others from running.
+///
+/// # Errors
+/// No such name, or what went wrong in the first bench that failed.
+pub fn run(only: Option<&str>) -> anyhow::Result<()> {
+    let chosen: Vec<Bench> =
+        BENCHES.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)).collect();
+    ensure!(!chosen.is_empty(), "there is no benchmark of that name; there are: {}", names());
+    if cfg!(debug_assertions) {
+        bail!("this is not the release build, so its figures mean nothing: make bench");
+    }
+    let mut failed = Ok(());
+    for (name, bench) in chosen {
+        eprintln!("asterism-bench: {name}");
+        match bench().and_then(|figure| report::write(name, &figure)).context(name) {
+            Ok(()) => {}
+            Err(error) if failed.is_ok() => failed = Err(error),
+            Err(error) => eprintln!("asterism-bench: {error:#}"),
+        }
+    }
+    failed
+}
+
+fn on_a_runtime<T>(bench: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(bench)
+}
