@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::SyncInterval;
 use crate::error::Error;
 use crate::subject;
 
@@ -13,6 +14,7 @@ pub(super) struct Settings<'a> {
     pub(super) name: &'a str,
     pub(super) port: u16,
     pub(super) store: &'a Path,
+    pub(super) sync_interval: SyncInterval,
     pub(super) service_password: &'a str,
     pub(super) node_password: &'a str,
 }
@@ -40,8 +42,7 @@ listen: \"127.0.0.1:{port}\"
 max_payload: {MAX_PAYLOAD_BYTES}
 jetstream {{
   store_dir: {store}
-  sync_interval: always
-}}
+{sync_interval}}}
 authorization {{
   users: [
     {{ user: \"{service}\", password: {service_password} }}
@@ -58,6 +59,10 @@ authorization {{
         name = settings.name,
         port = settings.port,
         store = quoted(&settings.store.display().to_string()),
+        sync_interval = match settings.sync_interval {
+            SyncInterval::Always => "  sync_interval: always\n",
+            SyncInterval::ServerDefault => "",
+        },
         service = super::SERVICE_USER,
         service_password = quoted(settings.service_password),
         node = super::NODE_USER,
@@ -81,6 +86,23 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_frame_is_synced_unless_asked_otherwise() {
+        let text = |sync_interval| {
+            render(&Settings {
+                name: "n",
+                port: 1,
+                store: Path::new("/s"),
+                sync_interval,
+                service_password: "a",
+                node_password: "b",
+            })
+        };
+        let (always, other) = (text(SyncInterval::default()), text(SyncInterval::ServerDefault));
+        assert!(always.contains("store_dir: \"/s\"\n  sync_interval: always\n}\n"), "{always}");
+        assert_eq!(other, always.replace("  sync_interval: always\n", ""));
+    }
 
     #[test]
     fn a_quote_in_a_path_stays_inside_its_string() {

@@ -43,6 +43,16 @@ pub const SERVICE_USER: &str = "service";
 /// The user of the nodes.
 pub const NODE_USER: &str = "node";
 
+/// When the server syncs what it stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncInterval {
+    /// Before it acknowledges: what was acknowledged survives a power cut. The product runs this way.
+    #[default]
+    Always,
+    /// Whenever the server's own default says, minutes later; only to measure what `Always` costs.
+    ServerDefault,
+}
+
 /// A running nats-server. Dropping it kills it; its store stays.
 pub struct NatsServer {
     /// `nats://127.0.0.1:port`.
@@ -53,6 +63,7 @@ pub struct NatsServer {
     pub port: u16,
     binary: PathBuf,
     dir: PathBuf,
+    sync_interval: SyncInterval,
     service_password: Secret,
     node_password: Secret,
     child: Option<Child>,
@@ -84,6 +95,19 @@ impl NatsServer {
     /// # Errors
     /// AST-N010 too old, AST-N011 port taken, AST-N012 did not come up, AST-N013 a file, AST-N014 folder in use.
     pub async fn start(binary: &Path, dir: &Path, port: Option<u16>) -> Result<Self, Error> {
+        Self::start_with(binary, dir, port, SyncInterval::Always).await
+    }
+
+    /// The same with another sync interval; a restart keeps it.
+    ///
+    /// # Errors
+    /// As [`NatsServer::start`].
+    pub async fn start_with(
+        binary: &Path,
+        dir: &Path,
+        port: Option<u16>,
+        sync_interval: SyncInterval,
+    ) -> Result<Self, Error> {
         check_version(binary).await?;
         let lock = files::prepare(dir)?;
         files::end_left_over(dir).await?;
@@ -93,6 +117,7 @@ impl NatsServer {
             port: 0,
             binary: binary.to_owned(),
             dir: dir.to_owned(),
+            sync_interval,
             service_password: files::password(dir, SERVICE_USER)?,
             node_password: files::password(dir, NODE_USER)?,
             child: None,
@@ -196,6 +221,7 @@ impl NatsServer {
             name: &name,
             port,
             store: &self.dir.join(files::STORE),
+            sync_interval: self.sync_interval,
             service_password: self.service_password.reveal(),
             node_password: self.node_password.reveal(),
         });
