@@ -6,13 +6,17 @@ use crate::ami::reason;
 
 /// The outcome of an attempt.
 ///
-/// `answered`: it was up. `reason`: of `OriginateResponse`, if that came. `cause`: the Q.850 cause of `Hangup`, if that
-/// came. A cause that names a reason of its own wins; a general one (0, 16, 31, 127) leaves it to `reason`.
-pub fn outcome(answered: bool, reason: Option<u32>, cause: Option<u32>) -> Outcome {
+/// `answered`: it was up. `given`: the reason of `OriginateResponse`, if that came. `cause`: the Q.850 cause of
+/// `Hangup`, if that came. A cause that names a reason of its own wins; a general one (0, 16, 31, 127) leaves it to that.
+pub fn outcome(answered: bool, given: Option<u32>, cause: Option<u32>) -> Outcome {
     if answered {
         return Outcome::Answered;
     }
-    cause.and_then(by_cause).unwrap_or_else(|| by_reason(reason))
+    // A ring that timed out and a 480 have one cause; only the timeout has a reason of its own.
+    if (given, cause) == (Some(reason::FAILURE), Some(19)) {
+        return Outcome::Unavailable;
+    }
+    cause.and_then(by_cause).unwrap_or_else(|| by_reason(given))
 }
 
 fn by_cause(cause: u32) -> Option<Outcome> {
@@ -21,9 +25,10 @@ fn by_cause(cause: u32) -> Option<Outcome> {
         21 => Outcome::Declined,
         // Unallocated, number changed, incomplete or malformed number.
         1 | 22 | 28 => Outcome::InvalidNumber,
-        19 => Outcome::NoAnswer,
-        // No user responding, subscriber absent, no route, destination out of order.
-        2 | 3 | 18 | 20 | 27 => Outcome::Unavailable,
+        // Nobody took it up in time; no reply at all.
+        18 | 19 => Outcome::NoAnswer,
+        // Subscriber absent, no route, destination out of order.
+        2 | 3 | 20 | 27 => Outcome::Unavailable,
         // No circuit, network out of order, temporary failure, switch congestion, channel not available.
         34 | 38 | 41 | 42 | 43 | 44 | 47 => Outcome::Congestion,
         0 | 16 | 31 | 127 => return None,
@@ -60,11 +65,12 @@ mod tests {
             (false, Some(8), Some(1), Outcome::InvalidNumber),
             (false, Some(0), Some(28), Outcome::InvalidNumber),
             (false, Some(3), Some(19), Outcome::NoAnswer),
+            (false, None, Some(19), Outcome::NoAnswer),
             (false, Some(3), Some(16), Outcome::NoAnswer),
             (false, Some(3), Some(127), Outcome::NoAnswer),
             (false, Some(3), Some(0), Outcome::NoAnswer),
             (false, Some(3), None, Outcome::NoAnswer),
-            (false, Some(8), Some(18), Outcome::Unavailable),
+            (false, Some(8), Some(18), Outcome::NoAnswer),
             (false, Some(8), Some(20), Outcome::Unavailable),
             (false, Some(8), Some(34), Outcome::Congestion),
             (false, Some(8), Some(42), Outcome::Congestion),
@@ -75,9 +81,9 @@ mod tests {
             (false, Some(0), Some(17), Outcome::Busy),
             (false, Some(0), Some(21), Outcome::Declined),
             (false, Some(0), Some(1), Outcome::InvalidNumber),
-            (false, Some(0), Some(19), Outcome::NoAnswer),
+            (false, Some(0), Some(19), Outcome::Unavailable),
             (false, Some(0), Some(34), Outcome::Congestion),
-            (false, Some(0), Some(18), Outcome::Unavailable),
+            (false, Some(0), Some(18), Outcome::NoAnswer),
             (false, Some(0), Some(0), Outcome::Failed),
             (false, Some(1), Some(16), Outcome::Failed),
             (false, None, None, Outcome::Failed),
