@@ -23,6 +23,17 @@ pub struct Guarded {
 impl Guarded {
     /// Runs a program in `dir`, where its output goes to `NAME.out`.
     pub fn start(name: &str, bin: &Path, arguments: &[&str], dir: &Path) -> Self {
+        Self::start_with(name, bin, arguments, &[], dir)
+    }
+
+    /// The same with variables.
+    pub fn start_with(
+        name: &str,
+        bin: &Path,
+        arguments: &[&str],
+        env: &[(String, String)],
+        dir: &Path,
+    ) -> Self {
         let out =
             fs::OpenOptions::new().create(true).append(true).open(dir.join(format!("{name}.out"))).unwrap();
         let pid_file = dir.join(format!("{name}.pid"));
@@ -33,6 +44,7 @@ impl Guarded {
             .arg("--")
             .arg(bin)
             .args(arguments)
+            .envs(env.iter().cloned())
             .current_dir(dir)
             .stdin(Stdio::piped())
             .stdout(out.try_clone().unwrap())

@@ -253,7 +253,7 @@ fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool, media: &Mutex<BTreeMa
 /// The payload of an RTP packet (RFC 3550) of type 0.
 fn ulaw_of(packet: &[u8]) -> Option<&[u8]> {
     let plain = packet.len() > 12 && packet[0] == 0x80;
-    (plain && packet[1] % 128 == 0).then(|| &packet[12..])
+    (plain && packet[1].is_multiple_of(128)).then(|| &packet[12..])
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use asterism_cli::{import, ops};
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::State;
 use asterism_nats::{Bus, NatsServer};
+use asterism_object_store::ObjectStore;
 use asterism_pbx_sim::recorder::{RingCount, read_rings};
 use asterism_runtime::config::Config;
 use asterism_runtime::keys::Keyring;
@@ -30,6 +31,31 @@ pub const SERVICES: [&str; 5] = [
     "asterism-logic-responder",
 ];
 
+/// What stands behind the nodes' agents.
+#[derive(Debug, Clone)]
+pub enum StackPbx {
+    /// pbx-sim, whose rings a recorder counts.
+    Sim,
+    /// Real Asterisk.
+    Asterisk {
+        /// The root of its installation.
+        root: PathBuf,
+        /// The SIP port of the carrier on loopback.
+        carrier: u16,
+    },
+}
+
+/// How a system is made.
+#[derive(Debug, Clone)]
+pub struct StackOptions {
+    /// Most nodes.
+    pub max_nodes: u32,
+    /// Call slots of a node.
+    pub capacity: u32,
+    /// What stands behind the nodes' agents.
+    pub pbx: StackPbx,
+}
+
 /// A running system.
 pub struct Stack {
     /// The server all meet at.
@@ -41,6 +67,7 @@ pub struct Stack {
     /// The configuration they run with.
     pub config: Config,
     keyring: Keyring,
+    env: Vec<(String, String)>,
     processes: BTreeMap<&'static str, Child>,
     recorder: Child,
     // Last, so that processes are gone before their folder is.
@@ -48,16 +75,26 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything.
+    /// Starts everything, with simulated nodes.
     pub async fn start(max_nodes: u32, capacity: u32) -> Self {
+        Self::start_with(StackOptions { max_nodes, capacity, pbx: StackPbx::Sim }).await
+    }
+
+    /// Starts everything.
+    pub async fn start_with(options: StackOptions) -> Self {
+        Self::start_with_env(options, Vec::new()).await
+    }
+
+    /// Starts everything with variables that the services see: `ASTERISM_SECTION__KEY` wins over the file.
+    pub async fn start_with_env(options: StackOptions, env: Vec<(String, String)>) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-stack-").tempdir().unwrap();
         let binary =
             asterism_nats::server::find_binary().expect("nats-server: run tests/setup/nats-server.sh");
         let nats = NatsServer::start(&binary, &dir.path().join("nats"), None).await.unwrap();
         let keyring = Keyring::init(&dir.path().join("keys"), FLEET, 1).unwrap();
         let (recorder, carrier) = start_recorder(dir.path()).await;
-        let file = write_config(dir.path(), &nats, carrier, max_nodes, capacity);
-        let config = Config::load(Some(&file), std::iter::empty(), &[]).unwrap();
+        let file = write_config(dir.path(), &nats, carrier, &options);
+        let config = Config::load(Some(&file), env.iter().cloned(), &[]).unwrap();
         let bus = Bus::connect(&nats.service("observer").unwrap()).await.unwrap();
         let log = Log::open(
             LogConfig {
@@ -73,7 +110,7 @@ impl Stack {
         .unwrap();
         let client = Client::new(bus, FLEET);
         let processes = BTreeMap::new();
-        let mut stack = Self { nats, log, client, config, keyring, processes, recorder, dir };
+        let mut stack = Self { nats, log, client, config, keyring, env, processes, recorder, dir };
         for service in SERVICES {
             stack.start_service(service);
         }
@@ -99,6 +136,7 @@ impl Stack {
             .unwrap();
         let child = Command::new(program(service))
             .env("ASTERISM_CONFIG", self.path().join("asterism.toml"))
+            .envs(self.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -114,23 +152,43 @@ impl Stack {
         child.wait().unwrap();
     }
 
-    /// Publishes prompts and flow, imports contacts, starts the campaign.
+    /// Where contacts stand, by the keyed hash of their numbers.
+    pub fn number_hash(&self, number: &str) -> [u8; 16] {
+        asterism_runtime::seal::number_hash(&self.keyring.numbers().unwrap(), number)
+    }
+
+    /// Publishes prompts and flow, imports contacts of the demo, starts the campaign.
     pub async fn campaign(&self, contacts: u64) {
-        let demo = root().join("compose/demo");
+        let list = root().join("compose/demo/contacts.csv");
+        self.campaign_of(&list, Some(contacts), 1).await;
+    }
+
+    /// Publishes prompts and flow of the demo, imports a list, starts the campaign.
+    pub async fn campaign_of(&self, list: &Path, limit: Option<u64>, max_attempts: u32) {
         let url = self.config.objects_url().unwrap();
         let store = asterism_object_store::open(&url).await.unwrap();
-        let prompts =
-            ops::publish_prompts(&self.client, store.as_ref(), &demo.join("prompts"), "demo").await.unwrap();
-        let flow = ops::publish_flow(&self.client, store.as_ref(), &demo.join("flow.toml")).await.unwrap();
+        self.campaign_from(store.as_ref(), list, limit, max_attempts).await;
+    }
+
+    /// The same with the services' object store opened by the caller, who has its credentials.
+    pub async fn campaign_from(
+        &self,
+        store: &dyn ObjectStore,
+        list: &Path,
+        limit: Option<u64>,
+        max_attempts: u32,
+    ) {
+        let demo = root().join("compose/demo");
+        let prompts = ops::publish_prompts(&self.client, store, &demo.join("prompts"), "demo").await.unwrap();
+        let flow = ops::publish_flow(&self.client, store, &demo.join("flow.toml")).await.unwrap();
         let create: CreateCampaign = serde_json::from_value(serde_json::json!({
             "campaign": CAMPAIGN, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
-            "ring_timeout_ms": 5_000, "max_attempts": 1,
+            "ring_timeout_ms": 5_000, "max_attempts": max_attempts,
         }))
         .unwrap();
         ops::create_campaign(&self.client, &create).await.unwrap();
         let options = import::Options::default();
-        let list = demo.join("contacts.csv");
-        ops::import_contacts(&self.client, CAMPAIGN, &list, &options, Some(contacts), |_| {}).await.unwrap();
+        ops::import_contacts(&self.client, CAMPAIGN, list, &options, limit, |_| {}).await.unwrap();
         ops::start_campaign(&self.client, CAMPAIGN).await.unwrap();
     }
 
@@ -177,6 +235,30 @@ impl Stack {
             }
         }
         text
+    }
+
+    /// The sealed copy, read by the auditor's library, has the live root and folds to the live state.
+    pub async fn replay_agrees(&self) {
+        self.log.sync().await.unwrap();
+        self.log.seal().await.unwrap();
+        let (size, root) = self.log.sequencer(|sequencer, _, _| (sequencer.size(), sequencer.root()));
+        let output = Command::new(program("asterism-replay"))
+            .args(["verify", "--json", "--anchor", &self.anchor()])
+            .arg(self.path().join("log-observer"))
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(said["replay_ok"], true, "{said:#}");
+        let events = said["events"].as_u64().unwrap();
+        // The fleet may have gone on between seal and look: the replay is of the sealed part.
+        assert!(events <= size);
+        if events == size {
+            let hex: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(said["root"], hex.as_str());
+            let live: String = self.log.read(State::hash).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(said["state_hash"], live.as_str());
+        }
     }
 
     /// What the carrier saw.
@@ -236,7 +318,7 @@ pub fn program(name: &str) -> PathBuf {
 
 async fn start_recorder(dir: &Path) -> (Child, u16) {
     let port_file = dir.join("carrier.port");
-    let child = Command::new(program("carrier-recorder"))
+    let mut child = Command::new(program("carrier-recorder"))
         .args(["--listen", "127.0.0.1:0", "--port-file"])
         .arg(&port_file)
         .arg("--out")
@@ -246,37 +328,55 @@ async fn start_recorder(dir: &Path) -> (Child, u16) {
         .spawn()
         .unwrap();
     let began = Instant::now();
-    loop {
-        if let Some(port) = fs::read_to_string(&port_file).ok().and_then(|text| text.trim().parse().ok()) {
-            return (child, port);
+    let port = loop {
+        let port = fs::read_to_string(&port_file).ok().and_then(|text| text.trim().parse().ok());
+        if port.is_some() || began.elapsed() > Duration::from_secs(10) {
+            break port;
         }
-        assert!(began.elapsed() < Duration::from_secs(10), "carrier-recorder did not come up");
         tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    };
+    let Some(port) = port else {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("carrier-recorder did not come up");
+    };
+    (child, port)
 }
 
-fn write_config(dir: &Path, nats: &NatsServer, carrier: u16, max_nodes: u32, capacity: u32) -> PathBuf {
-    let agent_args: toml::Value = [
-        "--pbx",
-        "sim",
-        "--pbx-sim-bin",
-        program("pbx-sim").to_str().unwrap(),
-        "--carrier",
-        &format!("127.0.0.1:{carrier}"),
-        "--fleet",
-        FLEET,
-        "--nats-url",
-        &nats.service("x").unwrap().url,
-        "--nats-user",
-        "node",
-        "--nats-password-file",
-        nats.password_file("node").to_str().unwrap(),
-        "--capacity",
-        &capacity.to_string(),
-    ]
-    .map(|text| toml::Value::String(text.to_owned()))
-    .to_vec()
-    .into();
+fn agent_args(nats: &NatsServer, carrier: u16, options: &StackOptions) -> toml::Value {
+    let mut words = match &options.pbx {
+        StackPbx::Sim => vec![
+            "--pbx".to_owned(),
+            "sim".to_owned(),
+            "--pbx-sim-bin".to_owned(),
+            program("pbx-sim").display().to_string(),
+            "--carrier".to_owned(),
+            format!("127.0.0.1:{carrier}"),
+        ],
+        StackPbx::Asterisk { root, carrier } => vec![
+            "--pbx".to_owned(),
+            "asterisk".to_owned(),
+            "--asterisk-root".to_owned(),
+            root.display().to_string(),
+            "--trunk".to_owned(),
+            format!("carrier=127.0.0.1:{carrier}"),
+        ],
+    };
+    for (flag, value) in [
+        ("--fleet", FLEET.to_owned()),
+        ("--nats-url", nats.service("x").unwrap().url),
+        ("--nats-user", "node".to_owned()),
+        ("--nats-password-file", nats.password_file("node").display().to_string()),
+        ("--capacity", options.capacity.to_string()),
+    ] {
+        words.extend([flag.to_owned(), value]);
+    }
+    words.into_iter().map(toml::Value::String).collect::<Vec<_>>().into()
+}
+
+fn write_config(dir: &Path, nats: &NatsServer, carrier: u16, options: &StackOptions) -> PathBuf {
+    let agent_args = agent_args(nats, carrier, options);
+    let StackOptions { max_nodes, capacity, .. } = options;
     let text = |value: &dyn std::fmt::Display| toml::Value::String(value.to_string()).to_string();
     let path = dir.join("asterism.toml");
     let file = format!(
