@@ -95,6 +95,44 @@ async fn a_launch_is_tagged_and_guarded() {
 }
 
 #[tokio::test]
+async fn a_launch_template_gives_what_the_request_does_not() {
+    let Some(moto) = Moto::start("a_launch_template_gives_what_the_request_does_not") else { return };
+    let make = format!(
+        "Action=CreateLaunchTemplate&Version=2016-11-15&LaunchTemplateName=voice\
+         &LaunchTemplateData.ImageId={IMAGE}&LaunchTemplateData.InstanceType=t3.micro"
+    );
+    let made = moto.ask("POST", "/", "ec2", &make);
+    let id = made.split("<launchTemplateId>").nth(1).and_then(|rest| rest.split('<').next()).expect(&made);
+    let front = Front::before(&moto);
+    let ours = cloud("lime", front.port).await;
+    for (intent, template, instance_type) in [("by-id", id, ""), ("by-name", "voice", "c7g.large")] {
+        let launch = LaunchRequest {
+            image_id: String::new(),
+            instance_type: instance_type.into(),
+            launch_template: Some(template.into()),
+            ..request(intent)
+        };
+        ours.launch(&launch).await.unwrap();
+    }
+    let sent: Vec<_> = front.take_seen().into_iter().filter(|r| r.contains("Action=RunInstances")).collect();
+    assert!(sent[0].contains(&format!("LaunchTemplate.LaunchTemplateId={id}")), "{}", sent[0]);
+    assert!(!sent[0].contains("ImageId=") && !sent[0].contains("InstanceType="), "{}", sent[0]);
+    assert!(sent[1].contains("LaunchTemplate.LaunchTemplateName=voice"), "{}", sent[1]);
+    let types = [("by-id", "t3.micro"), ("by-name", "c7g.large")];
+    let stored = listed(&moto);
+    for (intent, instance_type) in types {
+        let instance = stored.iter().find(|i| i.contains(&format!("<value>{intent}</value>"))).expect(intent);
+        for part in [
+            format!("<imageId>{IMAGE}</imageId>"),
+            format!("<instanceType>{instance_type}</instanceType>"),
+            "<httpTokens>required</httpTokens>".to_owned(),
+        ] {
+            assert!(instance.contains(&part), "{part} not in {instance}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_intent_is_one_instance_and_all_end() {
     let Some(moto) = Moto::start("an_intent_is_one_instance_and_all_end") else { return };
     let front = Front::before(&moto);

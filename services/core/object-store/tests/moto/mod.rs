@@ -21,10 +21,11 @@ impl Moto {
     /// Starts the server that `ASTERISM_MOTO_SERVER` names. Without it the test is written into the skip file.
     pub fn start(test: &str) -> Option<Self> {
         let Some(server) = std::env::var_os("ASTERISM_MOTO_SERVER") else {
-            eprintln!("{test} was skipped: ASTERISM_MOTO_SERVER does not name a moto_server");
+            let line = format!("SKIPPED {test}: no moto_server: run tests/setup/moto.sh");
+            eprintln!("{line}");
             if let Some(file) = std::env::var_os("ASTERISM_SKIP_FILE") {
                 let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
-                writeln!(file, "{test}: ASTERISM_MOTO_SERVER is not set").unwrap();
+                writeln!(file, "{line}").unwrap();
             }
             return None;
         };
@@ -97,19 +98,21 @@ pub enum Fault {
 pub struct Front {
     pub port: u16,
     plan: Arc<Mutex<VecDeque<Fault>>>,
+    lost: Arc<Mutex<Option<&'static str>>>,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Front {
     pub fn before(moto: &Moto) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let front =
-            Self { port: listener.local_addr().unwrap().port(), plan: Arc::default(), seen: Arc::default() };
-        let (plan, seen, upstream) = (Arc::clone(&front.plan), Arc::clone(&front.seen), moto.port);
+        let port = listener.local_addr().unwrap().port();
+        let front = Self { port, plan: Arc::default(), lost: Arc::default(), seen: Arc::default() };
+        let (plan, lost) = (Arc::clone(&front.plan), Arc::clone(&front.lost));
+        let (seen, upstream) = (Arc::clone(&front.seen), moto.port);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let (plan, seen) = (Arc::clone(&plan), Arc::clone(&seen));
-                std::thread::spawn(move || serve(client, upstream, &plan, &seen));
+                let (plan, lost, seen) = (Arc::clone(&plan), Arc::clone(&lost), Arc::clone(&seen));
+                std::thread::spawn(move || serve(client, upstream, &plan, &lost, &seen));
             }
         });
         front
@@ -120,17 +123,31 @@ impl Front {
         self.plan.lock().unwrap().extend(faults);
     }
 
+    /// Loses the answer of the next request that holds this text, wherever it stands among others.
+    pub fn lose_answer_of(&self, text: &'static str) {
+        *self.lost.lock().unwrap() = Some(text);
+    }
+
     /// The requests so far: head and body as text; forgets them.
     pub fn take_seen(&self) -> Vec<String> {
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
 
-fn serve(mut client: TcpStream, upstream: u16, plan: &Mutex<VecDeque<Fault>>, seen: &Mutex<Vec<String>>) {
+fn serve(
+    mut client: TcpStream,
+    upstream: u16,
+    plan: &Mutex<VecDeque<Fault>>,
+    lost: &Mutex<Option<&'static str>>,
+    seen: &Mutex<Vec<String>>,
+) {
     let _ = client.set_read_timeout(Some(IO_WAIT));
     let Some(request) = read_request(&mut client) else { return };
-    seen.lock().unwrap().push(String::from_utf8_lossy(&request).into_owned());
-    let fault = plan.lock().unwrap().pop_front().unwrap_or(Fault::Pass);
+    let text = String::from_utf8_lossy(&request).into_owned();
+    let is_lost = lost.lock().unwrap().take_if(|part| text.contains(*part)).is_some();
+    seen.lock().unwrap().push(text);
+    let planned = plan.lock().unwrap().pop_front().unwrap_or(Fault::Pass);
+    let fault = if is_lost { Fault::LoseAnswer } else { planned };
     let answer = match fault {
         Fault::Answer(status, body) => format!(
             "HTTP/1.1 {status} Planned\r\nContent-Type: text/xml\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",

@@ -1,0 +1,166 @@
+//! A campaign on instances of EC2 with its prompts in S3, both served by moto: from the first launch to the last
+//! termination, seen from moto's own listing and from the requests that crossed the wire.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic)]
+
+#[path = "support/machines.rs"]
+mod machines;
+#[path = "../../services/core/object-store/tests/moto/mod.rs"]
+#[allow(dead_code)]
+mod moto;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use asterism_domain::campaign::CampaignStatus;
+use asterism_domain::fleet::NodeStatus;
+use asterism_domain::invariant;
+use asterism_object_store::{Location, S3Store};
+use asterism_proto::Role;
+use asterism_tests::stack::{CAMPAIGN, FLEET, Stack, StackOptions, StackPbx, root};
+use machines::{Listed, Machines, listing};
+use moto::{Front, Moto};
+
+const CONTACTS: u64 = 100;
+const NODES: u32 = 3;
+const IMAGE: &str = "ami-12c6146b";
+const INSTANCE_TYPE: &str = "c7g.large";
+const KEY: &str = "test";
+const RUN: &str = "Action=RunInstances";
+
+/// What the services are told besides the file of every stack.
+fn variables(ec2: u16, objects: &str) -> Vec<(String, String)> {
+    [
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", KEY),
+        ("ASTERISM_OBJECTS__URL", objects),
+        ("ASTERISM_SCALER__PROVIDER", "ec2"),
+        ("ASTERISM_SCALER__EC2__REGION", "eu-west-1"),
+        ("ASTERISM_SCALER__EC2__ENDPOINT", &format!("http://127.0.0.1:{ec2}")),
+        ("ASTERISM_SCALER__EC2__IMAGE_ID", IMAGE),
+        ("ASTERISM_SCALER__EC2__INSTANCE_TYPE", INSTANCE_TYPE),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .to_vec()
+}
+
+/// The fleet's name comes from the user data alone.
+fn without_fleet(arguments: &[String]) -> Vec<String> {
+    arguments.chunks(2).filter(|pair| pair[0] != "--fleet").flatten().cloned().collect()
+}
+
+#[tokio::test]
+async fn a_campaign_on_instances_of_ec2_with_prompts_in_s3() {
+    let Some(moto) = Moto::start("a_campaign_on_instances_of_ec2_with_prompts_in_s3") else { return };
+    let moto = Arc::new(moto);
+    moto.make_bucket("media");
+    let (ec2, s3) = (Front::before(&moto), Front::before(&moto));
+    let objects = format!("s3://media/fleet?region=eu-west-1&endpoint=http://127.0.0.1:{}", s3.port);
+    let options = StackOptions { max_nodes: NODES, capacity: 20, pbx: StackPbx::Sim };
+    let stack = Stack::start_with_env(options, variables(ec2.port, &objects)).await;
+    let nodes = stack.path().join("nodes");
+    let _machines = Machines::start(&moto, &nodes, &without_fleet(&stack.config.scaler.agent_args));
+    // The answer of the first launch is lost on its way: that must not cost a second instance.
+    ec2.lose_answer_of(RUN);
+
+    let Location::S3(at) = Location::parse(&objects).unwrap() else { panic!("{objects} is not s3") };
+    let store = S3Store::open_with_key(at, KEY, KEY).await.unwrap();
+    let list = root().join("compose/demo/contacts.csv");
+    stack.campaign_from(&store, &list, Some(CONTACTS), 1).await;
+    stack
+        .wait("the campaign completes", Duration::from_secs(150), |state| {
+            state.campaigns[CAMPAIGN].status == CampaignStatus::Completed
+        })
+        .await;
+    stack.client.role(Role::Scaler, "fleet.stop", &serde_json::json!({ "reason": "done" })).await.unwrap();
+    stack
+        .wait("every node is terminated", Duration::from_secs(60), |state| {
+            !state.fleet.nodes.is_empty()
+                && state.fleet.owed_launches().next().is_none()
+                && state.fleet.nodes.values().all(|node| node.status == NodeStatus::Terminated)
+        })
+        .await;
+
+    let failures = stack.log.read(|state| state.fleet.intents.values().map(|i| i.failures).sum::<u32>());
+    assert_eq!(failures, 1, "the lost answer is one failure of one launch");
+    every_contact_rang_once(&stack);
+    let instances = listing(&moto);
+    instances_are_the_logs(&stack, &instances);
+    launches_were_guarded(&ec2.take_seen(), &instances);
+    prompts_were_fetched(&s3.take_seen(), &stack);
+    assert_eq!(stack.log.read(invariant::broken), [], "{}", stack.summary());
+    assert_eq!(stack.log.read(|state| state.incidents), 0, "{}", stack.summary());
+    stack.replay_agrees().await;
+}
+
+/// All are settled, and the carrier saw each attempt that the log says rang, once.
+fn every_contact_rang_once(stack: &Stack) {
+    let counts = stack.log.read(|state| state.campaigns[CAMPAIGN].counts.clone());
+    assert_eq!((u64::from(counts.settled_total()), counts.uncertain), (CONTACTS, 0), "{counts:?}");
+    let rings = stack.rings();
+    assert_eq!((rings.double_rings, rings.attempts), (0, u64::from(counts.rang)), "{}", stack.summary());
+}
+
+/// moto has the nodes of the log and no others: one for each intent, as the policy wanted it, terminated.
+fn instances_are_the_logs(stack: &Stack, instances: &[Listed]) {
+    let of_moto: BTreeMap<&str, &str> =
+        instances.iter().map(|i| (i.id.as_str(), i.tags["asterism:intent"].as_str())).collect();
+    let of_log: BTreeMap<String, String> = stack
+        .log
+        .read(|state| state.fleet.nodes.iter().map(|(id, node)| (id.clone(), node.intent.clone())).collect());
+    let of_log: BTreeMap<&str, &str> = of_log.iter().map(|(id, i)| (id.as_str(), i.as_str())).collect();
+    assert_eq!(of_moto, of_log);
+    assert!((2..=NODES as usize).contains(&instances.len()), "{instances:?}");
+    let intents: BTreeSet<&str> = of_moto.values().copied().collect();
+    assert_eq!(intents.len(), instances.len(), "an intent has two instances: {instances:?}");
+    for instance in instances {
+        let Listed { state, image, instance_type, http_tokens, tags, .. } = instance;
+        assert_eq!(state, "terminated", "{instance:?}");
+        assert_eq!((image.as_str(), instance_type.as_str()), (IMAGE, INSTANCE_TYPE));
+        assert_eq!(http_tokens, "required", "{instance:?}");
+        assert_eq!(tags["asterism:fleet"], FLEET);
+    }
+}
+
+/// Each launch carried its intent as client token and as a tag of the same request, and IMDSv2.
+fn launches_were_guarded(requests: &[String], instances: &[Listed]) {
+    let runs: Vec<&String> = requests.iter().filter(|request| request.contains(RUN)).collect();
+    assert_eq!(runs.len(), instances.len(), "a launch was asked for twice");
+    for instance in instances {
+        let intent = &instance.tags["asterism:intent"];
+        let token = format!("ClientToken={intent}&");
+        let run = runs.iter().find(|run| format!("{run}&").contains(&token));
+        let run = run.unwrap_or_else(|| panic!("no launch has the client token {intent}"));
+        for part in [
+            "MetadataOptions.HttpTokens=required",
+            "Tag.1.Key=Name",
+            "Key=asterism%3Afleet",
+            "Key=asterism%3Aintent",
+            &format!("Value={intent}"),
+        ] {
+            assert!(run.contains(part), "{part} is not in {run}");
+        }
+    }
+    assert!(!requests.iter().any(|request| request.contains("Action=CreateTags")), "tagged afterwards");
+}
+
+/// Every node that took calls proved its prompts, and fetched them by addresses signed for it.
+fn prompts_were_fetched(requests: &[String], stack: &Stack) {
+    let signed = requests.iter().filter(|request| {
+        let line = request.lines().next().unwrap_or_default();
+        line.starts_with("GET /media/fleet/") && line.contains("X-Amz-Signature=")
+    });
+    let proved = stack.log.read(|state| {
+        let ready = state.fleet.nodes.values().filter(|node| node.ready_at.is_some());
+        ready.filter(|node| !node.manifests.is_empty()).count()
+    });
+    let (signed, prompts) = (
+        signed.count(),
+        stack.log.read(|state| {
+            state.catalogue.manifests.values().map(|manifest| manifest.prompts as usize).sum::<usize>()
+        }),
+    );
+    assert!(proved >= 2 && prompts >= 1, "{}", stack.summary());
+    assert!(signed >= proved * prompts, "{signed} fetches of {prompts} prompts by {proved} nodes");
+}
