@@ -72,6 +72,15 @@ struct After {
     settled_journals: Vec<String>,
 }
 
+impl After {
+    fn is_empty(&self) -> bool {
+        self.effects.is_empty()
+            && self.frame.is_none()
+            && self.reports.is_empty()
+            && self.settled_journals.is_empty()
+    }
+}
+
 /// The loop's own state: what it needs besides machine, spool and clock is who waits for what.
 pub struct Shell {
     parts: Parts,
@@ -168,8 +177,7 @@ impl Shell {
 
     /// Facts to the spool, changes to the store, effects behind both.
     fn carry(&mut self, out: Output, mut after: After) {
-        let nothing = out.is_empty() && after.reports.is_empty() && after.settled_journals.is_empty();
-        if nothing {
+        if out.is_empty() && after.is_empty() {
             return;
         }
         let now_ms = self.clock.now_ms(Instant::now());
@@ -183,7 +191,17 @@ impl Shell {
             }
         }
         changes.extend(out.changes.into_iter().map(StoreChange::Machine));
-        after.effects.extend(out.effects);
+        let mut effects = out.effects;
+        if changes.is_empty() {
+            // A question commits to nothing, so it need not wait for the thread that syncs.
+            for asking in effects.extract_if(.., |effect| matches!(effect, Effect::Ask(_))) {
+                self.perform(asking);
+            }
+        }
+        after.effects.extend(effects);
+        if changes.is_empty() && after.is_empty() {
+            return;
+        }
         self.committer.commit(Commit { changes, then: after });
     }
 

@@ -1,10 +1,13 @@
 //! Harness and suites: what the tests of the whole project share.
 //!
 //! [`tidy`] holds the house rules; [`stack`] runs the real programs as child processes;
-//! [`script`] does the same calls on pbx-sim and on real Asterisk ([`asterisk`]) with SIPp as the carrier ([`sipp`]).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)]
+//! [`script`] does the same calls on pbx-sim and on real Asterisk ([`asterisk`]) with SIPp as the carrier ([`sipp`]);
+//! [`bench`] measures.
+// A harness may panic, cast and format as it likes: it runs nowhere else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic)]
 
 pub mod asterisk;
+pub mod bench;
 pub mod child;
 pub mod script;
 pub mod sipp;

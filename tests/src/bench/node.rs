@@ -14,6 +14,7 @@ use asterism_proto::v1::{DialAttempt, DialOrder, OrderReply};
 use prost::Message;
 
 use super::dialplan::{Asker, StepServer};
+use super::traffic::Traffic;
 use super::world::{FLEET, Process, World, call, now_ms, program};
 
 /// The node's id.
@@ -86,18 +87,18 @@ impl Node {
             let attempts = some.iter().map(|contact| holding(world, campaign, *contact)).collect();
             dial(world, attempts).await?;
         }
+        world
+            .until("every held call takes its first step", || async {
+                let taken = Traffic::default().read(&world.bus).await?.by_responder;
+                let up = (0..calls).filter(|contact| taken.contains(&(call(campaign, *contact), 1))).count();
+                ensure!(up == calls, "{up} of {calls} are up");
+                Ok(())
+            })
+            .await?;
         let server = StepServer::of(&self.dir)?;
         let mut askers = Vec::with_capacity(calls);
         for contact in contacts {
-            let id = call(campaign, contact);
-            let asker = world.until("a held call takes its first step", || async {
-                // The same step again gets the same answer once there is one.
-                let mut asker = Asker::connect(&server, &id, &world.flow).await?;
-                let line = asker.ask().await?;
-                ensure!(line.contains("|pause|600|"), "{id} is not up: {line}");
-                Ok(asker)
-            });
-            askers.push(asker.await?);
+            askers.push(Asker::connect(&server, &call(campaign, contact), &world.flow).await?);
         }
         Ok(askers)
     }

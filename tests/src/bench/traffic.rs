@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, ensure};
+use asterism_domain::Event;
+use asterism_domain::event::StepSource;
 use asterism_domain::wire::decode_bytes;
-use asterism_domain::{Event, StepSource};
 use asterism_nats::{Bus, Reader, ReaderEvent};
 use asterism_proto::{OpenFrame, Origin, v1};
 

@@ -101,7 +101,7 @@ async fn commits_go_on_over_a_killed_server_and_a_reopened_copy_holds_the_same_s
     };
     server.restart().await.unwrap();
     // Decided while the server was away: nothing is published, so it is a plain rejection, answered at once.
-    assert!(matches!(waiting.await.unwrap(), Err(AskError::Rejected(_)) | Err(AskError::NotLeading(_))));
+    assert!(matches!(waiting.await.unwrap(), Err(AskError::Rejected(_) | AskError::NotLeading(_))));
     let key = one.key(Role::Scaler).unwrap();
     let mut term = Term::elect(&one.log, Role::Scaler, &key, "one").await.unwrap();
     server.kill9();
@@ -118,7 +118,7 @@ async fn commits_go_on_over_a_killed_server_and_a_reopened_copy_holds_the_same_s
     assert_eq!(sealed.len(), 1);
     let folder = asterism_event_log::LogFolder::open(&dir.path().join("log-one"), None).unwrap();
     let mut state = State::default();
-    let mut folded = 0;
+    let mut events = 0;
     for frame in folder.frames() {
         let frame = frame.unwrap();
         for index in 0..frame.frame.events.len() as u32 {
@@ -126,11 +126,11 @@ async fn commits_go_on_over_a_killed_server_and_a_reopened_copy_holds_the_same_s
             let at = frame.record_time_ms;
             if sequence < live_size {
                 state.apply(&asterism_domain::wire::recorded(&frame.frame, index, sequence, at).unwrap());
-                folded += 1;
+                events += 1;
             }
         }
     }
-    assert_eq!((folded, state.hash()), (live_size, live));
+    assert_eq!((events, state.hash()), (live_size, live));
 }
 
 async fn create(

@@ -179,7 +179,7 @@ impl Inner {
     /// Starts the process; only called when it is proven that none was started.
     fn spawn(&self, at: &InstanceDir, locked: &Locked, record: &LaunchRecord) -> Result<(), CloudError> {
         let what = format!("starting instance {}", at.id);
-        let Some(alive) = at.try_lock_alive()? else {
+        let Some(alive) = at.wait_lock_alive()? else {
             return Err(CloudError::new(ErrorKind::Transient, code::BUSY, what, "its lock is held"));
         };
         let log = |name: &str| {

@@ -19,6 +19,8 @@ use crate::cloud::{CloudError, ErrorKind, code};
 const MAX_RECORD_BYTES: u64 = 64 * 1024;
 /// How long to wait for another process that works on the same instance.
 const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// How long a fork of this program may hold the descriptors of another launch.
+const FORK_WAIT: Duration = Duration::from_secs(1);
 /// How often the lock is tried meanwhile.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -107,6 +109,19 @@ impl InstanceDir {
     /// standard input to) lives, even if nobody had time to write down which process that is.
     pub fn try_lock_alive(&self) -> Result<Option<File>, CloudError> {
         try_lock_file(&self.path("alive"))
+    }
+
+    /// [`InstanceDir::try_lock_alive`] for a process about to be started. Another launch of this program holds every open
+    /// descriptor between its fork and its exec, so a lock that is held may be free a moment later.
+    pub fn wait_lock_alive(&self) -> Result<Option<File>, CloudError> {
+        let deadline = Instant::now() + FORK_WAIT;
+        loop {
+            let locked = self.try_lock_alive()?;
+            if locked.is_some() || Instant::now() >= deadline {
+                return Ok(locked);
+            }
+            thread::sleep(LOCK_POLL);
+        }
     }
 
     /// The number the process wrote itself, before it became the agent. A line without its end is not written yet.
