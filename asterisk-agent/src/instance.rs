@@ -30,7 +30,7 @@ pub enum PbxKind {
     Asterisk,
 }
 
-/// A carrier as it is given on the command line: `NAME=HOST:PORT`.
+/// A carrier as it is given on the command line: `NAME=HOST:PORT` or `NAME=sip:HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrunkArg(pub Trunk);
 
@@ -40,6 +40,7 @@ impl FromStr for TrunkArg {
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || "expected NAME=HOST:PORT, for example trunk-a=127.0.0.1:5060".to_owned();
         let (name, address) = text.split_once('=').ok_or_else(expected)?;
+        let address = address.strip_prefix("sip:").unwrap_or(address);
         let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
         let port = port.parse().map_err(|_| expected())?;
         Ok(Self(Trunk { name: name.to_owned(), host: host.to_owned(), port }))
@@ -301,6 +302,7 @@ mod tests {
     fn trunks_are_name_host_and_port() {
         let trunk = "trunk-a=sip.example.com:5070".parse::<TrunkArg>().unwrap().0;
         assert_eq!(trunk, Trunk { name: "trunk-a".into(), host: "sip.example.com".into(), port: 5070 });
+        assert_eq!("trunk-a=sip:sip.example.com:5070".parse::<TrunkArg>().unwrap().0, trunk);
         for bad in ["", "trunk-a", "trunk-a=host", "trunk-a=host:", "trunk-a=host:70000"] {
             assert!(bad.parse::<TrunkArg>().is_err(), "{bad}");
         }
