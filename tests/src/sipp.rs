@@ -103,6 +103,12 @@ impl Carrier {
         calls.into_iter().map(|(number, ids)| (number, ids.len())).collect()
     }
 
+    /// Every user that calls were shown to come from.
+    pub fn callers(&self) -> BTreeSet<String> {
+        let invites = self.messages().into_iter().filter(|message| message.invited().is_some());
+        invites.filter_map(|message| message.caller().map(str::to_owned)).collect()
+    }
+
     /// What each call heard, by the number called. Calls that were not answered have no media.
     pub fn media(&self) -> BTreeMap<String, Media> {
         let (mut number_of, mut port_of) = (BTreeMap::new(), BTreeMap::new());
@@ -196,6 +202,12 @@ impl SipMessage {
         uri.split_once('@').map(|(number, _)| number)
     }
 
+    /// The user of its From.
+    fn caller(&self) -> Option<&str> {
+        let from = self.body.lines().find_map(|line| line.strip_prefix("From:"))?;
+        from.split_once("sip:")?.1.split_once('@').map(|(user, _)| user)
+    }
+
     /// The media port of an answer that went out.
     fn answered_with(&self) -> Option<u16> {
         let ours = !self.received && self.first_line.starts_with("SIP/2.0 200");
@@ -261,7 +273,7 @@ mod tests {
     use super::*;
 
     const LOG: &str = "----------------------------------------------- 2026-11-22 18:41:39.835487\nUDP message received [811] bytes :\n\n\
-        INVITE sip:+15550100150@127.0.0.1:17060 SIP/2.0\nCall-ID: a\n\n\
+        INVITE sip:+15550100150@127.0.0.1:17060 SIP/2.0\nFrom: <sip:+15550100100@127.0.0.1>;tag=1\nCall-ID: a\n\n\
         ----------------------------------------------- 2026-11-22 18:41:40.335487\nUDP message received [811] bytes :\n\n\
         INVITE sip:+15550100150@127.0.0.1:17060 SIP/2.0\nCall-ID: a\n\n\
         ----------------------------------------------- 2026-11-22 18:41:39.845988\nUDP message sent (374 bytes):\n\n\
@@ -273,6 +285,7 @@ mod tests {
         assert_eq!(all.iter().filter_map(SipMessage::invited).collect::<Vec<_>>(), ["+15550100150"; 2]);
         assert_eq!(all.iter().filter_map(SipMessage::answered_with).collect::<Vec<_>>(), [6008]);
         assert!(all.iter().all(|message| message.call_id == "a"));
+        assert_eq!(all.iter().find_map(SipMessage::caller), Some("+15550100100"));
     }
 
     #[test]

@@ -22,6 +22,8 @@ use asterism_runtime::log::{Log, LogConfig};
 pub const FLEET: &str = "kills";
 /// The campaign's id.
 pub const CAMPAIGN: &str = "c";
+/// The number its calls are shown to come from.
+pub const CALLER: &str = "+12025550199";
 /// The services, in the order they are started here; any order would do.
 pub const SERVICES: [&str; 5] = [
     "asterism-ledger",
@@ -183,7 +185,7 @@ impl Stack {
         let flow = ops::publish_flow(&self.client, store, &demo.join("flow.toml")).await.unwrap();
         let create: CreateCampaign = serde_json::from_value(serde_json::json!({
             "campaign": CAMPAIGN, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
-            "ring_timeout_ms": 5_000, "max_attempts": max_attempts,
+            "ring_timeout_ms": 5_000, "max_attempts": max_attempts, "caller_id": CALLER,
         }))
         .unwrap();
         ops::create_campaign(&self.client, &create).await.unwrap();

@@ -2,7 +2,7 @@
 //! the last four digits of its number say; the log, the carrier's messages and what came over RTP must agree with that.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use asterism_domain::{State, invariant};
 use asterism_media_sync::publish::{convert, read_folder};
 use asterism_tests::asterisk::RealParts;
 use asterism_tests::sipp::{Carrier, Habits};
-use asterism_tests::stack::{CAMPAIGN, Stack, StackOptions, StackPbx, root};
+use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
 
 /// The greeting of the demo takes 3.5 s, its question 2.1 s, and then it waits 5 s: a key at 6 s is in the middle.
 const HABITS: Habits = Habits { press_ms: 6_000, leave_ms: 4_500 };
@@ -112,6 +112,7 @@ fn the_carrier_saw_what_the_log_says(stack: &Stack, carrier: &Carrier) {
     let log: BTreeMap<String, usize> =
         numbers().into_keys().map(|number| (number.clone(), rang[&stack.number_hash(&number)])).collect();
     assert_eq!(carrier.rings(), log, "{}", carrier.complaints());
+    assert_eq!(carrier.callers(), BTreeSet::from([CALLER.to_owned()]), "the caller id reaches the carrier");
 }
 
 /// Who was answered heard the greeting, byte for byte, and then what its keys led to.
