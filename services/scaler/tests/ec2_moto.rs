@@ -97,11 +97,11 @@ async fn a_launch_is_tagged_and_guarded() {
 #[tokio::test]
 async fn a_launch_template_gives_what_the_request_does_not() {
     let Some(moto) = Moto::start("a_launch_template_gives_what_the_request_does_not") else { return };
-    let make = format!(
+    let ask = format!(
         "Action=CreateLaunchTemplate&Version=2016-11-15&LaunchTemplateName=voice\
          &LaunchTemplateData.ImageId={IMAGE}&LaunchTemplateData.InstanceType=t3.micro"
     );
-    let made = moto.ask("POST", "/", "ec2", &make);
+    let made = moto.ask("POST", "/", "ec2", &ask);
     let id = made.split("<launchTemplateId>").nth(1).and_then(|rest| rest.split('<').next()).expect(&made);
     let front = Front::before(&moto);
     let ours = cloud("lime", front.port).await;
