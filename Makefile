@@ -16,7 +16,9 @@ ONLY ?=
 # The demo builds the dev profile without the AWS SDKs (hashing, signing and sled are optimised in it all the same).
 DEMO_BUILD = $(CARGO) build --locked --bins -p asterism-cli -p asterism-replay -p asterism-agent -p asterism-pbx-sim
 DEMO_RUN = $(TARGET_DIR)/debug/asterism up --demo --contacts $(CONTACTS)
-BENCH_BUILD = $(CARGO) build --locked --release --workspace --bins
+# What the benchmarks run and what they run it with; the AWS SDKs are in none of it.
+BENCH_BUILD = $(CARGO) build --locked --release --bins -p asterism-tests -p asterism-cli -p asterism-replay \
+  -p asterism-agent -p asterism-pbx-sim -p asterism-logic-responder
 BENCH_RUN = $(TARGET_DIR)/release/asterism-bench $(if $(ONLY),--only $(ONLY))
 
 help: ## this list

@@ -38,7 +38,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     booted.health.set("objects", Ok::<(), String>(()));
     let stale = Duration::from_millis(booted.config.agent.stale_after_ms);
     let heartbeats = Heartbeats::follow(&booted.bus, &booted.config.fleet, stale).await?;
-    asterism_dialer::run(DialerConfig::from(&booted.config), deps, store, heartbeats).await?;
+    asterism_dialer::run(DialerConfig::from(&booted.config), deps.clone(), store, heartbeats).await?;
+    boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())
 }

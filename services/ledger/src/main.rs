@@ -32,7 +32,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         return Ok(());
     };
     let deps = boot::with_log(&booted).await?;
-    asterism_ledger::run(LedgerConfig::from(&booted.config), deps).await?;
+    asterism_ledger::run(LedgerConfig::from(&booted.config), deps.clone()).await?;
+    boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -34,7 +34,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let deps = boot::with_log(&booted).await?;
     let store = asterism_object_store::open(&booted.config.objects_url()?).await?;
     booted.health.set("objects", Ok::<(), String>(()));
-    asterism_media_sync::run(MediaConfig::default(), deps, store).await?;
+    asterism_media_sync::run(MediaConfig::default(), deps.clone(), store).await?;
+    boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -33,7 +33,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let Some(booted) = boot::boot("scaler", config, listen, &["log"]).await? else { return Ok(()) };
     let deps = boot::with_log(&booted).await?;
     let counters = Counters::new(booted.health.metrics())?;
-    asterism_scaler::run_counted(ScalerConfig::from(&booted.config), deps, cloud, counters).await?;
+    asterism_scaler::run_counted(ScalerConfig::from(&booted.config), deps.clone(), cloud, counters).await?;
+    boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())
 }

@@ -23,7 +23,7 @@ use crate::stack::root;
 /// Rounds; each is a fleet of its own.
 const ROUNDS: usize = 3;
 /// Contacts of a round.
-const CONTACTS: u64 = 5_000;
+const CONTACTS: u64 = 20_000;
 /// Slots of a node, and nodes: more than the dialler fills.
 const CAPACITY: u32 = 200;
 const MAX_NODES: u32 = 4;

@@ -105,7 +105,9 @@ pub async fn boot(
     let mut shutdown = Shutdown::on_signals().map_err(BootError::Signals)?;
     let checks: Vec<&str> = ["bus", "keys"].into_iter().chain(waits_for.iter().copied()).collect();
     let health = Health::new(service, &checks);
-    let health_server = health.serve(listen, &format!("{service}.http_listen")).await?;
+    // The sections of the file are called by the first word: `logic`, `media`.
+    let section = service.split('-').next().unwrap_or(service);
+    let health_server = health.serve(listen, &format!("{section}.http_listen")).await?;
     tracing::info!(service, address = %health_server.address(), "health");
     let holder = format!("{service}-{}", std::process::id());
     let bus_config = config.bus_for_service(&holder)?;
@@ -150,6 +152,14 @@ pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
         lease_timing: LeaseTiming::default(),
         shutdown: booted.shutdown.clone(),
     })
+}
+
+/// What a program ends with: an error if its copy of the log could not go on, so that whoever started it can tell.
+pub fn ending(deps: &Deps) -> Result<(), BootError> {
+    match deps.log.failure().borrow().clone() {
+        Some(reason) => Err(LogError::Stopped(reason).into()),
+        None => Ok(()),
+    }
 }
 
 /// Keeps the check `log`; a copy that cannot go on stops the process.
