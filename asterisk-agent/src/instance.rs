@@ -163,6 +163,7 @@ fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) ->
         .pair("--step-secret-file", places.step_secret.display())
         .pair("--node", &args.node.node)
         .pair("--journal-dir", places.journal.display())
+        .pair("--sounds-dir", places.sounds.display())
         .pair("--clock-scale", args.clock_scale)
         .word("--exit-on-stdin-eof");
     if let Some(carrier) = args.carrier {

@@ -65,7 +65,7 @@ pub fn run() -> anyhow::Result<Figure> {
         ratio: None,
         note: format!(
             "{CONTACTS} contacts, every number busy at once, no caps, nodes launched within the time; everything on this \
-             machine at sync_interval always"
+             machine at sync_interval always; the dialler itself decides at most 100 attempts every 50 ms, 2,000 a second"
         ),
         detail: json!({
             "contacts_per_s": spread(&rates),

@@ -186,7 +186,14 @@ impl Report {
                 "Attempts      {} reached the carrier, {} answered, {} flow steps",
                 self.attempts, self.answered, self.steps
             ),
-            format!("Carrier       {} rings recorded, {} attempts rung twice", self.rings, self.double_rings),
+            if self.rings_file.is_empty() {
+                "Carrier       keeps its own count: real calls".to_owned()
+            } else {
+                format!(
+                    "Carrier       {} rings recorded, {} attempts rung twice",
+                    self.rings, self.double_rings
+                )
+            },
             format!("Fleet         peak {} calls in flight on {} nodes", self.peak_calls, self.peak_nodes),
             format!(
                 "Cost          {} node-seconds, would have cost {}",
