@@ -13,8 +13,10 @@ async fn main() -> ExitCode {
     // clap itself prints help and usage errors, and ends with status 0 or 2.
     let cli = Cli::from_arg_matches(&args::command().get_matches()).unwrap_or_else(|error| error.exit());
     let out = Output { json: cli.global.json, verbose: cli.global.verbose };
-    let (level, format) =
-        (if out.verbose { "debug" } else { "warn,asterism_runtime::health=error" }, if out.json { Format::Json } else { Format::Text });
+    let (level, format) = (
+        if out.verbose { "debug" } else { "warn,asterism_runtime::health=error" },
+        if out.json { Format::Json } else { Format::Text },
+    );
     if let Err(error) = telemetry::init(level, format) {
         out.error(&asterism_cli::error::CliError::from_text(error));
         return ExitCode::from(asterism_cli::error::EXIT_FAILED);
