@@ -107,7 +107,7 @@ fn real_asterisk_dials_what_was_ordered_and_its_outcomes_reach_the_log() {
             ("0186", Outcome::Busy, ""),
             ("0160", Outcome::Declined, ""),
             ("0144", Outcome::InvalidNumber, ""),
-            ("0180", Outcome::NoAnswer, ""),
+            ("0180", Outcome::Unavailable, ""),
             ("0153", Outcome::Congestion, ""),
             ("0199", Outcome::NoAnswer, ""),
             ("0190", Outcome::NoAnswer, ""),

@@ -43,7 +43,8 @@ fn a_node_dials_tells_the_log_and_drains() {
                 '3' => (Outcome::Busy, ""),
                 '4' => (Outcome::Declined, ""),
                 '5' => (Outcome::InvalidNumber, ""),
-                '6' | '8' | '9' => (Outcome::NoAnswer, ""),
+                '6' => (Outcome::Unavailable, ""),
+                '8' | '9' => (Outcome::NoAnswer, ""),
                 _ => (Outcome::Congestion, ""),
             };
             assert_eq!((end.outcome, end.digits.as_str()), (outcome as u32, digits), "{number}: {end:?}");
