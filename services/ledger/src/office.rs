@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use asterism_domain::wire::Envelope;
+use asterism_domain::{Event, REDUCER};
 use asterism_nats::{Bus, Lease, LeaseEvent, Reply, Subject, Subscription, stream};
 use asterism_proto::v1::CheckpointNotice;
 use asterism_proto::{OriginKey, Role};
@@ -201,10 +203,21 @@ impl<'a> Work<'a> {
         self.last.map_or_else(Instant::now, |last| last + pause)
     }
 
+    /// Before a seal: what this copy has folded to, so that INV-08 can be checked from the log alone.
+    async fn hash_state(&mut self) -> Result<(), CommitError> {
+        let (size, hash) = self.log.read(|state| (state.size, state.hash()));
+        let hashed = Event::StateHashed { size, hash: hash.to_vec(), reducer: REDUCER.to_owned() };
+        self.term.commit(&[hashed], &Envelope::default()).await?;
+        Ok(())
+    }
+
     /// Makes a checkpoint if the log has grown, tells everyone, and answers those who wait.
     async fn make(&mut self) -> Result<(), CommitError> {
         if !self.waiters.is_empty() {
             read_to_end(self.log).await;
+        }
+        if self.waiters.iter().any(|waiter| matches!(waiter, Waiter::Local(_))) {
+            self.hash_state().await?;
         }
         let size = self.log.sequencer(|sequencer, _, _| sequencer.size());
         let signed = match self.signed.take() {
