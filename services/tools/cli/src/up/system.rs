@@ -199,6 +199,10 @@ fn start_services(
 fn prepare_dir(args: &UpArgs) -> anyhow::Result<PathBuf> {
     let default = if args.demo { "target/demo" } else { "asterism-data" };
     let dir = args.dir.clone().unwrap_or_else(|| default.into());
+    if args.demo && args.dir.is_some() && dir.join("keys").is_dir() {
+        // Only the demo's own folder is ever cleared: another one may hold a fleet's log.
+        bail!("AST-U048: {} holds a fleet already; name an empty --dir for the demo", dir.display());
+    }
     if args.demo && dir.join("keys").is_dir() && dir.join("nats").is_dir() {
         std::fs::remove_dir_all(&dir).with_context(|| format!("AST-U043: clearing {}", dir.display()))?;
     }
