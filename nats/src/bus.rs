@@ -77,6 +77,14 @@ impl BusConfig {
     pub fn check(&self) -> Result<(), Error> {
         connect::check(self).map(|_| ())
     }
+
+    /// Whether a server is beyond this machine: not everyone on the bus is then one of its own processes.
+    ///
+    /// # Errors
+    /// AST-N004 unusable value.
+    pub fn is_remote(&self) -> Result<bool, Error> {
+        connect::is_remote(&self.url)
+    }
 }
 
 /// What a connection has counted since it was made.

@@ -43,7 +43,7 @@ pub(crate) fn check(config: &BusConfig) -> Result<Target, Error> {
     let shown = shown.join(",");
     let tls = config.ca_file.is_some() || servers.iter().all(|server| server.scheme() == "tls");
     let credentials = config.user.is_some() && config.password.is_some();
-    let remote = servers.iter().any(|server| !is_loopback(server.host()));
+    let remote = leaves_machine(&servers);
     let missing = match (tls, credentials) {
         (true, true) => None,
         (false, true) => Some("TLS"),
@@ -93,6 +93,15 @@ fn mask(url: &str) -> String {
 
 fn shown(server: &ServerAddr) -> String {
     format!("{}://{}:{}", server.scheme(), server.host(), server.port())
+}
+
+/// Whether a server is beyond this machine.
+pub(crate) fn is_remote(url: &str) -> Result<bool, Error> {
+    servers(url).map(|servers| leaves_machine(&servers))
+}
+
+fn leaves_machine(servers: &[ServerAddr]) -> bool {
+    servers.iter().any(|server| !is_loopback(server.host()))
 }
 
 fn is_loopback(host: &str) -> bool {

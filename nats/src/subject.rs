@@ -78,6 +78,8 @@ pub enum Parsed {
     Command { fleet: String, node: String, verb: Verb },
     /// A command to the leader of a role.
     RoleCommand { fleet: String, role: Role },
+    /// A leader or a process is asked to send frames again.
+    Resend { fleet: String, origin: Origin },
     /// A node's heartbeat.
     Heartbeat { fleet: String, node: String },
     /// A node asks to be admitted.
@@ -98,7 +100,7 @@ pub enum Parsed {
 pub type Row = [&'static str; 5];
 
 /// The subject table as the documentation shows it.
-pub const TABLE: [Row; 10] = [
+pub const TABLE: [Row; 11] = [
     ["ast.v1.ev.<fleet>.<node\\|role\\|proc>.<id>", "stream", "its origin", "every reader", "a signed frame"],
     [
         "ast.v1.cmd.<fleet>.<node>.<verb>",
@@ -113,6 +115,13 @@ pub const TABLE: [Row; 10] = [
         "cli, console, services",
         "the role's leader",
         "`RoleCommand` → `RoleReply`",
+    ],
+    [
+        "ast.v1.again.<fleet>.<role\\|proc>.<id>",
+        "request",
+        "ledger",
+        "who holds its frames",
+        "`ResendOrder` → `OrderReply`",
     ],
     ["ast.v1.hb.<fleet>.<node>", "publish", "the node", "services, the node itself", "`Heartbeat`"],
     ["ast.v1.reg.<fleet>", "request", "a new node", "scaler", "`Registration` → `RegistrationReply`"],
@@ -162,6 +171,22 @@ impl Subject {
     /// Commands to the leader of a role. Only the leader subscribes.
     pub fn role(fleet: &str, role: Role) -> Result<Self, SubjectError> {
         Ok(Self(format!("{ROOT}.role.{}.{}", token("fleet", fleet)?, role.name())))
+    }
+
+    /// Any origin is asked to send frames again: a node by its order, all others by whoever holds their frames.
+    pub fn resend(fleet: &str, origin: &Origin) -> Result<Self, SubjectError> {
+        match origin {
+            Origin::Node(node) => Self::command(fleet, node, Verb::Resend),
+            Origin::Role(_) | Origin::Proc(..) => {
+                let (fleet, id) = (token("fleet", fleet)?, origin.id());
+                Ok(Self(format!("{ROOT}.again.{fleet}.{}.{}", origin.class(), token("origin", &id)?)))
+            }
+        }
+    }
+
+    /// All that ask a leader or a process to send frames again: what a holder of frames subscribes to.
+    pub fn resends(fleet: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.again.{}.*.*", token("fleet", fleet)?)))
     }
 
     /// A node's heartbeat.
@@ -257,6 +282,9 @@ impl Parsed {
                 node: owned(node),
                 verb: Verb::ALL.into_iter().find(|known| known.name() == verb)?,
             },
+            ["again", fleet, class @ ("role" | "proc"), id] => {
+                Parsed::Resend { fleet: owned(fleet), origin: format!("{class}/{id}").parse().ok()? }
+            }
             ["role", fleet, role] => Parsed::RoleCommand { fleet: owned(fleet), role: role.parse().ok()? },
             ["hb", fleet, node] => Parsed::Heartbeat { fleet: owned(fleet), node: owned(node) },
             ["reg", fleet] => Parsed::Registration { fleet: owned(fleet) },

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn each_builder_gives_the_documented_subject_and_reads_back() {
     let node = Origin::Node("i-1".into());
-    let cases: [(Subject, &str, Option<Parsed>); 10] = [
+    let cases: [(Subject, &str, Option<Parsed>); 13] = [
         (
             Subject::event("demo", &node).unwrap(),
             "ast.v1.ev.demo.node.i-1",
@@ -35,6 +35,17 @@ fn each_builder_gives_the_documented_subject_and_reads_back() {
             "ast.v1.hb.demo.i-1",
             Some(Parsed::Heartbeat { fleet: "demo".into(), node: "i-1".into() }),
         ),
+        (
+            Subject::resend("demo", &Origin::Node("i-1".into())).unwrap(),
+            "ast.v1.cmd.demo.i-1.resend",
+            Some(Parsed::Command { fleet: "demo".into(), node: "i-1".into(), verb: Verb::Resend }),
+        ),
+        (
+            Subject::resend("demo", &Origin::Role(Role::Dialer)).unwrap(),
+            "ast.v1.again.demo.role.dialer",
+            Some(Parsed::Resend { fleet: "demo".into(), origin: Origin::Role(Role::Dialer) }),
+        ),
+        (Subject::resends("demo").unwrap(), "ast.v1.again.demo.*.*", None),
         (
             Subject::registration("demo").unwrap(),
             "ast.v1.reg.demo",

@@ -1,11 +1,12 @@
 //! Wire and log format: the `.proto` files as prost types, and the frame, the one envelope every event travels in.
 //!
 //! Reading order: [`v1`] (generated), [`origin`] (who may write), [`frame`] (build, sign, open), [`hash`] (RFC 6962),
-//! [`key`] (nkey seeds as Ed25519 keys).
+//! [`key`] (nkey seeds as Ed25519 keys), [`notice`] (what a checkpoint lets its hearers forget).
 
 pub mod frame;
 pub mod hash;
 pub mod key;
+pub mod notice;
 pub mod origin;
 
 /// Types generated from `proto/asterism/v1/*.proto`.
@@ -16,4 +17,5 @@ pub mod v1 {
 
 pub use frame::{Frame, FrameDraft, FrameError, OpenFrame};
 pub use key::{KeyError, OriginKey, PublicKey};
+pub use notice::NoticeError;
 pub use origin::{Origin, Role};

@@ -147,9 +147,12 @@ pub enum Event {
     NodeTerminating {
         node: NodeId,
         reason: String,
+        cuts: Vec<AttemptId>,
+        silent_since_ms: Timestamp,
     },
     NodeTerminated {
         node: NodeId,
+        reason: String,
     },
     NodeLost {
         node: NodeId,
@@ -164,6 +167,8 @@ pub enum Event {
         nodes_draining: u32,
         reason: String,
         nodes_stale: u32,
+        nodes_lost: u32,
+        budget_micro_usd: u64,
     },
     FleetStopRequested {
         reason: String,
@@ -244,6 +249,7 @@ pub enum Event {
         talk_ms: u32,
         digits: String,
         path: String,
+        never_rang: bool,
     },
     AttemptUncertain {
         attempt: AttemptId,
@@ -332,7 +338,7 @@ impl Event {
             | Event::NodeUndrained { node, .. }
             | Event::NodeEmpty { node, .. }
             | Event::NodeTerminating { node, .. }
-            | Event::NodeTerminated { node }
+            | Event::NodeTerminated { node, .. }
             | Event::NodeLost { node, .. }
             | Event::AttemptIntended { node, .. }
             | Event::ManifestHeld { node, .. } => Some(node),

@@ -2,9 +2,12 @@
 //!
 //! A predicate whose subject comes later exists and says "not yet applicable".
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 
-use crate::campaign::ContactStatus;
+use crate::campaign::apply::SECOND_ORIGINATE;
+use crate::campaign::{AttemptStatus, Campaign, Contact, ContactStatus};
 use crate::fleet::NodeStatus;
 use crate::state::State;
 
@@ -38,7 +41,11 @@ pub const INVARIANTS: [(&str, &str, Predicate); 16] = [
     ("INV-01", "at most one ring per attempt", one_ring),
     ("INV-02", "imported = settled + waiting + in flight + uncertain", conservation),
     ("INV-03", "active <= cap on every node, trunk and campaign", caps),
-    ("INV-04", "no node with a call, claim or unanswered order is terminated", no_call_cut),
+    (
+        "INV-04",
+        "no node with a call, claim or unanswered order is terminated, but for those a recorded rule names",
+        no_call_cut,
+    ),
     ("INV-05", "one launch intent, at most one instance", one_instance),
     ("INV-06", "instances <= max and spend <= budget", |_| {
         Verdict::NotApplicable("limits are configuration, not in the log: the plan's own test checks it")
@@ -81,13 +88,33 @@ fn verdict(problem: Option<String>) -> Verdict {
     problem.map_or(Verdict::Holds, Verdict::Broken)
 }
 
-/// In the log: a contact's attempts that reached the carrier are at most its attempts, each once. Outside the log
-/// the carrier's own count is compared.
+/// In the log: no attempt is originated twice, a contact has one attempt in flight at most, and its rings are at most
+/// the attempts that can have rung. Outside the log the carrier's own count is compared, attempt by attempt.
 fn one_ring(state: &State) -> Verdict {
-    verdict(state.campaigns.iter().find_map(|(id, campaign)| {
-        let person = campaign.contacts.iter().position(|contact| contact.rang > contact.attempts)?;
-        Some(format!("contact {person} of {id} rang more often than it was attempted"))
-    }))
+    let twice = state.incident_list.iter().find(|incident| incident.reason == SECOND_ORIGINATE);
+    let twice = twice.map(|incident| format!("event {}: {}", incident.sequence, incident.reason));
+    verdict(twice.or_else(|| state.campaigns.iter().find_map(|(id, campaign)| rings(id, campaign))))
+}
+
+fn rings(id: &str, campaign: &Campaign) -> Option<String> {
+    // Contacts in flight; 1 where the attempt cannot have rung yet.
+    let mut flying = BTreeMap::new();
+    for (attempt, flight) in &campaign.in_flight {
+        let silent = u32::from(flight.status < AttemptStatus::Originating);
+        if flying.insert(attempt.contact, silent).is_some() {
+            return Some(format!("contact {} of {id} has two attempts in flight", attempt.contact));
+        }
+    }
+    let more = |(index, contact): (u32, &Contact)| {
+        let silent = flying.get(&index).copied().unwrap_or_default();
+        (contact.rang + u32::from(contact.never_rang) + silent > contact.attempts).then_some(index)
+    };
+    if let Some(person) = (0u32..).zip(&campaign.contacts).find_map(more) {
+        return Some(format!("contact {person} of {id} rang more often than it was attempted"));
+    }
+    let sum: u32 = campaign.contacts.iter().map(|contact| contact.rang).sum();
+    (sum != campaign.counts.rang)
+        .then(|| format!("{id} counts {} rings, its contacts {sum}", campaign.counts.rang))
 }
 
 fn conservation(state: &State) -> Verdict {
@@ -119,13 +146,15 @@ fn caps(state: &State) -> Verdict {
 fn no_call_cut(state: &State) -> Verdict {
     verdict(state.fleet.nodes.iter().find_map(|(id, node)| {
         let ending = matches!(node.status, NodeStatus::Terminating | NodeStatus::Terminated);
-        (ending && !node.attempts.is_empty())
-            .then(|| format!("node {id} was ended with {} attempts", node.attempts.len()))
+        // Only the end of a node nobody had heard of for too long names any (`fleet::apply`).
+        let unnamed = node.attempts.iter().chain(&node.unanswered).find(|held| !node.cut.contains(*held));
+        let attempt = unnamed.filter(|_| ending)?;
+        Some(format!("node {id} was ended with attempt {attempt}, which no rule names"))
     }))
 }
 
 fn one_instance(state: &State) -> Verdict {
-    let mut seen = std::collections::BTreeMap::new();
+    let mut seen = BTreeMap::new();
     for (id, node) in &state.fleet.nodes {
         if let Some(other) = seen.insert(&node.intent, id) {
             return Verdict::Broken(format!("intent {} has instances {other} and {id}", node.intent));
@@ -156,8 +185,7 @@ fn prompts_held(state: &State) -> Verdict {
 
 fn explained(state: &State) -> Verdict {
     verdict(state.campaigns.iter().find_map(|(id, campaign)| {
-        let flying: std::collections::BTreeSet<u32> =
-            campaign.in_flight.keys().map(|attempt| attempt.contact).collect();
+        let flying: BTreeSet<u32> = campaign.in_flight.keys().map(|attempt| attempt.contact).collect();
         campaign.contacts.iter().enumerate().find_map(|(index, contact)| {
             let contact_id = index as u32;
             let (waits, flies) = (campaign.waiting.contains(&contact_id), flying.contains(&contact_id));

@@ -36,8 +36,10 @@ pub struct CampaignReport {
     pub digits: BTreeMap<String, u32>,
     /// Attempts that took effect.
     pub attempts: u32,
-    /// Attempts that reached the carrier.
+    /// Attempts that may have reached the carrier: what its own count is compared with.
     pub rang: u32,
+    /// Attempts that failed in the PBX before anything left for the carrier.
+    pub never_rang: u32,
     /// Attempts answered.
     pub answered: u32,
     /// Attempts the nodes refused; they never rang.
@@ -82,6 +84,7 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 digits: counts.digits.clone(),
                 attempts: counts.attempts,
                 rang: counts.rang,
+                never_rang: counts.never_rang,
                 answered: counts.answered,
                 refused: counts.refused,
             }

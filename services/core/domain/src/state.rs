@@ -14,7 +14,7 @@ use crate::ids::Timestamp;
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-1";
+pub const REDUCER: &str = "asterism-4";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -101,6 +101,9 @@ impl State {
         self.size = recorded.sequence + 1;
         self.at = self.at.max(recorded.at);
         self.remember_command(recorded);
+        if let Origin::Node(node) = &recorded.origin {
+            fleet::apply::heard(&mut self.fleet, node, recorded.at);
+        }
         let result = if recorded.event.may_be_written_by(&recorded.origin) {
             self.apply_event(recorded)
         } else {

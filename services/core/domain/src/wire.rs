@@ -132,6 +132,15 @@ impl Field<String> for AttemptId {
     }
 }
 
+impl Field<Vec<String>> for Vec<AttemptId> {
+    fn put(&self) -> Vec<String> {
+        self.iter().map(ToString::to_string).collect()
+    }
+    fn take(wire: Vec<String>) -> Result<Self, &'static str> {
+        wire.iter().map(|id| id.parse().map_err(|_| "attempt id")).collect()
+    }
+}
+
 impl Field<u32> for Outcome {
     fn put(&self) -> u32 {
         self.number()
@@ -279,11 +288,12 @@ events! {
     NodeDraining NodeDraining { node, reason, drain, held }
     NodeUndrained NodeUndrained { node, reason }
     NodeEmpty NodeEmpty { node, drain }
-    NodeTerminating NodeTerminating { node, reason }
-    NodeTerminated NodeTerminated { node }
+    NodeTerminating NodeTerminating { node, reason, cuts, silent_since_ms }
+    NodeTerminated NodeTerminated { node, reason }
     NodeLost NodeLost { node, reason }
     FleetPlanned FleetPlanned {
-        waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, nodes_draining, reason, nodes_stale
+        waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, nodes_draining, reason, nodes_stale,
+        nodes_lost, budget_micro_usd
     }
     FleetStopRequested FleetStopRequested { reason }
     CampaignCreated CampaignCreated {
@@ -301,7 +311,7 @@ events! {
     AttemptRefused AttemptRefused { attempt, reason }
     AttemptOriginating AttemptOriginating { attempt, boot_id }
     AttemptAnswered AttemptAnswered { attempt }
-    AttemptEnded AttemptEnded { attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path }
+    AttemptEnded AttemptEnded { attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang }
     AttemptUncertain AttemptUncertain { attempt, reason }
     StepDecided StepDecided { call, step, flow, state, next_state, reply, input }
     StepTaken StepTaken { call, step, reply, source, decision, input, reason }

@@ -58,7 +58,58 @@ fn a_refused_order_is_dialled_again_as_a_new_attempt_and_an_uncertain_one_never(
     lab.end(&attempt, &node, Outcome::NoAnswer);
     assert!(matches!(lab.tick().as_slice(), [Event::CampaignCompleted { .. }]));
     let counts = &lab.state.campaigns["c"].counts;
-    assert_eq!((counts.uncertain, counts.refused, counts.rang), (1, 1, 1));
+    // The uncertain one may have rung, though nobody said that it was about to.
+    assert_eq!((counts.uncertain, counts.refused, counts.rang), (1, 1, 2));
+}
+
+#[test]
+fn an_attempt_that_never_rang_is_no_ring_and_still_an_attempt() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 2, 2);
+    lab.plan();
+    lab.boot_all();
+    let fail = |lab: &mut Lab, outcome, told: &[&str], never_rang| {
+        let (attempt, node) = lab.in_flight()[0].clone();
+        lab.node(&node, Event::AttemptAccepted { attempt: attempt.clone(), order_term: 1 });
+        if told.contains(&"originating") {
+            lab.node(&node, Event::AttemptOriginating { attempt: attempt.clone(), boot_id: "b".into() });
+        }
+        if told.contains(&"answered") {
+            lab.node(&node, Event::AttemptAnswered { attempt: attempt.clone() });
+        }
+        let (digits, path) = (String::new(), String::new());
+        let (cause, reason, ring_ms, talk_ms) = (0, 0, 0, 0);
+        let end = Event::AttemptEnded {
+            attempt,
+            outcome,
+            cause,
+            reason,
+            ring_ms,
+            talk_ms,
+            digits,
+            path,
+            never_rang,
+        };
+        lab.node(&node, end);
+    };
+    // Twice the PBX failed before it sent anything, once told of the originate and once not: the contact had its two.
+    lab.tick();
+    fail(&mut lab, Outcome::Failed, &["originating"], true);
+    fail(&mut lab, Outcome::Failed, &[], true);
+    lab.tick();
+    fail(&mut lab, Outcome::Failed, &["originating"], true);
+    fail(&mut lab, Outcome::NoAnswer, &["originating"], false);
+    let campaign = &lab.state.campaigns["c"];
+    assert_eq!((campaign.counts.rang, campaign.counts.never_rang), (1, 3));
+    assert_eq!(campaign.counts.settled.values().sum::<u32>(), 2, "as many attempts as it may have");
+    assert_eq!(lab.state.incidents, 0);
+    // What was answered did ring, whatever else is said.
+    lab.campaign("d", 1, 1);
+    lab.tick();
+    fail(&mut lab, Outcome::Answered, &["originating", "answered"], true);
+    let counts = &lab.state.campaigns["d"].counts;
+    assert_eq!((counts.rang, counts.never_rang, lab.state.incidents), (1, 0, 1));
+    assert!(asterism_domain::invariant::broken(&lab.state).is_empty());
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 
 use asterism_domain::fleet::decide::decide;
 use asterism_domain::fleet::plan::cost_micro_usd;
-use asterism_domain::fleet::{FleetCommand, FleetPolicy, IntentStatus, Inventory, LaunchOutcome, NodeStatus};
+use asterism_domain::fleet::{
+    FleetCommand, FleetPolicy, Hearing, IntentStatus, Inventory, LaunchOutcome, NodeStatus,
+};
 use asterism_domain::{Event, NodeId, Outcome};
 use asterism_proto::{Origin, Role};
 use proptest::prelude::*;
@@ -54,22 +56,27 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn sane_policy() -> impl Strategy<Value = FleetPolicy> {
-    (0u32..6, 0u32..25, 0u32..9, 0u64..2, 0u32..60, 0u64..40_000).prop_map(
-        |(min_nodes, max_nodes, node_capacity, budget, launches_per_minute, boot_deadline_ms)| FleetPolicy {
+    let limits = (0u32..6, 0u32..25, 0u32..9, 0u64..2, 0u32..60, 0u64..40_000);
+    (limits, 0u64..20_000, 0u64..60_000).prop_map(|(limits, budget_reserve_ms, not_ready_grace_ms)| {
+        let (min_nodes, max_nodes, node_capacity, budget, launches_per_minute, boot_deadline_ms) = limits;
+        FleetPolicy {
             min_nodes,
             max_nodes,
             node_capacity,
-            budget_micro_usd: budget * 1_000,
+            budget_micro_usd: budget * 10_000,
             launches_per_minute,
             boot_deadline_ms,
+            budget_reserve_ms,
+            not_ready_grace_ms,
             ..support::policy()
-        },
-    )
+        }
+    })
 }
 
 fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
-    let any = any::<(u32, u32, u32, u64, u64, u32, u64)>();
-    any.prop_map(|(min_nodes, max_nodes, node_capacity, price, budget, launches_per_minute, boot)| {
+    any::<((u32, u32, u32, u64, u64, u32, u64), [u64; 6])>().prop_map(|(limits, patience)| {
+        let (min_nodes, max_nodes, node_capacity, price, budget, launches_per_minute, boot) = limits;
+        let [stale, dead, grace, unreachable, gone, reserve] = patience;
         FleetPolicy {
             min_nodes,
             max_nodes,
@@ -79,6 +86,12 @@ fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
             launches_per_minute,
             boot_deadline_ms: boot,
             instance_type: "small".into(),
+            stale_after_ms: stale,
+            dead_after_ms: dead,
+            not_ready_grace_ms: grace,
+            unreachable_terminate_after_ms: unreachable,
+            gone_after_ms: gone,
+            budget_reserve_ms: reserve,
         }
     })
 }
@@ -89,7 +102,7 @@ fn nth(lab: &Lab, index: usize) -> Option<NodeId> {
 }
 
 fn tick(policy: &FleetPolicy, fresh: &BTreeSet<NodeId>) -> FleetCommand {
-    FleetCommand::Tick { policy: policy.clone(), fresh: fresh.clone(), inventory: None }
+    FleetCommand::Tick { policy: policy.clone(), hearing: support::hearing(fresh), inventory: None }
 }
 
 /// Commits what is decided; a rejection is an answer too.
@@ -275,8 +288,9 @@ proptest! {
                 .filter(|(_, node)| node.status == NodeStatus::Terminating)
                 .map(|(id, _)| (id.clone(), true))
                 .collect();
-            let inventory = Some(Inventory { ended });
-            ask(&mut lab, &FleetCommand::Tick { policy: policy.clone(), fresh: all, inventory });
+            let inventory = Some(Inventory { ended, ..Inventory::default() });
+            let hearing = support::hearing(&all);
+            ask(&mut lab, &FleetCommand::Tick { policy: policy.clone(), hearing, inventory });
         }
         prop_assert_eq!(lab.state.fleet.existing().count(), 0, "{:?}", lab.state.fleet.nodes);
         prop_assert_eq!(lab.state.fleet.owed_launches().count(), 0);
@@ -332,8 +346,8 @@ fn a_node_that_never_registered_ends_without_closing_an_origin() {
     lab.plan();
     happen(&mut lab, &support::policy(), &Happening::LaunchOnly);
     let node = nth(&lab, 0).unwrap();
-    let inventory = Some(Inventory { ended: [(node.clone(), true)].into() });
-    let command = FleetCommand::Tick { policy: support::policy(), fresh: BTreeSet::new(), inventory };
+    let inventory = Some(Inventory { ended: [(node.clone(), true)].into(), ..Inventory::default() });
+    let command = FleetCommand::Tick { policy: support::policy(), hearing: Hearing::default(), inventory };
     let events = lab.scaler(&command);
     assert!(matches!(events.as_slice(), [Event::NodeLost { node: lost, .. }] if *lost == node), "{events:?}");
 }

@@ -88,6 +88,12 @@ pub enum Error {
         /// Whether an unsealed segment is there.
         hot: bool,
     },
+    /// No folder of that name.
+    #[error("AST-L016: there is no folder {}; name the folder of a log (DIR/log of `asterism up`)", .folder.display())]
+    NoFolder {
+        /// What was named.
+        folder: PathBuf,
+    },
     /// Too much appended without a commit.
     #[error(
         "AST-L009: {events} events wait for a commit, the limit is {limit}; commit before appending more"
@@ -184,6 +190,7 @@ impl Error {
             Self::Failed => "AST-L013",
             Self::Rule { .. } => "AST-L014",
             Self::TooNew { .. } => "AST-L015",
+            Self::NoFolder { .. } => "AST-L016",
         }
     }
 

@@ -1,6 +1,7 @@
 //! The log: which frames count (sequencer), the tree over them, and the copy of them on disk.
 //!
-//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`].
+//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`]; then
+//! [`tiles`] and [`proof`].
 
 pub mod block;
 mod codec;
@@ -9,6 +10,7 @@ mod error;
 mod file_store;
 mod head;
 pub mod merkle;
+pub mod proof;
 pub mod reader;
 pub mod record;
 mod replay;
@@ -20,6 +22,7 @@ mod sled_store;
 pub mod testkit;
 #[cfg(test)]
 mod tests;
+pub mod tiles;
 
 pub use copy::{Copy, Durable, Opened, Suspect};
 pub use error::Error;

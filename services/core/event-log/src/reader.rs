@@ -37,6 +37,9 @@ impl LogFolder {
     /// Lists the segments and reads the fleet's name from the first frame. With an anchor, only the log that begins
     /// with it is accepted.
     pub fn open(folder: &Path, anchor: Option<Hash>) -> Result<Self, Error> {
+        if !folder.is_dir() {
+            return Err(Error::NoFolder { folder: folder.to_owned() });
+        }
         // HEAD first: a seal that happens now can only add what HEAD did not promise yet.
         let head = head::peek(folder);
         let segments = sealed::list(folder)?;

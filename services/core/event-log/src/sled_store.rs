@@ -9,7 +9,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
@@ -18,6 +18,11 @@ use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// Longest wait for sled to open a segment; a damaged one has been seen to hang in its destructor.
 const OPEN_TIMEOUT: Duration = Duration::from_mins(2);
+
+/// How long a database that this process has just closed may still hold its file: sled's threads end when they like.
+/// Nobody else can have it, since the owner of a copy holds the folder's lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// See the module's text.
 pub struct SledStore {
@@ -87,8 +92,10 @@ fn open_contained(folder: &Path) -> Result<sled::Db, Error> {
     std::thread::Builder::new()
         .name("segment-open".into())
         .spawn(move || {
-            let opened = catch_unwind(|| {
-                sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
+            let opened = when_let_go(LOCK_TIMEOUT, || {
+                catch_unwind(|| {
+                    sled::Config::new().path(&path).cache_capacity(CACHE_BYTES).flush_every_ms(None).open()
+                })
             });
             // The receiver is gone only after the timeout; then nobody wants the result.
             let _ = sender.send(opened);
@@ -99,6 +106,26 @@ fn open_contained(folder: &Path) -> Result<sled::Db, Error> {
         Ok(Err(panic)) => Err(from_panic(DOING, folder, panic.as_ref())),
         Err(_) => Err(Error::Store { doing: DOING, path: folder.to_owned(), what: "no answer".into() }),
     }
+}
+
+/// Opens, again and again while a former database of this folder holds its file, for so long at most.
+fn when_let_go<T, P>(
+    at_most: Duration,
+    mut open: impl FnMut() -> Result<sled::Result<T>, P>,
+) -> Result<sled::Result<T>, P> {
+    let began = Instant::now();
+    loop {
+        let opened = open();
+        if !matches!(&opened, Ok(Err(error)) if is_held(error)) || began.elapsed() >= at_most {
+            return opened;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// Whether a former database of this folder has not let go of its file yet. sled has no kind of error for it.
+fn is_held(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn position(key: &[u8]) -> Option<u64> {
@@ -140,5 +167,47 @@ impl SegmentStore for SledStore {
             self.contained(DOING, |db| db.remove(last.to_be_bytes()))?;
         }
         self.sync()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// sled's own error, as it says it while somebody has the database.
+    fn held(dir: &Path) -> sled::Error {
+        sled::Config::new().path(dir).open().unwrap_err()
+    }
+
+    #[test]
+    fn a_database_that_is_closed_a_little_later_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Some(SledStore::open(dir.path()).unwrap());
+        let mut tries = 0;
+        let opened = when_let_go(LOCK_TIMEOUT, || {
+            tries += 1;
+            let result = sled::Config::new().path(dir.path()).open();
+            if tries == 3 {
+                first = None;
+            }
+            Ok::<_, ()>(result)
+        });
+        assert!(opened.unwrap().is_ok() && tries > 3, "{tries} tries");
+    }
+
+    #[test]
+    fn the_wait_has_an_end_and_other_errors_have_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = SledStore::open(dir.path()).unwrap();
+        assert!(is_held(&held(dir.path())));
+        let gave_up = when_let_go::<(), ()>(Duration::ZERO, || Ok(Err(held(dir.path()))));
+        assert!(is_held(&gave_up.unwrap().unwrap_err()));
+        let mut tries = 0;
+        let other = when_let_go::<(), ()>(LOCK_TIMEOUT, || {
+            tries += 1;
+            Ok(Err(sled::Error::Unsupported("no".to_owned())))
+        });
+        assert!(other.unwrap().is_err() && tries == 1);
     }
 }

@@ -143,6 +143,7 @@ pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
     )
     .await?;
     let (health, follower, shutdown) = (booted.health.clone(), log.clone(), booted.shutdown.clone());
+    log.report(&health);
     tokio::spawn(async move { watch_log(&health, &follower, &shutdown).await });
     Ok(Deps {
         bus: booted.bus.clone(),

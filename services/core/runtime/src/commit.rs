@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
-use asterism_nats::PublishFrameError;
+use asterism_nats::{FrameAck, PublishFrameError};
 use asterism_proto::frame::{FrameDraft, FrameError, message_id};
 use asterism_proto::v1::EventType;
 use asterism_proto::{Origin, OriginKey, Role};
@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::keys::random;
 use crate::log::{Delivery, Log};
+use crate::spool::Turn;
 
 /// Pause between repeats of an unacknowledged frame.
 const REPEAT_AFTER: Duration = Duration::from_millis(100);
@@ -56,6 +57,7 @@ pub struct Term {
     held: u64,
     frames: u64,
     last_on_subject: Option<u64>,
+    turn: Turn,
 }
 
 impl Term {
@@ -73,6 +75,7 @@ impl Term {
             held: term,
             frames: 0,
             last_on_subject: None,
+            turn: log.spool().turn(&Origin::Role(role)),
         };
         let elected = Event::LeaderElected { role: role.name().to_owned(), term, holder: holder.to_owned() };
         new.commit(&[elected], &Envelope::default()).await?;
@@ -120,15 +123,17 @@ impl Term {
         let frame = draft.sign(&self.key, events)?;
         let id = message_id(&self.origin, &self.epoch, number);
         let delivered = self.log.expect(id.clone());
-        let result = self.publish_until_delivered(&frame, &id, delivered).await;
+        let result = self.publish_until_delivered(number, &frame, &id, delivered).await;
         self.log.forget(&id);
         let size = result?;
+        self.log.spool().push(&self.origin, self.epoch, number, &frame);
         self.frames = number;
         Ok(Committed { size, frame })
     }
 
     async fn publish_until_delivered(
         &mut self,
+        number: u64,
         frame: &[u8],
         id: &str,
         mut delivered: oneshot::Receiver<Delivery>,
@@ -137,8 +142,7 @@ impl Term {
         // The expectation is an early stop only; a repeat goes without it and is judged by the sequencer alone.
         let mut expected = self.last_on_subject;
         loop {
-            let attempt =
-                self.log.bus().publish_frame(self.log.fleet(), &self.origin, frame.to_vec(), id, expected);
+            let attempt = self.attempt(number, frame, id, expected);
             let mut pause = REPEAT_AFTER;
             tokio::select! {
                 biased;
@@ -172,6 +176,21 @@ impl Term {
                 }
             }
         }
+    }
+
+    /// Publishes the frame once. Acknowledged is enough for the spool: the stream may lose it before anyone reads it.
+    async fn attempt(
+        &self,
+        number: u64,
+        frame: &[u8],
+        id: &str,
+        expected: Option<u64>,
+    ) -> Result<FrameAck, PublishFrameError> {
+        let _turn = self.turn.lock().await;
+        let (bus, fleet) = (self.log.bus(), self.log.fleet());
+        let ack = bus.publish_frame(fleet, &self.origin, frame.to_vec(), id, expected).await?;
+        self.log.spool().push(&self.origin, self.epoch, number, frame);
+        Ok(ack)
     }
 }
 

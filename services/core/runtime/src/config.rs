@@ -87,20 +87,36 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
+        Self::load_over(&[], file, env, sets)
+    }
+
+    /// The same over a program's own values, `section.key=value`: what is given wins over them, and only what is given
+    /// has a place.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_over(
+        own: &[String],
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        sets: &[String],
+    ) -> Result<Self, ConfigError> {
         let mut tree = Node::root();
         if let Some(file) = file {
             tree::read_file(&mut tree, file)?;
         }
-        Self::finish(tree, env, sets)
+        Self::finish(tree, own, env, sets)
     }
 
     fn finish(
         mut tree: Node,
+        own: &[String],
         env: impl Iterator<Item = (String, String)>,
         sets: &[String],
     ) -> Result<Self, ConfigError> {
         tree::read_env(&mut tree, env, show::has_key)?;
         tree::read_sets(&mut tree, sets)?;
+        tree::read_own(&mut tree, own)?;
         let mut config = Self::deserialize(&tree)?;
         config.origin = Some(Box::new(Provenance(tree.clone())));
         let mut checks = Checks::new(&tree);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use asterism_proto::frame::FrameDraft;
 use asterism_proto::hash::Hash;
 use asterism_proto::v1::{self, EventType};
-use asterism_proto::{OpenFrame, Origin, OriginKey, Role};
+use asterism_proto::{OpenFrame, Origin, OriginKey, PublicKey, Role};
 use prost::Message;
 
 /// What can go wrong with the key folder.
@@ -99,6 +99,13 @@ impl Keyring {
         &self.first_frame
     }
 
+    /// The key that signs this log's checkpoints and their notices, as frame 1 names it.
+    pub fn log_key(&self) -> Result<PublicKey, KeyringError> {
+        let path = self.dir.join("log-created.frame");
+        log_key(&self.first_frame, &self.anchor)
+            .ok_or(KeyringError::Content { path, what: "log key under the anchor" })
+    }
+
     /// A role's key.
     pub fn role(&self, role: Role) -> Result<OriginKey, KeyringError> {
         let path = self.dir.join(format!("role-{role}.nk"));
@@ -133,6 +140,14 @@ impl Keyring {
             .and_then(|bytes| bytes.try_into().ok())
             .ok_or(KeyringError::Content { path, what: "key of 64 hex digits" })
     }
+}
+
+/// The log key that frame 1 names, if it is the anchor's frame.
+pub(crate) fn log_key(first_frame: &[u8], anchor: &Hash) -> Option<PublicKey> {
+    let frame = OpenFrame::read(first_frame).ok().filter(|frame| frame.header_hash() == *anchor)?;
+    let event = v1::Event::decode(frame.events.first()?.as_slice()).ok()?;
+    let created = v1::LogCreated::decode(event.body.as_slice()).ok()?;
+    PublicKey::from_bytes(&created.log_key).ok().filter(|_| event.r#type == EventType::LogCreated as u32)
 }
 
 /// Random bytes from the system.
@@ -240,6 +255,8 @@ mod tests {
         assert_eq!(made.first_frame(), again.first_frame());
         let key = made.role(Role::Dialer).unwrap().public();
         assert_eq!(key, again.role(Role::Dialer).unwrap().public());
+        assert_eq!(made.log_key().unwrap(), made.role(Role::Ledger).unwrap().public());
+        assert!(Keyring { anchor: [0; 32], ..made.clone() }.log_key().is_err(), "another log's anchor");
         assert!(matches!(Keyring::open(dir.path(), "two"), Err(KeyringError::OtherFleet { .. })));
         for entry in fs::read_dir(dir.path()).unwrap() {
             assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);

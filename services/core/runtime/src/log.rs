@@ -3,9 +3,9 @@
 //! `apply` runs here and nowhere else, in log order, for a leader's own events as for everyone's.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asterism_domain::{State, wire};
 use asterism_event_log::sequencer::CheckpointCheck;
@@ -15,6 +15,10 @@ use asterism_proto::hash::{Hash, sha256};
 use asterism_proto::{OpenFrame, Origin, Role};
 use tokio::sync::{oneshot, watch};
 
+use crate::gaps::Gaps;
+use crate::health::Health;
+use crate::keys;
+use crate::spool::{Spool, SpoolError};
 use crate::storage::Storage;
 
 /// What a copy is opened with.
@@ -41,6 +45,9 @@ pub enum LogError {
     /// The bus.
     #[error(transparent)]
     Bus(#[from] asterism_nats::Error),
+    /// The spool of this process's own frames.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// The reducers met what they do not know, or the disk failed.
     #[error("AST-R020: the log cannot be followed: {0}")]
     Stopped(String),
@@ -75,6 +82,8 @@ struct Inner {
     head: watch::Sender<Head>,
     waiters: Mutex<HashMap<String, oneshot::Sender<Delivery>>>,
     storage: Storage,
+    spool: Spool,
+    gaps: watch::Sender<Gaps>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -94,6 +103,9 @@ impl std::fmt::Debug for Log {
 impl Log {
     /// Opens the copy, makes sure stream and frame 1 exist, and follows from where the copy ends.
     pub async fn open(config: LogConfig, bus: Bus) -> Result<Self, LogError> {
+        let log_key = keys::log_key(&config.first_frame, &config.anchor).ok_or_else(|| {
+            LogError::Stopped("frame 1 is not the anchor's, or names no log key".to_owned())
+        })?;
         let mut state = State::default();
         let mut stopped = None;
         let mut opened = Copy::open(&config.dir, &config.fleet, Some(config.anchor), |frame| {
@@ -123,6 +135,8 @@ impl Log {
         let (failure, _) = watch::channel(None);
         let (size, root) = (opened.sequencer.size(), opened.sequencer.root());
         let storage = Storage::start(opened.copy, size, root, failure.clone());
+        let spool = Spool::open(&spool_dir(&config.dir))?;
+        tokio::spawn(spool.clone().serve(bus.clone(), config.fleet.clone(), log_key));
         let folded = Folded {
             state,
             sequencer: opened.sequencer,
@@ -136,6 +150,8 @@ impl Log {
             head: watch::channel(Head { size, caught_up: false }).0,
             waiters: Mutex::default(),
             storage,
+            spool,
+            gaps: watch::channel(Gaps::default()).0,
             failure,
         }));
         let reader = Reader::start_at(&bus, &config.fleet, from)?;
@@ -162,6 +178,40 @@ impl Log {
     pub fn sequencer<R>(&self, look: impl FnOnce(&Sequencer, &str, u64) -> R) -> R {
         let folded = self.0.folded.read().unwrap_or_else(PoisonError::into_inner);
         look(&folded.sequencer, &folded.stream_id, folded.stream_sequence)
+    }
+
+    /// The frames this process has written and no checkpoint covers.
+    pub fn spool(&self) -> &Spool {
+        &self.0.spool
+    }
+
+    /// The frames this copy misses.
+    pub fn gaps(&self) -> watch::Receiver<Gaps> {
+        self.0.gaps.subscribe()
+    }
+
+    /// Shows spool and gaps in the process's health. A gap is another's fault: it is counted, and no reason not to be
+    /// ready.
+    pub fn report(&self, health: &Health) {
+        tokio::spawn(self.spool().clone().report(health.clone()));
+        let (health, mut gaps) = (health.clone(), self.gaps());
+        let gauge = |name, help| health.metrics().gauge(name, help);
+        let open = gauge("asterism_log_gaps", "Origins whose next frame the log misses.");
+        let opened = gauge("asterism_log_gaps_noticed", "Gaps noticed since the start.");
+        let (Ok(open), Ok(opened)) = (open, opened) else { return };
+        tokio::spawn(async move {
+            loop {
+                let (now, ever) = {
+                    let gaps = gaps.borrow_and_update();
+                    (gaps.open().len() as u64, gaps.opened())
+                };
+                open.set(now);
+                opened.set(ever);
+                if gaps.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Changes whenever something was applied.
@@ -262,14 +312,13 @@ impl Log {
         match verdict {
             Verdict::Accepted(frame) => {
                 let (id, end) = (frame.frame.message_id(), frame.end());
+                self.close_gap(&frame.frame);
                 self.0.storage.frame(frame, root).await;
                 self.0.head.send_modify(|head| head.size = end);
                 self.tell(&id, Delivery::Accepted(end));
             }
             Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),
-            Verdict::Gap { origin, expected, got } => {
-                tracing::warn!(origin, expected, got, "frames of an origin are missing, it must resend");
-            }
+            Verdict::Gap { origin, expected, got } => self.open_gap(payload, &origin, expected, got),
             Verdict::Refused { origin, reason } => {
                 tracing::warn!(?origin, %reason, sequence = at.sequence, "frame refused");
                 if let Ok(frame) = OpenFrame::read(payload) {
@@ -281,11 +330,43 @@ impl Log {
         Ok(())
     }
 
+    fn open_gap(&self, payload: &[u8], origin: &str, expected: u64, got: u64) {
+        let Ok(frame) = OpenFrame::read(payload) else { return };
+        // A late frame of an origin that is closed is of no use.
+        if self.sequencer(|sequencer, _, _| sequencer.is_closed(&frame.origin)) {
+            return;
+        }
+        self.0.gaps.send_modify(|gaps| {
+            if gaps.missing(frame.origin, frame.epoch, expected, got, Instant::now()) {
+                tracing::warn!(origin, expected, got, "frames of an origin are missing, it must resend");
+            }
+        });
+    }
+
+    fn close_gap(&self, frame: &OpenFrame) {
+        if self.0.gaps.borrow().open().is_empty() {
+            return;
+        }
+        self.0.gaps.send_modify(|gaps| {
+            let closed = gaps.accepted(&frame.origin, &frame.epoch, frame.header.number, Instant::now());
+            if let Some(after) = closed {
+                tracing::info!(origin = %frame.origin, ?after, "what was missing of an origin is in the log");
+            }
+            self.sequencer(|sequencer, _, _| gaps.retain(|origin| !sequencer.is_closed(origin)));
+        });
+    }
+
     fn tell(&self, message_id: &str, delivery: Delivery) {
         if let Some(waiter) = self.waiters().remove(message_id) {
             let _ = waiter.send(delivery);
         }
     }
+}
+
+/// Beside the copy, not in it: a copy that is suspect is moved aside, and its process's frames are needed all the more.
+fn spool_dir(copy: &Path) -> PathBuf {
+    let name = copy.file_name().unwrap_or_default().to_string_lossy();
+    copy.with_file_name(format!("{name}.spool"))
 }
 
 /// Compares the checkpoint in a frame, if it holds one, with the log here (INV-09).

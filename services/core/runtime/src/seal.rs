@@ -2,10 +2,10 @@
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
 use std::collections::BTreeMap;
+
+pub use asterism_domain::contact::number_hash;
 
 /// What is sealed of a contact.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,16 +26,6 @@ impl std::fmt::Debug for PersonalData {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("AST-K010: a contact cannot be opened: its import's key is gone or another one")]
 pub struct SealError;
-
-/// Keyed hash of a number, 16 bytes: ten digits are guessed in seconds from a bare hash.
-pub fn number_hash(key: &[u8; 32], number: &str) -> [u8; 16] {
-    let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| unreachable!());
-    mac.update(number.as_bytes());
-    let full: [u8; 32] = mac.finalize().into_bytes().into();
-    let mut short = [0; 16];
-    short.copy_from_slice(&full[..16]);
-    short
-}
 
 /// Seals; the import's id is bound in, so that bytes cannot be moved to another import.
 pub fn seal(

@@ -7,6 +7,9 @@ use crate::event::{Event, Recorded, SealedContact, StepSource};
 use crate::ids::{AttemptId, NodeId, Outcome, Timestamp};
 use crate::state::{Effectless, State};
 
+/// What INV-01 looks for: the node itself says that it went to the carrier twice.
+pub(crate) const SECOND_ORIGINATE: &str = "an attempt is originated a second time";
+
 /// Applies an event about a campaign or an attempt.
 pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
     let at = recorded.at;
@@ -35,6 +38,9 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
         Event::AttemptOriginating { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
             answered_order(state, attempt);
+            if in_flight(state, attempt).is_some_and(|known| known.status >= AttemptStatus::Originating) {
+                return Err(Effectless::incident(SECOND_ORIGINATE));
+            }
             advance(state, attempt, AttemptStatus::Originating)?;
             with(state, attempt, |campaign| {
                 campaign.counts.rang += 1;
@@ -52,7 +58,7 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             own_attempt(state, attempt, recorded)?;
             let ended = release(state, attempt)?;
             if ended.status >= AttemptStatus::Originating {
-                settle_uncertain(state, attempt)?;
+                settle_uncertain(state, attempt, ended.status)?;
                 return Err(Effectless::incident("refused after it was originated"));
             }
             with(state, attempt, |campaign| {
@@ -60,23 +66,23 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
                 to_waiting(campaign, attempt);
             })
         }
-        Event::AttemptEnded { attempt, outcome, digits, .. } => {
+        Event::AttemptEnded { attempt, outcome, digits, never_rang, .. } => {
             own_attempt(state, attempt, recorded)?;
             let released = release(state, attempt)?;
-            // A node that lost its write-ahead would say "ended" alone: count the ring all the same.
-            let rang_now = released.status < AttemptStatus::Originating;
+            let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
             with(state, attempt, |campaign| {
-                if rang_now {
-                    campaign.counts.rang += 1;
-                    contact(campaign, attempt).rang += 1;
-                }
+                count_ring(campaign, attempt, released.status, *never_rang && !answered);
                 settle(campaign, attempt, *outcome, digits);
-            })
+            })?;
+            if *never_rang && answered {
+                return Err(Effectless::incident("an answered attempt that is said not to have rung"));
+            }
+            Ok(())
         }
         Event::AttemptUncertain { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
-            release(state, attempt)?;
-            settle_uncertain(state, attempt)
+            let released = release(state, attempt)?;
+            settle_uncertain(state, attempt, released.status)
         }
         Event::StepDecided { call, step, .. } => {
             let Some(attempt) = in_flight(state, call) else { return Ok(()) };
@@ -98,9 +104,8 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
 /// Settles, as uncertain, what a lost node held.
 pub fn orphaned(state: &mut State, attempts: &[AttemptId]) {
     for attempt in attempts {
-        let removed = take_in_flight(state, attempt);
-        if removed.is_some() {
-            let _ = settle_uncertain(state, attempt);
+        if let Some(removed) = take_in_flight(state, attempt) {
+            let _ = settle_uncertain(state, attempt, removed.status);
         }
     }
 }
@@ -208,6 +213,7 @@ fn imported(
             status: ContactStatus::Waiting,
             attempts: 0,
             rang: 0,
+            never_rang: 0,
             digits: Box::default(),
             number_hash: row.number_hash,
             sealed: row.sealed.clone().into_boxed_slice(),
@@ -345,12 +351,24 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     Some(gone)
 }
 
+/// Counts what an ended attempt was: possibly a ring, as its originate was counted, or certainly none.
+fn count_ring(campaign: &mut Campaign, attempt: &AttemptId, before: AttemptStatus, never_rang: bool) {
+    let counted = before >= AttemptStatus::Originating;
+    // A node that lost its write-ahead would say "ended" alone: count the ring all the same.
+    let rings = |count: u32| (count + u32::from(!counted)) - u32::from(never_rang);
+    campaign.counts.rang = rings(campaign.counts.rang);
+    campaign.counts.never_rang += u32::from(never_rang);
+    let person = contact(campaign, attempt);
+    person.rang = rings(person.rang);
+    person.never_rang = person.never_rang.saturating_add(u16::from(never_rang));
+}
+
 fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits: &str) {
     let max_attempts = campaign.max_attempts;
     let person = contact(campaign, attempt);
     if outcome == Outcome::Answered {
         person.digits = digits.into();
-    } else if person.rang < max_attempts {
+    } else if person.rang + u32::from(person.never_rang) < max_attempts {
         to_waiting(campaign, attempt);
         return;
     }
@@ -367,8 +385,10 @@ fn to_waiting(campaign: &mut Campaign, attempt: &AttemptId) {
     campaign.counts.waiting += 1;
 }
 
-fn settle_uncertain(state: &mut State, attempt: &AttemptId) -> Result<(), Effectless> {
+/// It may have rung: a node can dial, and be gone before the log hears that it was about to.
+fn settle_uncertain(state: &mut State, attempt: &AttemptId, before: AttemptStatus) -> Result<(), Effectless> {
     with(state, attempt, |campaign| {
+        count_ring(campaign, attempt, before, false);
         contact(campaign, attempt).status = ContactStatus::Uncertain;
         campaign.counts.uncertain += 1;
     })

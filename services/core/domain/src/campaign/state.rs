@@ -45,8 +45,10 @@ pub struct Contact {
     pub status: ContactStatus,
     /// Attempts so far, refused ones included: the next attempt's ordinal less one.
     pub attempts: u32,
-    /// Attempts that reached the carrier.
+    /// Attempts that may have reached the carrier.
     pub rang: u32,
+    /// Attempts that certainly did not, though they were sent to a PBX. They count against the most attempts.
+    pub never_rang: u16,
     /// Digits pressed in the last answered call.
     pub digits: Box<str>,
     /// Keyed hash of the number.
@@ -62,7 +64,7 @@ pub enum AttemptStatus {
     Intended,
     /// Durable at the node.
     Accepted,
-    /// About to reach the carrier: from here it may have rung.
+    /// About to reach the carrier: from here it may have rung, unless its end proves otherwise.
     Originating,
     /// A call.
     Answered,
@@ -108,8 +110,10 @@ pub struct Counts {
     pub attempts: u32,
     /// Attempts refused by the node: never rang.
     pub refused: u32,
-    /// Attempts that reached the carrier.
+    /// Attempts that may have reached the carrier.
     pub rang: u32,
+    /// Attempts sent to a PBX that failed before anything left for the carrier.
+    pub never_rang: u32,
     /// Calls: attempts answered.
     pub answered: u32,
     /// Rows left out at import as duplicates.

@@ -10,7 +10,7 @@ mod number;
 mod problem;
 mod row;
 
-pub use number::{E164, MAX_DIGITS, MIN_DIGITS};
+pub use number::{E164, MAX_DIGITS, MIN_DIGITS, number_hash};
 pub use problem::{ColumnProblem, Refused, RowProblem};
 pub use row::{Columns, ContactRow, NUMBER_COLUMNS};
 

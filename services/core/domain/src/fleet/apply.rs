@@ -41,6 +41,7 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
         Event::NodeAdmitted { node, public_key, epoch, .. } => {
             let known = existing(fleet, node)?;
             admit(known, public_key, epoch);
+            known.heard_at = known.heard_at.max(at);
             if known.status == NodeStatus::Launched {
                 known.status = NodeStatus::Admitted;
             }
@@ -51,12 +52,17 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
             known.pbx.clone_from(pbx);
             known.boot_id.clone_from(boot_id);
             known.pbx_up = true;
+            known.down_since = None;
             known.ready_at.get_or_insert(at);
             if known.status == NodeStatus::Admitted {
                 known.status = NodeStatus::Ready;
             }
         }
-        Event::NodeStopped { node, .. } => existing(fleet, node)?.pbx_up = false,
+        Event::NodeStopped { node, .. } => {
+            let known = existing(fleet, node)?;
+            known.pbx_up = false;
+            known.down_since.get_or_insert(at);
+        }
         Event::ManifestHeld { node, manifest } => {
             existing(fleet, node)?.manifests.insert(manifest.clone());
         }
@@ -68,44 +74,23 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
             }
         }
         Event::NodeDraining { node, drain, held, .. } => {
-            let known = existing(fleet, node)?;
-            if !matches!(known.status, NodeStatus::Admitted | NodeStatus::Ready) {
-                return Err(Effectless::void("the node is not open"));
-            }
-            known.status = NodeStatus::Draining;
-            known.drain = *drain;
-            known.held = *held;
-            known.empty = false;
+            draining(existing(fleet, node)?, *drain, *held)?;
         }
-        Event::NodeUndrained { node, .. } => {
-            let known = existing(fleet, node)?;
-            if known.status != NodeStatus::Draining {
-                return Err(Effectless::void("the node is not draining"));
-            }
-            known.empty = false;
-            known.held = false;
-            known.status = if known.ready_at.is_some() { NodeStatus::Ready } else { NodeStatus::Admitted };
-        }
+        Event::NodeUndrained { node, .. } => undrained(existing(fleet, node)?)?,
         Event::NodeEmpty { node, drain } => {
             let known = existing(fleet, node)?;
             if known.status == NodeStatus::Draining && known.drain == *drain {
                 known.empty = true;
             }
         }
-        Event::NodeTerminating { node, .. } => {
-            let known = existing(fleet, node)?;
-            if !known.attempts.is_empty() {
-                return Err(Effectless::void("the node holds attempts"));
-            }
-            if !may_terminate(known) {
-                return Err(Effectless::void("the node is not drained and empty"));
-            }
-            known.status = NodeStatus::Terminating;
+        Event::NodeTerminating { node, cuts, silent_since_ms, .. } => {
+            terminating(existing(fleet, node)?, cuts, *silent_since_ms, at)?;
         }
-        Event::NodeTerminated { node } => return ended(fleet, node, NodeStatus::Terminated, at),
+        Event::NodeTerminated { node, .. } => return ended(fleet, node, NodeStatus::Terminated, at),
         Event::NodeLost { node, .. } => return ended(fleet, node, NodeStatus::Lost, at),
-        Event::FleetPlanned { reason, .. } => {
+        Event::FleetPlanned { reason, budget_micro_usd, .. } => {
             fleet.plans += 1;
+            fleet.budget_drained = fleet.budget_drained.max(*budget_micro_usd);
             fleet.last_plan.clone_from(reason);
         }
         Event::FleetStopRequested { .. } => fleet.stop_requested = true,
@@ -119,6 +104,67 @@ pub(super) fn may_terminate(node: &Node) -> bool {
     let never_ready =
         matches!(node.status, NodeStatus::Launched | NodeStatus::Admitted) && node.ready_at.is_none();
     node.attempts.is_empty() && (never_ready || (node.status == NodeStatus::Draining && node.empty))
+}
+
+fn draining(node: &mut Node, drain: u64, held: bool) -> Result<(), Effectless> {
+    if !matches!(node.status, NodeStatus::Admitted | NodeStatus::Ready) {
+        return Err(Effectless::void("the node is not open"));
+    }
+    node.status = NodeStatus::Draining;
+    node.drain = drain;
+    node.held = held;
+    node.empty = false;
+    Ok(())
+}
+
+fn undrained(node: &mut Node) -> Result<(), Effectless> {
+    if node.status != NodeStatus::Draining {
+        return Err(Effectless::void("the node is not draining"));
+    }
+    node.empty = false;
+    node.held = false;
+    node.status = if node.ready_at.is_some() { NodeStatus::Ready } else { NodeStatus::Admitted };
+    Ok(())
+}
+
+fn terminating(
+    node: &mut Node,
+    cuts: &[AttemptId],
+    silent_since: Timestamp,
+    at: Timestamp,
+) -> Result<(), Effectless> {
+    if silent_since > 0 {
+        may_cut(node, cuts, silent_since)?;
+        node.cut = cuts.iter().cloned().collect();
+    } else if !node.attempts.is_empty() {
+        return Err(Effectless::void("the node holds attempts"));
+    } else if !may_terminate(node) {
+        return Err(Effectless::void("the node is not drained and empty"));
+    }
+    node.status = NodeStatus::Terminating;
+    node.terminating_at = Some(at);
+    Ok(())
+}
+
+/// INV-04's one exception: nobody has heard of the node since the named time, and each attempt it holds is named.
+fn may_cut(node: &Node, cuts: &[AttemptId], silent_since: Timestamp) -> Result<(), Effectless> {
+    if !matches!(node.status, NodeStatus::Ready | NodeStatus::Draining) {
+        return Err(Effectless::void("the node takes no calls or is being ended already"));
+    }
+    if node.heard_at != silent_since {
+        return Err(Effectless::void("the node was heard of since"));
+    }
+    if !node.attempts.iter().eq(cuts) {
+        return Err(Effectless::void("the attempts named are not those the node holds"));
+    }
+    Ok(())
+}
+
+/// A node wrote something: whatever it says, it is there.
+pub(crate) fn heard(fleet: &mut Fleet, node: &NodeId, at: Timestamp) {
+    if let Some(known) = fleet.nodes.get_mut(node) {
+        known.heard_at = known.heard_at.max(at);
+    }
 }
 
 fn existing<'a>(fleet: &'a mut Fleet, node: &NodeId) -> Result<&'a mut Node, Effectless> {
@@ -163,6 +209,10 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             drain: 0,
             held: false,
             empty: false,
+            down_since: None,
+            heard_at: at,
+            cut: BTreeSet::new(),
+            terminating_at: None,
             launched_at: at,
             ready_at: None,
             ended_at: None,

@@ -1,7 +1,8 @@
 //! What the scaler can be asked, and what it is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::hearing::Hearing;
 use super::plan::FleetPolicy;
 use crate::ids::{IntentId, NodeId};
 
@@ -10,6 +11,17 @@ use crate::ids::{IntentId, NodeId};
 pub struct Inventory {
     /// Instances of this fleet and whether the cloud says they have ended.
     pub ended: BTreeMap<NodeId, bool>,
+    /// Nodes of the log it does not hold, and for how long that has been so.
+    pub absent: BTreeMap<NodeId, Absence>,
+}
+
+/// For how long the cloud has not listed a node. One listing proves nothing: a cloud shows things late.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Absence {
+    /// Complete listings in a row without it.
+    pub listings: u32,
+    /// Time since the first of them.
+    pub ms: u64,
 }
 
 /// How the cloud answered a launch.
@@ -25,7 +37,7 @@ pub enum LaunchOutcome {
 #[allow(missing_docs)]
 pub enum FleetCommand {
     /// The scaler's own tick.
-    Tick { policy: FleetPolicy, fresh: BTreeSet<NodeId>, inventory: Option<Inventory> },
+    Tick { policy: FleetPolicy, hearing: Hearing, inventory: Option<Inventory> },
     /// The outcome of a launch effect.
     Launch { intent: IntentId, outcome: LaunchOutcome },
     /// An agent asks to be admitted.

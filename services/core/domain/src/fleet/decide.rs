@@ -1,13 +1,12 @@
 //! The scaler's decisions.
 
-use std::collections::BTreeSet;
-
 use asterism_proto::origin::is_token;
 use asterism_proto::{Origin, PublicKey};
 
 use super::command::{FleetCommand, Inventory, LaunchOutcome};
+use super::hearing::Hearing;
 use super::plan::{FleetPolicy, FleetView, plan};
-use super::state::{IntentStatus, NodeStatus};
+use super::state::{IntentStatus, Node, NodeStatus};
 use crate::Rejection;
 use crate::event::Event;
 use crate::ids::{NodeId, Timestamp};
@@ -16,6 +15,8 @@ use crate::state::State;
 /// Launches at most in one decision: one frame holds them.
 pub const LAUNCHES_MAX: u32 = 100;
 
+/// Listings in a row that must lack a node before it counts as gone.
+pub const GONE_LISTINGS: u32 = 5;
 /// Epochs a node may have had; the sequencer's limit.
 pub const EPOCHS_MAX: usize = 64;
 /// Characters of the fleet's name in an intent id, which is a client token of at most 64; the log's tag tells apart.
@@ -24,11 +25,12 @@ const INTENT_FLEET_CHARS: usize = 24;
 /// Decides a command on the scaler's state.
 pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match command {
-        FleetCommand::Tick { policy, fresh, inventory } => {
-            let mut events = inventory.as_ref().map(|seen| ended(state, seen)).unwrap_or_default();
+        FleetCommand::Tick { policy, hearing, inventory } => {
+            let seen = inventory.as_ref();
+            let mut events = seen.map(|seen| ended(state, policy, hearing, seen, at)).unwrap_or_default();
             // A plan is made on a state that knows who ended: the next tick.
             if events.is_empty() {
-                events = planned(state, policy, fresh, at);
+                events = planned(state, policy, hearing, seen, at);
             }
             Ok(events)
         }
@@ -136,13 +138,22 @@ fn register(
     }])
 }
 
-/// Nodes the cloud confirms have ended. Absence from a listing proves nothing.
-fn ended(state: &State, seen: &Inventory) -> Vec<Event> {
+/// Nodes the cloud confirms have ended, and those it has stopped to list.
+fn ended(
+    state: &State,
+    policy: &FleetPolicy,
+    hearing: &Hearing,
+    seen: &Inventory,
+    at: Timestamp,
+) -> Vec<Event> {
     let mut events = Vec::new();
     for (id, node) in state.fleet.existing() {
-        if seen.ended.get(id) != Some(&true) {
-            continue;
-        }
+        let gone = match seen.ended.get(id) {
+            Some(true) => Some("the cloud says the instance has ended".to_owned()),
+            Some(false) => None,
+            None => vanished(policy, hearing, seen, id, node, at),
+        };
+        let Some(reason) = gone else { continue };
         let told = node.status == NodeStatus::Terminating;
         // The sequencer refuses to close an origin that was never admitted.
         if node.admission.is_some() {
@@ -152,9 +163,9 @@ fn ended(state: &State, seen: &Inventory) -> Vec<Event> {
             });
         }
         events.push(if told {
-            Event::NodeTerminated { node: id.clone() }
+            Event::NodeTerminated { node: id.clone(), reason }
         } else {
-            Event::NodeLost { node: id.clone(), reason: "the cloud says the instance has ended".to_owned() }
+            Event::NodeLost { node: id.clone(), reason }
         });
         if events.len() >= 200 {
             break;
@@ -163,8 +174,40 @@ fn ended(state: &State, seen: &Inventory) -> Vec<Event> {
     events
 }
 
-fn planned(state: &State, policy: &FleetPolicy, fresh: &BTreeSet<NodeId>, at: Timestamp) -> Vec<Event> {
-    let view = FleetView { fleet: &state.fleet, waiting: demand(state), in_flight: state.in_flight, fresh };
+/// Why a node the cloud does not list is gone. Absence alone proves nothing: many listings in a row must lack it for a
+/// while, and nobody may have heard of it. One that was told to end must also have had that time for it.
+fn vanished(
+    policy: &FleetPolicy,
+    hearing: &Hearing,
+    seen: &Inventory,
+    id: &NodeId,
+    node: &Node,
+    at: Timestamp,
+) -> Option<String> {
+    let absence = seen.absent.get(id)?;
+    let since = |time: Timestamp| at.saturating_sub(time);
+    let told_long_ago = node.terminating_at.is_none_or(|told| since(told) >= policy.gone_after_ms);
+    let unlisted = absence.listings >= GONE_LISTINGS && absence.ms >= policy.gone_after_ms;
+    let unheard = hearing.is_dead(id, policy) && since(node.heard_at) > policy.dead_after_ms;
+    (unlisted && unheard && told_long_ago).then(|| {
+        format!(
+            "the cloud has not listed it for {} s, in {} complete listings; last word in the log {} s ago",
+            absence.ms / 1_000,
+            absence.listings,
+            since(node.heard_at) / 1_000
+        )
+    })
+}
+
+fn planned(
+    state: &State,
+    policy: &FleetPolicy,
+    hearing: &Hearing,
+    seen: Option<&Inventory>,
+    at: Timestamp,
+) -> Vec<Event> {
+    let (waiting, in_flight) = (demand(state), state.in_flight);
+    let view = FleetView { fleet: &state.fleet, waiting, in_flight, hearing, seen };
     let plan = plan(&view, policy, at);
     if plan.is_empty() {
         return Vec::new();
@@ -175,32 +218,58 @@ fn planned(state: &State, policy: &FleetPolicy, fresh: &BTreeSet<NodeId>, at: Ti
         nodes_up: plan.up,
         nodes_booting: plan.booting,
         nodes_wanted: plan.wanted,
-        nodes_draining: plan.drain.len() as u32,
+        nodes_draining: (plan.drain.len() + plan.shut.len()) as u32,
         reason: plan.reason.clone(),
         nodes_stale: plan.stale,
+        nodes_lost: plan.lost,
+        budget_micro_usd: plan.budget_micro_usd,
     }];
     let fleet: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {
         events.push(Event::LaunchIntended {
             intent: format!("{fleet}-{}-{}-{index}", state.log_tag, state.size),
-            reason: plan.reason.clone(),
+            reason: plan.need.clone(),
             instance_type: policy.instance_type.clone(),
         });
     }
+    let why = if plan.budget_micro_usd > 0 { "the budget is nearly used up" } else { &plan.need };
     for node in &plan.drain {
-        events.push(draining(state, node, &plan.reason, false));
+        events.push(draining(state, node, why, false));
+    }
+    for node in &plan.shut {
+        events.push(draining(state, node, "it could not take calls for too long", false));
     }
     for node in &plan.undrain {
-        events.push(Event::NodeUndrained { node: node.clone(), reason: plan.reason.clone() });
+        events.push(Event::NodeUndrained { node: node.clone(), reason: plan.need.clone() });
     }
     for node in &plan.terminate {
         events.push(Event::NodeTerminating {
             node: node.clone(),
             reason: "drained and empty, or never ready in time".to_owned(),
+            cuts: Vec::new(),
+            silent_since_ms: 0,
         });
     }
+    events.extend(plan.unreachable.iter().filter_map(|id| cut(state, hearing, id, at)));
     events.truncate(200);
     events
+}
+
+/// The end of a node nobody hears of: it names what it cuts (INV-04).
+fn cut(state: &State, hearing: &Hearing, id: &NodeId, at: Timestamp) -> Option<Event> {
+    let node = state.fleet.nodes.get(id)?;
+    Some(Event::NodeTerminating {
+        node: id.clone(),
+        reason: format!(
+            "unreachable: no heartbeat for {} s, no word in the log for {} s, and the cloud lists it as running; {} \
+             attempts are cut",
+            hearing.silent_ms(id) / 1_000,
+            at.saturating_sub(node.heard_at) / 1_000,
+            node.attempts.len()
+        ),
+        cuts: node.attempts.iter().cloned().collect(),
+        silent_since_ms: node.heard_at,
+    })
 }
 
 fn draining(state: &State, node: &NodeId, reason: &str, held: bool) -> Event {

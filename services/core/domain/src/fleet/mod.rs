@@ -6,15 +6,19 @@
 //!     ▼                                                            │
 //!   failed              ready/admitted ──NodeDraining──▶ draining ─┘ NodeUndrained
 //!                        draining + NodeEmpty ──NodeTerminating──▶ terminating ──▶ terminated
+//!              ready/draining, not heard of for too long ──NodeTerminating, cuts named──▶ terminating
 //!                        any, confirmed dead by the cloud ──NodeLost──▶ lost
 //! ```
 
 pub mod apply;
+mod budget;
 pub mod command;
 pub mod decide;
+pub mod hearing;
 pub mod plan;
 pub mod state;
 
-pub use command::{FleetCommand, Inventory, LaunchOutcome};
+pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
+pub use hearing::{Heard, Hearing, Standing};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
 pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus};

@@ -1,17 +1,25 @@
 //! The plan: how many nodes are wanted, and which to launch, drain, un-drain and terminate.
 //!
 //! Pure and integer. Planning twice in the same state changes nothing the second time. Need comes from calls to be
-//! sent and calls up, never from CPU; a node without a fresh heartbeat counts as fully loaded (INV-07).
+//! sent and calls up, never from CPU. Capacity is nodes that can dial; one that cannot, or is not heard of, is waited
+//! for, then replaced, and what it holds still counts as load (INV-07).
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use super::apply::may_terminate;
+pub use super::budget::cost_micro_usd;
+use super::budget::{Allowance, allowance};
+use super::command::Inventory;
+use super::hearing::{Hearing, Standing};
 use super::state::{Fleet, IntentStatus, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
 
 /// Launches of the last minute that may fail for good before the plan waits until they are a minute old: what refuses
 /// them will refuse the next ones too.
 pub const FAILED_LAUNCHES_MAX: usize = 3;
+/// Attempts an unreachable node may hold to be ended by the plan: their names fit one frame.
+pub const CUTS_MAX: usize = 300;
 
 /// Limits and prices. Absolute limits hold whatever the plan would like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +40,21 @@ pub struct FleetPolicy {
     pub boot_deadline_ms: u64,
     /// What the cloud calls the machine.
     pub instance_type: String,
+    /// A node not heard of for longer gets no new calls.
+    pub stale_after_ms: u64,
+    /// A node not heard of for longer is no capacity any more.
+    pub dead_after_ms: u64,
+    /// A node that is heard of and cannot take calls for longer is drained and replaced.
+    pub not_ready_grace_ms: u64,
+    /// A node not heard of for longer, which the cloud lists as running, is ended; 0 = never. Its calls may be alive.
+    pub unreachable_terminate_after_ms: u64,
+    /// A node the cloud has not listed for longer has ended.
+    pub gone_after_ms: u64,
+    /// The fleet is drained when its budget leaves less than its nodes cost in this time.
+    pub budget_reserve_ms: u64,
 }
 
-/// What the plan looks at: taken from the log's state and the fresh heartbeats.
+/// What the plan looks at: taken from the log's state, the heartbeats and the cloud's listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetView<'a> {
     /// The fleet.
@@ -43,8 +63,10 @@ pub struct FleetView<'a> {
     pub waiting: u32,
     /// Attempts in flight.
     pub in_flight: u32,
-    /// Nodes heard of lately.
-    pub fresh: &'a BTreeSet<NodeId>,
+    /// What the nodes said last.
+    pub hearing: &'a Hearing,
+    /// A complete listing of the cloud, when a new one has come.
+    pub seen: Option<&'a Inventory>,
 }
 
 /// What is to be done, and why.
@@ -52,41 +74,66 @@ pub struct FleetView<'a> {
 pub struct Plan {
     /// Nodes wanted.
     pub wanted: u32,
-    /// Nodes open to calls.
+    /// Open nodes that can take calls.
     pub up: u32,
+    /// Open nodes that cannot take calls and are waited for.
+    pub closed: u32,
     /// Nodes launched or intended, not open yet.
     pub booting: u32,
-    /// Open nodes without a fresh heartbeat.
+    /// Open nodes not heard of lately that are waited for.
     pub stale: u32,
+    /// Open nodes that were waited for long enough: no capacity.
+    pub lost: u32,
     /// Launch this many.
     pub launch: u32,
     /// Close these to new calls.
     pub drain: Vec<NodeId>,
+    /// These too: they could not take calls for too long.
+    pub shut: Vec<NodeId>,
     /// Open these again.
     pub undrain: Vec<NodeId>,
     /// End these: drained and empty, or never able to take a call.
     pub terminate: Vec<NodeId>,
-    /// One sentence with the numbers.
+    /// End this one although it may hold calls: nobody has heard of it for too long. One at a time.
+    pub unreachable: Option<NodeId>,
+    /// The budget that is nearly used up, so that the fleet is drained; 0 if it is not.
+    pub budget_micro_usd: u64,
+    /// The log does not say so yet.
+    pub budget_is_news: bool,
+    /// The need in numbers, short: it stands in each launch and drain.
+    pub need: String,
+    /// One sentence with all numbers.
     pub reason: String,
 }
 
 impl Plan {
     /// Whether it decides anything.
     pub fn is_empty(&self) -> bool {
-        self.launch == 0 && self.drain.is_empty() && self.undrain.is_empty() && self.terminate.is_empty()
+        self.launch == 0
+            && self.drain.is_empty()
+            && self.shut.is_empty()
+            && self.undrain.is_empty()
+            && self.terminate.is_empty()
+            && self.unreachable.is_none()
+            && !self.budget_is_news
     }
 }
 
 /// Makes the plan.
 pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
-    let given_up: BTreeSet<&NodeId> = given_up(view, policy, at).collect();
-    let mut plan = count(view, &given_up);
-    plan.wanted = wanted(view, policy);
-    let coming = plan.up + plan.booting;
+    let budget = allowance(view.fleet, policy, at);
+    let going = view.fleet.stop_requested || budget.drain;
+    let given_up: BTreeSet<&NodeId> = given_up(view, policy, going, at).collect();
+    let standings = standings(view, policy, at);
+    let mut plan = count(view, &standings, &given_up);
+    plan.wanted = if going { 0 } else { wanted(view, policy) };
+    // Whatever is wanted: what could not dial for too long takes no calls, and may go when its calls have ended.
+    plan.shut = of(&standings, Standing::Shut).cloned().collect();
+    let coming = plan.up + plan.closed + plan.stale + plan.booting;
     let limit_note = if plan.wanted > coming {
-        grow(view, policy, at, &mut plan, coming)
+        grow(view, policy, &budget, at, &mut plan, coming)
     } else {
-        shrink(view, &mut plan);
+        shrink(&standings, &mut plan);
         ""
     };
     plan.terminate = given_up.into_iter().cloned().collect();
@@ -98,17 +145,41 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
         })
         .map(|(id, _)| id.clone());
     plan.terminate.extend(emptied);
-    plan.reason = format!(
-        "{} waiting and {} in flight at {} a node want {} nodes; {} up, {} booting{}",
-        view.waiting, view.in_flight, policy.node_capacity, plan.wanted, plan.up, plan.booting, limit_note
+    plan.unreachable = unreachable(view, policy, at);
+    if budget.drain {
+        plan.budget_micro_usd = policy.budget_micro_usd;
+        plan.budget_is_news = policy.budget_micro_usd > view.fleet.budget_drained;
+    }
+    plan.need = format!(
+        "{} waiting and {} in flight at {} a node want {} nodes; {} up, {} booting",
+        view.waiting, view.in_flight, policy.node_capacity, plan.wanted, plan.up, plan.booting
     );
+    plan.reason = reason(policy, &plan, &budget, limit_note);
     plan
 }
 
-fn wanted(view: &FleetView<'_>, policy: &FleetPolicy) -> u32 {
-    if view.fleet.stop_requested {
-        return 0;
+fn reason(policy: &FleetPolicy, plan: &Plan, budget: &Allowance, limit_note: &str) -> String {
+    let mut text = plan.need.clone();
+    let others = [
+        (plan.closed, "cannot dial now"),
+        (plan.stale, "not heard of lately"),
+        (plan.lost, "out of use: unable to dial, or silent, for too long"),
+    ];
+    for (nodes, what) in others.into_iter().filter(|(nodes, _)| *nodes > 0) {
+        let _ = write!(text, ", {nodes} {what}");
     }
+    if budget.drain {
+        let _ = write!(
+            text,
+            "; {} of the budget of {} micro-dollars are spent and the rest is what the nodes cost until they are \
+             empty: the fleet is drained",
+            budget.spent, policy.budget_micro_usd
+        );
+    }
+    text + limit_note
+}
+
+fn wanted(view: &FleetView<'_>, policy: &FleetPolicy) -> u32 {
     let calls = view.waiting.saturating_add(view.in_flight);
     calls.div_ceil(policy.node_capacity.max(1)).max(policy.min_nodes).min(policy.max_nodes)
 }
@@ -117,38 +188,50 @@ fn wanted(view: &FleetView<'_>, policy: &FleetPolicy) -> u32 {
 fn given_up<'a>(
     view: &FleetView<'a>,
     policy: &FleetPolicy,
+    going: bool,
     at: Timestamp,
 ) -> impl Iterator<Item = &'a NodeId> {
-    let stop = view.fleet.stop_requested;
     let is_late = move |node: &Node, deadline| at.saturating_sub(node.launched_at) > deadline;
     let deadline = policy.boot_deadline_ms;
     view.fleet
         .existing()
         .filter(|(_, node)| matches!(node.status, NodeStatus::Launched | NodeStatus::Admitted))
-        .filter(move |(_, node)| may_terminate(node) && (stop || is_late(node, deadline)))
+        .filter(move |(_, node)| may_terminate(node) && (going || is_late(node, deadline)))
         .map(|(id, _)| id)
 }
 
-fn count(view: &FleetView<'_>, given_up: &BTreeSet<&NodeId>) -> Plan {
-    let mut plan = Plan::default();
-    for (id, node) in view.fleet.existing() {
-        match node.status {
-            NodeStatus::Ready => {
-                plan.up += 1;
-                plan.stale += u32::from(!view.fresh.contains(id));
-            }
-            NodeStatus::Launched | NodeStatus::Admitted if !given_up.contains(id) => plan.booting += 1,
-            _ => {}
-        }
+type Standings<'a> = Vec<(&'a NodeId, &'a Node, Standing)>;
+
+/// The open nodes, and what each is good for.
+fn standings<'a>(view: &FleetView<'a>, policy: &FleetPolicy, at: Timestamp) -> Standings<'a> {
+    let open = view.fleet.existing().filter(|(_, node)| node.status == NodeStatus::Ready);
+    open.map(|(id, node)| (id, node, view.hearing.standing(id, node, policy, at))).collect()
+}
+
+fn of<'a>(standings: &Standings<'a>, wanted: Standing) -> impl Iterator<Item = &'a NodeId> {
+    standings.iter().filter(move |(_, _, standing)| *standing == wanted).map(|(id, _, _)| *id)
+}
+
+fn count(view: &FleetView<'_>, standings: &Standings<'_>, given_up: &BTreeSet<&NodeId>) -> Plan {
+    let number = |standing| of(standings, standing).count() as u32;
+    let boots = |(id, node): &(&NodeId, &Node)| {
+        matches!(node.status, NodeStatus::Launched | NodeStatus::Admitted) && !given_up.contains(id)
+    };
+    Plan {
+        up: number(Standing::Dials),
+        closed: number(Standing::Closed),
+        stale: number(Standing::Stale),
+        lost: number(Standing::Shut) + number(Standing::Dead),
+        booting: (view.fleet.existing().filter(boots).count() + view.fleet.owed_launches().count()) as u32,
+        ..Plan::default()
     }
-    plan.booting += view.fleet.owed_launches().count() as u32;
-    plan
 }
 
 /// Un-drains before it launches: a paid, warm node is the fastest capacity there is.
 fn grow(
     view: &FleetView<'_>,
     policy: &FleetPolicy,
+    budget: &Allowance,
     at: Timestamp,
     plan: &mut Plan,
     coming: u32,
@@ -158,7 +241,7 @@ fn grow(
         .fleet
         .existing()
         .filter(|(id, node)| {
-            node.status == NodeStatus::Draining && node.pbx_up && !node.held && view.fresh.contains(*id)
+            node.status == NodeStatus::Draining && !node.held && view.hearing.could_dial(id, node, policy)
         })
         .map(|(id, _)| id.clone())
         .take(missing as usize)
@@ -171,33 +254,46 @@ fn grow(
         .max_nodes
         .saturating_sub(existing)
         .min(policy.launches_per_minute.saturating_sub(recent().count() as u32));
-    if policy.budget_micro_usd > 0
-        && cost_micro_usd(view.fleet.node_ms(at), policy) >= policy.budget_micro_usd
-    {
-        return "; the budget is spent, nothing is launched";
+    if missing > 0 && budget.launches == 0 {
+        return "; the budget is too nearly used up to launch";
     }
     if failed >= FAILED_LAUNCHES_MAX {
         return "; the last launches failed for good, the next one waits for a minute";
     }
-    plan.launch = missing.min(room);
-    if plan.launch < missing { "; held back by the limits on nodes or launches a minute" } else { "" }
+    plan.launch = missing.min(room).min(budget.launches);
+    if plan.launch < missing { "; held back by the limits on nodes, launches a minute or money" } else { "" }
 }
 
-/// Names the nodes that will be empty soonest: fewest attempts first, booting ones are left to boot. A stale node
-/// is never a victim: it counts as loaded. Nothing open is closed because something else is booting.
-fn shrink(view: &FleetView<'_>, plan: &mut Plan) {
-    let surplus = plan.up.saturating_sub(plan.wanted) as usize;
-    let mut victims: Vec<(&NodeId, usize)> = view
-        .fleet
-        .existing()
-        .filter(|(id, node)| node.status == NodeStatus::Ready && view.fresh.contains(*id))
-        .map(|(id, node)| (id, node.attempts.len()))
+/// Names the nodes that will be empty soonest: those that cannot dial, then fewest attempts first; booting ones are
+/// left to boot. A stale node is never a victim, and takes nobody's place: it counts as loaded. Nothing open is closed
+/// because something else is booting.
+fn shrink(standings: &Standings<'_>, plan: &mut Plan) {
+    let surplus = (plan.up + plan.closed).saturating_sub(plan.wanted) as usize;
+    let mut victims: Vec<_> = standings
+        .iter()
+        .filter(|(_, _, standing)| matches!(standing, Standing::Dials | Standing::Closed))
+        .map(|(id, node, standing)| (*standing == Standing::Dials, node.attempts.len(), *id))
         .collect();
-    victims.sort_by_key(|(id, attempts)| (*attempts, std::cmp::Reverse(*id)));
-    plan.drain = victims.into_iter().take(surplus).map(|(id, _)| id.clone()).collect();
+    victims.sort_by_key(|(dials, attempts, id)| (*dials, *attempts, std::cmp::Reverse(*id)));
+    plan.drain = victims.into_iter().take(surplus).map(|(_, _, id)| id.clone()).collect();
 }
 
-/// What node time costs, micro-dollars, billed by the millisecond.
-pub fn cost_micro_usd(node_ms: u64, policy: &FleetPolicy) -> u64 {
-    (u128::from(node_ms) * u128::from(policy.price_micro_usd_per_hour) / 3_600_000) as u64
+/// The node that is silent the longest, by its heartbeats and by its word in the log, for longer than its calls are
+/// waited for, and that the cloud's newest listing still has as running: it bills for nobody.
+fn unreachable(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Option<NodeId> {
+    let limit = policy.unreachable_terminate_after_ms.max(policy.dead_after_ms);
+    let seen = view.seen.filter(|_| policy.unreachable_terminate_after_ms > 0)?;
+    view.fleet
+        .existing()
+        .filter(|(id, node)| {
+            matches!(node.status, NodeStatus::Ready | NodeStatus::Draining)
+                && !may_terminate(node)
+                && node.attempts.len() <= CUTS_MAX
+                && view.hearing.is_dead(id, policy)
+                && view.hearing.silent_ms(id) > limit
+                && at.saturating_sub(node.heard_at) > limit
+                && seen.ended.get(*id) == Some(&false)
+        })
+        .min_by_key(|(id, node)| (node.heard_at, *id))
+        .map(|(id, _)| id.clone())
 }

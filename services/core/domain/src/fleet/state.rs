@@ -98,6 +98,14 @@ pub struct Node {
     pub held: bool,
     /// The node said it is empty in the current drain.
     pub empty: bool,
+    /// Since when its PBX is down, by the node's own last word; `None` while it is up.
+    pub down_since: Option<Timestamp>,
+    /// Its newest word in the log, or when it was launched or admitted.
+    pub heard_at: Timestamp,
+    /// Attempts it held when it was told to end although nobody had heard of it: the only ones an end may cut (INV-04).
+    pub cut: BTreeSet<AttemptId>,
+    /// When it was told to end.
+    pub terminating_at: Option<Timestamp>,
     /// When the cloud launched it.
     pub launched_at: Timestamp,
     /// When it became ready first.
@@ -135,6 +143,9 @@ pub struct Fleet {
     pub plans: u64,
     /// The newest plan's sentence.
     pub last_plan: String,
+    /// The budget that was nearly used up when the plan drained the fleet, micro-dollars; 0 = never. A larger one in the
+    /// configuration opens the fleet again.
+    pub budget_drained: u64,
     /// Instances the cloud listed for one intent more than once, or that no intent explains.
     pub orphans: u32,
 }

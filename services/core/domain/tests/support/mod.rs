@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use asterism_domain::campaign::command::ImportRow;
 use asterism_domain::campaign::{CampaignCommand, DialTick, decide};
-use asterism_domain::fleet::{FleetCommand, FleetPolicy, Inventory, LaunchOutcome};
+use asterism_domain::fleet::{FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome};
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State, fleet, invariant};
 use asterism_proto::{Origin, Role};
@@ -27,7 +27,19 @@ pub fn policy() -> FleetPolicy {
         launches_per_minute: 100,
         boot_deadline_ms: 60_000,
         instance_type: "small".into(),
+        stale_after_ms: 5_000,
+        dead_after_ms: 30_000,
+        not_ready_grace_ms: 60_000,
+        unreachable_terminate_after_ms: 900_000,
+        gone_after_ms: 300_000,
+        budget_reserve_ms: 0,
     }
+}
+
+/// Somebody who has listened for ever and heard of these a moment ago.
+pub fn hearing(fresh: &BTreeSet<String>) -> Hearing {
+    let nodes = fresh.iter().map(|id| (id.clone(), Heard::default())).collect();
+    Hearing { listening_ms: u64::MAX, nodes }
 }
 
 impl Lab {
@@ -124,8 +136,8 @@ impl Lab {
     }
 
     pub fn plan(&mut self) -> Vec<Event> {
-        let fresh = self.ready();
-        self.scaler(&FleetCommand::Tick { policy: policy(), fresh, inventory: None })
+        let hearing = hearing(&self.ready());
+        self.scaler(&FleetCommand::Tick { policy: policy(), hearing, inventory: None })
     }
 
     /// Carries out what the scaler is owed: launches succeed, nodes register and get ready.
@@ -187,13 +199,14 @@ impl Lab {
                 talk_ms: 1,
                 digits: digits.into(),
                 path: "thanks".into(),
+                never_rang: false,
             },
         );
     }
 
     pub fn lose(&mut self, node: &str) {
-        let inventory = Inventory { ended: [(node.to_owned(), true)].into() };
-        let fresh = self.ready();
-        self.scaler(&FleetCommand::Tick { policy: policy(), fresh, inventory: Some(inventory) });
+        let inventory = Inventory { ended: [(node.to_owned(), true)].into(), ..Inventory::default() };
+        let hearing = hearing(&self.ready());
+        self.scaler(&FleetCommand::Tick { policy: policy(), hearing, inventory: Some(inventory) });
     }
 }

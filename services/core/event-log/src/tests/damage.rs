@@ -281,5 +281,5 @@ fn a_reader_names_a_missing_segment_and_a_folder_without_any() {
     let missing = LogFolder::open(whole.path(), None).unwrap_err();
     assert!(missing.to_string().contains("first segment is missing"), "{missing}");
     let nowhere = LogFolder::open(&whole.path().join("nowhere"), None).unwrap_err();
-    assert_eq!(nowhere.code(), "AST-L005");
+    assert_eq!(nowhere.code(), "AST-L016");
 }

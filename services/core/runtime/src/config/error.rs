@@ -47,7 +47,9 @@ impl fmt::Display for Problem {
         if let Some(source) = &self.source {
             write!(f, "{source}: ")?;
         }
-        if !self.key.is_empty() {
+        // A flag names its key already.
+        let named = matches!(&self.source, Some(Source::Set(key)) if *key == self.key);
+        if !self.key.is_empty() && !named {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.what)

@@ -131,6 +131,15 @@ pub struct ScalerConfig {
     pub budget_micro_usd: u64,
     /// How long a launched instance may take until its agent registers.
     pub boot_deadline_ms: u64,
+    /// How long a node that is heard of may be unable to take calls until it is drained and replaced.
+    pub not_ready_grace_ms: u64,
+    /// How long nobody may hear of a node that the cloud lists as running until it is terminated, its calls with it;
+    /// 0 never does. It is replaced after `agent.dead_after_ms` already.
+    pub unreachable_terminate_after_ms: u64,
+    /// How long the cloud may not list a node that nobody hears of until it counts as ended.
+    pub gone_after_ms: u64,
+    /// The fleet is drained when the budget leaves less than its nodes cost in this time: as long as a drain may take.
+    pub budget_reserve_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
     /// The agent program of the provider `local`; found beside the running program when absent.
@@ -155,6 +164,10 @@ impl Default for ScalerConfig {
             launch_per_minute: 30,
             budget_micro_usd: 10_000_000,
             boot_deadline_ms: 180_000,
+            not_ready_grace_ms: 60_000,
+            unreachable_terminate_after_ms: 900_000,
+            gone_after_ms: 300_000,
+            budget_reserve_ms: 600_000,
             http_listen: ANY_PORT,
             agent_bin: None,
             agent_args: Vec::new(),

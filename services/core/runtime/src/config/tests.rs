@@ -8,7 +8,7 @@ fn load(text: &str, env: &[(&str, &str)], sets: &[&str]) -> Result<Config, Confi
     tree::read_text(&mut tree, "asterism.toml", text)?;
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    Config::finish(tree, env, &sets)
+    Config::finish(tree, &[], env, &sets)
 }
 
 fn refused(text: &str, env: &[(&str, &str)], sets: &[&str]) -> String {
@@ -37,6 +37,19 @@ fn flags_win_over_variables_and_variables_over_the_file() {
         Some(Source::File { path: "asterism.toml".into(), line: 4 })
     );
     assert_eq!(config.source_of("scaler.provider"), None);
+}
+
+#[test]
+fn what_is_given_wins_over_a_programs_own_values_which_have_no_place() {
+    let own = ["scaler.max_nodes=3", "trunks.carrier.uri=sip:127.0.0.1:5060", "scaler.tick_ms=100"];
+    let own = own.map(str::to_owned);
+    let sets = ["scaler.max_nodes=5".to_owned(), "trunks.carrier.calls_per_second=7".to_owned()];
+    let config = Config::load_over(&own, None, std::iter::empty(), &sets).unwrap();
+    assert_eq!((config.scaler.max_nodes, config.scaler.tick_ms), (5, 100));
+    assert_eq!(config.trunks["carrier"].uri, "sip:127.0.0.1:5060");
+    assert_eq!(config.source_of("scaler.max_nodes"), Some(Source::Set("scaler.max_nodes".into())));
+    assert_eq!(config.source_of("scaler.tick_ms"), None);
+    assert_eq!(config.source_of("trunks.carrier.uri"), None);
 }
 
 #[test]
@@ -158,6 +171,15 @@ fn a_file_that_is_no_toml_is_refused_with_its_line() {
 }
 
 #[test]
+fn a_node_is_never_ended_before_it_counts_as_dead() {
+    let said = refused("[scaler]\nunreachable_terminate_after_ms = 30000\n", &[], &[]);
+    let expected = "AST-C014: asterism.toml:2: scaler.unreachable_terminate_after_ms: expected more than";
+    assert!(said.starts_with(expected), "{said}");
+    let never = load("[scaler]\nunreachable_terminate_after_ms = 0\n", &[], &[]).unwrap();
+    assert_eq!(never.scaler.unreachable_terminate_after_ms, 0);
+}
+
+#[test]
 fn all_problems_are_said_at_once() {
     let error = load("[dialer]\ntick_ms = 5\n[scaler]\nmin_nodes = 9\n[trunks.x]\nuri = 'tel:1'\n", &[], &[]);
     let codes: Vec<&str> = error.unwrap_err().problems.iter().map(|problem| problem.code).collect();
@@ -177,7 +199,7 @@ fn the_password_comes_from_its_file_and_a_missing_file_is_named() {
     let path = dir.path().join("password");
     let set = format!("nats.password_file={}", path.display());
     let said = refused("", &[], &["nats.user=service", &set]);
-    assert!(said.starts_with("AST-C013: --set nats.password_file: nats.password_file: "), "{said}");
+    assert!(said.starts_with("AST-C013: --set nats.password_file: "), "{said}");
     std::fs::write(&path, "hunter2\n").unwrap();
     let config = load("", &[], &["nats.user=service", &set]).unwrap();
     let bus = config.bus_for_service("dialer").unwrap();

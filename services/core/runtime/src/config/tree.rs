@@ -195,6 +195,17 @@ pub(super) fn read_sets(root: &mut Node, sets: &[String]) -> Result<(), ConfigEr
     Ok(())
 }
 
+/// Reads a program's own values into the tree, where nothing was given. They have no place.
+pub(super) fn read_own(root: &mut Node, own: &[String]) -> Result<(), ConfigError> {
+    for (key, text) in own.iter().filter_map(|value| value.split_once('=')) {
+        if root.source_of(key).is_none() {
+            let path: Vec<&str> = key.split('.').collect();
+            root.put(&path, Node { source: None, value: Value::Text(text.to_owned()) })?;
+        }
+    }
+    Ok(())
+}
+
 fn put_text(
     root: &mut Node,
     path: &[&str],

@@ -79,6 +79,14 @@ impl<'a> Checks<'a> {
         self.range("scaler.node_capacity", scaler.node_capacity.into(), 1, 10_000);
         self.range("scaler.launch_per_minute", scaler.launch_per_minute.into(), 1, 10_000);
         self.range("scaler.boot_deadline_ms", scaler.boot_deadline_ms, 1_000, DAY_MS);
+        self.range("scaler.not_ready_grace_ms", scaler.not_ready_grace_ms, 1_000, DAY_MS);
+        self.range("scaler.gone_after_ms", scaler.gone_after_ms, 1_000, DAY_MS);
+        self.range("scaler.budget_reserve_ms", scaler.budget_reserve_ms, 0, DAY_MS);
+        let (unreachable, dead) = (scaler.unreachable_terminate_after_ms, config.agent.dead_after_ms);
+        if unreachable > 0 && unreachable <= dead {
+            let what = "expected more than agent.dead_after_ms, or 0 for never";
+            self.say("AST-C014", "scaler.unreachable_terminate_after_ms", what);
+        }
         if scaler.min_nodes > scaler.max_nodes {
             let what = format!("is {}, more than scaler.max_nodes ({})", scaler.min_nodes, scaler.max_nodes);
             self.say("AST-C014", "scaler.min_nodes", what);

@@ -1,0 +1,249 @@
+//! The tree on disk in the layout of C2SP tlog-tiles: `tile/<level>/<index>`, 256 hashes a file.
+//!
+//! A tile of level L holds roots of complete subtrees of 256^L leaves. What is not full yet is a partial tile
+//! `<index>.p/<width>`. Tiles never change, so whoever has the folder answers for any size up to its own, and a proof
+//! reads a few files whatever the size of the log. They are derived: a folder that is gone is written again.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use asterism_proto::hash::{Hash, tree_root};
+
+use crate::error::Error;
+use crate::proof::Nodes;
+use crate::segment::sync_folder;
+
+/// Hashes of a full tile.
+pub const TILE_WIDTH: usize = 256;
+/// Levels of nodes in a tile.
+const TILE_HEIGHT: u32 = 8;
+/// Tiles kept in memory while proofs are made.
+const CACHE_MAX: usize = 64;
+
+/// Path of a tile below the log's folder.
+pub fn tile_path(level: u32, index: u64, width: usize) -> PathBuf {
+    let mut groups = vec![format!("{:03}", index % 1_000)];
+    let mut rest = index / 1_000;
+    while rest > 0 {
+        groups.push(format!("x{:03}", rest % 1_000));
+        rest /= 1_000;
+    }
+    groups.reverse();
+    let path = format!("tile/{level}/{}", groups.join("/"));
+    if width == TILE_WIDTH { path.into() } else { format!("{path}.p/{width}").into() }
+}
+
+/// Writes tiles as leaves come.
+#[derive(Debug)]
+pub struct TileWriter {
+    folder: PathBuf,
+    size: u64,
+    /// What each level has that fills no tile yet.
+    open: Vec<Vec<Hash>>,
+    /// Folders with files that are not durable yet.
+    dirty: Vec<PathBuf>,
+}
+
+impl TileWriter {
+    /// Goes on at `size` leaves, whose tiles are below `folder`; from nothing at 0.
+    pub fn open(folder: &Path, size: u64) -> Result<Self, Error> {
+        let mut reader = TileFolder::new(folder, size);
+        let mut open = Vec::new();
+        let mut at = size;
+        while at > 0 {
+            let width = (at % TILE_WIDTH as u64) as usize;
+            let level = open.len() as u32;
+            let hashes = if width == 0 { Vec::new() } else { reader.read(level, at / TILE_WIDTH as u64)? };
+            open.push(hashes);
+            at /= TILE_WIDTH as u64;
+        }
+        Ok(Self { folder: folder.to_owned(), size, open, dirty: Vec::new() })
+    }
+
+    /// Leaves so far.
+    pub const fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Adds a leaf hash. Full tiles are written at once.
+    pub fn push(&mut self, leaf: Hash) -> Result<(), Error> {
+        self.size += 1;
+        let mut hash = leaf;
+        let mut level = 0;
+        loop {
+            if self.open.len() == level {
+                self.open.push(Vec::with_capacity(TILE_WIDTH));
+            }
+            let Some(tile) = self.open.get_mut(level) else { return Ok(()) };
+            tile.push(hash);
+            if tile.len() < TILE_WIDTH {
+                return Ok(());
+            }
+            let full = std::mem::take(tile);
+            hash = tree_root(&full);
+            let index = (self.size >> (TILE_HEIGHT * (level as u32 + 1))) - 1;
+            self.write(level as u32, index, &full)?;
+            level += 1;
+        }
+    }
+
+    /// Writes the partial tiles and makes all of it durable.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        for level in 0..self.open.len() {
+            let tile = self.open.get(level).cloned().unwrap_or_default();
+            if !tile.is_empty() {
+                let index = self.size >> (TILE_HEIGHT * (level as u32 + 1));
+                self.write(level as u32, index, &tile)?;
+            }
+        }
+        self.dirty.sort();
+        self.dirty.dedup();
+        self.dirty.drain(..).try_for_each(|folder| sync_folder(&folder))
+    }
+
+    fn write(&mut self, level: u32, index: u64, hashes: &[Hash]) -> Result<(), Error> {
+        let path = self.folder.join(tile_path(level, index, hashes.len()));
+        let failed = |error| Error::io("writing a tile", &path, error);
+        let parent = path.parent().unwrap_or(&self.folder);
+        if !parent.is_dir() {
+            fs::create_dir_all(parent).map_err(failed)?;
+            self.dirty.extend(
+                parent.ancestors().skip(1).take_while(|p| p.starts_with(&self.folder)).map(Path::to_owned),
+            );
+        }
+        let part = path.with_extension("part");
+        let mut file = fs::File::create(&part).map_err(failed)?;
+        file.write_all(hashes.as_flattened()).and_then(|()| file.sync_data()).map_err(failed)?;
+        fs::rename(&part, &path).map_err(failed)?;
+        self.dirty.push(parent.to_owned());
+        Ok(())
+    }
+}
+
+/// Reads tiles of a log of a known size.
+#[derive(Debug)]
+pub struct TileFolder {
+    folder: PathBuf,
+    size: u64,
+    cache: BTreeMap<(u32, u64), Vec<Hash>>,
+}
+
+impl TileFolder {
+    /// The tiles below `folder` as they are at `size` leaves; later ones serve too.
+    pub fn new(folder: &Path, size: u64) -> Self {
+        Self { folder: folder.to_owned(), size, cache: BTreeMap::new() }
+    }
+
+    /// A tile's hashes: the full one if there is one, else as wide as the size says.
+    fn read(&mut self, level: u32, index: u64) -> Result<Vec<Hash>, Error> {
+        if let Some(tile) = self.cache.get(&(level, index)) {
+            return Ok(tile.clone());
+        }
+        let complete = self.size.checked_shr(TILE_HEIGHT * level).unwrap_or(0);
+        let wanted = complete.saturating_sub(index * TILE_WIDTH as u64).min(TILE_WIDTH as u64) as usize;
+        let full = self.folder.join(tile_path(level, index, TILE_WIDTH));
+        let path = if wanted == TILE_WIDTH || full.is_file() {
+            full
+        } else {
+            self.folder.join(tile_path(level, index, wanted))
+        };
+        let bytes = fs::read(&path).map_err(|error| Error::io("reading a tile", &path, error))?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if hashes.len() < wanted || hashes.len() > TILE_WIDTH || !rest.is_empty() {
+            return Err(Error::damaged(&path, index, "it is no tile of that width"));
+        }
+        let tile: Vec<Hash> = hashes.iter().take(wanted).copied().collect();
+        if self.cache.len() >= CACHE_MAX {
+            self.cache.clear();
+        }
+        self.cache.insert((level, index), tile.clone());
+        Ok(tile)
+    }
+}
+
+impl Nodes for TileFolder {
+    type Error = Error;
+
+    fn node(&mut self, level: u32, index: u64) -> Result<Hash, Error> {
+        let (tile_level, inside) = (level / TILE_HEIGHT, level % TILE_HEIGHT);
+        let first = index << inside;
+        let tile = self.read(tile_level, first / TILE_WIDTH as u64)?;
+        let from = (first % TILE_WIDTH as u64) as usize;
+        let hashes = tile.get(from..from + (1 << inside));
+        hashes.map(tree_root).ok_or_else(|| {
+            let path = self.folder.join(tile_path(tile_level, first / TILE_WIDTH as u64, TILE_WIDTH));
+            Error::damaged(&path, first, "the tile is too short for what is asked")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use asterism_proto::hash::leaf_hash;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::proof;
+
+    fn leaf(n: u64) -> Hash {
+        leaf_hash(&[&n.to_be_bytes()])
+    }
+
+    #[test]
+    fn paths_are_those_of_the_specification() {
+        let shown = |level, index, width| tile_path(level, index, width).display().to_string();
+        assert_eq!(shown(0, 0, 256), "tile/0/000");
+        assert_eq!(shown(0, 1_234_067, 256), "tile/0/x001/x234/067");
+        assert_eq!(shown(3, 1_234, 12), "tile/3/x001/234.p/12");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
+        #[test]
+        fn tiles_written_in_any_portions_prove_every_size(
+            portions in proptest::collection::vec(1_u64..40_000, 1..4), pick: [prop::sample::Index; 3]
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let mut size = 0;
+            for portion in portions {
+                let mut tiles = TileWriter::open(dir.path(), size).unwrap();
+                prop_assert_eq!(tiles.size(), size);
+                for n in size..size + portion {
+                    tiles.push(leaf(n)).unwrap();
+                }
+                tiles.flush().unwrap();
+                size += portion;
+            }
+            let leaves: Vec<Hash> = (0..size).map(leaf).collect();
+            let root = tree_root(&leaves);
+            let mut tiles = TileFolder::new(dir.path(), size);
+            prop_assert_eq!(proof::tree_root(&mut tiles, size).unwrap(), root);
+            for pick in pick {
+                let position = pick.index(size as usize) as u64;
+                let path = proof::inclusion(&mut tiles, position, size).unwrap().unwrap();
+                prop_assert!(proof::check_inclusion(&leaf(position), position, size, &path, &root));
+                let old_root = tree_root(&leaves[..position as usize]);
+                let path = proof::consistency(&mut tiles, position, size).unwrap().unwrap();
+                prop_assert!(proof::check_consistency(position, size, &old_root, &root, &path));
+            }
+        }
+    }
+
+    #[test]
+    fn a_tile_that_is_short_or_gone_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tiles = TileWriter::open(dir.path(), 0).unwrap();
+        (0..300).try_for_each(|n| tiles.push(leaf(n))).unwrap();
+        tiles.flush().unwrap();
+        let path = dir.path().join(tile_path(0, 0, 256));
+        fs::write(&path, [0; 33]).unwrap();
+        let read = || TileFolder::new(dir.path(), 300).node(0, 5);
+        assert!(read().unwrap_err().to_string().contains("no tile of that width"));
+        fs::remove_file(&path).unwrap();
+        assert!(read().is_err());
+        assert!(TileWriter::open(dir.path(), 257).is_err(), "a partial tile of another width");
+    }
+}
