@@ -1,9 +1,11 @@
 //! The node's side of the bus: registration, orders, the fleet's clock, heartbeats, checkpoints, steps.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use asterism_nats::{Bus, BusConfig, Parsed, RequestError, Subject, SubjectError, Subscription};
-use asterism_proto::v1;
+use asterism_proto::{PublicKey, notice, v1};
 use prost::Message;
 
 use crate::Error;
@@ -26,6 +28,18 @@ const CLOCK_RETRY: Duration = Duration::from_millis(500);
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a step question is asked again where nobody listened.
 const STEP_RETRY: Duration = Duration::from_millis(50);
+
+/// A checkpoint notice that is not believed is said once, and then so often at most.
+const SAY_EVERY: Duration = Duration::from_mins(1);
+
+/// Whose checkpoints are believed, and how many were not.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// The key that signs them; without it every one is believed.
+    pub log_key: Option<PublicKey>,
+    /// Those that were not.
+    pub refused: Arc<AtomicU64>,
+}
 
 /// Every subject the node uses, checked once.
 #[derive(Debug, Clone)]
@@ -62,6 +76,7 @@ pub async fn run(
     subjects: Subjects,
     fleet: String,
     registration: v1::Registration,
+    trust: Trust,
     inputs: Inputs,
 ) -> Result<(), Error> {
     let bus = connect(&config).await?;
@@ -76,7 +91,7 @@ pub async fn run(
     }
     tokio::join!(
         take_orders(orders, &inputs),
-        take_checkpoints(checkpoints, &inputs),
+        take_checkpoints(checkpoints, &fleet, &trust, &inputs),
         take_heartbeats(heartbeats, &inputs),
         compare_clock(&bus, &subjects.time, &inputs),
         register(&bus, &subjects.registration, &fleet, &registration, &inputs),
@@ -116,12 +131,27 @@ async fn take_orders(mut orders: Subscription, inputs: &Inputs) {
     }
 }
 
-async fn take_checkpoints(mut notices: Subscription, inputs: &Inputs) {
+/// The node forgets facts by these: only what the log key has signed is passed on.
+async fn take_checkpoints(mut notices: Subscription, fleet: &str, trust: &Trust, inputs: &Inputs) {
+    let mut said: Option<Instant> = None;
     while let Some(message) = notices.next().await {
-        if let Ok(notice) = v1::CheckpointNotice::decode(message.payload)
-            && inputs.send(Input::Checkpoint(notice)).await.is_err()
-        {
-            return;
+        let notice = match &trust.log_key {
+            Some(key) => notice::open(&message.payload, fleet, key),
+            None => notice::open_unverified(&message.payload, fleet),
+        };
+        match notice {
+            Ok(notice) => {
+                if inputs.send(Input::Checkpoint(notice)).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let refused = trust.refused.fetch_add(1, Ordering::Relaxed) + 1;
+                if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                    tracing::warn!(refused, "AST-A024: a checkpoint notice is not believed: {error}");
+                    said = Some(Instant::now());
+                }
+            }
         }
     }
 }

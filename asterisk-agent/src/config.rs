@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use asterism_nats::subject::node_inbox;
 use asterism_nats::{BusConfig, Secret};
+use asterism_proto::PublicKey;
 use asterism_proto::origin::is_token;
 
 use crate::machine::CAPACITY_MAX;
@@ -46,6 +47,10 @@ pub struct NodeArgs {
     /// A token that proves to the scaler that it launched this instance.
     #[arg(long, env = "ASTERISM_TOKEN", default_value = "", hide_env_values = true)]
     pub token: String,
+    /// The key that signs the log's checkpoints, 64 hex digits. It comes by the launch, never by the bus: without it
+    /// anyone on the bus could make this node forget what the log does not have.
+    #[arg(long, env = "ASTERISM_LOG_KEY")]
+    pub log_key: Option<String>,
     /// Call slots.
     #[arg(long, env = "ASTERISM_CAPACITY", default_value_t = 20)]
     pub capacity: u32,
@@ -90,6 +95,9 @@ pub struct RunArgs {
     /// Folder of the PBX's sounds [default: DIR/sounds].
     #[arg(long, env = "ASTERISM_SOUNDS_DIR")]
     pub sounds_dir: Option<PathBuf>,
+    /// Certificates (PEM) to trust beside the system's when prompts come by https://.
+    #[arg(long, env = "ASTERISM_MEDIA_CA_FILE")]
+    pub media_ca_file: Option<PathBuf>,
     /// Largest spool, MiB: beyond it the node takes no orders.
     #[arg(long, env = "ASTERISM_SPOOL_MIB", default_value_t = 64)]
     pub spool_mib: u64,
@@ -112,6 +120,31 @@ impl NodeArgs {
         if !(1..=CAPACITY_MAX).contains(&self.capacity) {
             return Err(Error::Config { what: "--capacity", why: format!("expected 1 to {CAPACITY_MAX}") });
         }
+        self.log_key().map(drop)
+    }
+
+    /// The key that signs the log's checkpoints, if it was given.
+    pub fn log_key(&self) -> Result<Option<PublicKey>, Error> {
+        let why = || "expected an Ed25519 public key of 64 hex digits".to_owned();
+        let read = |text: &str| hex::decode(text).ok().and_then(|bytes| PublicKey::from_bytes(&bytes).ok());
+        let Some(text) = self.log_key.as_deref() else { return Ok(None) };
+        read(text).map(Some).ok_or_else(|| Error::Config { what: "--log-key", why: why() })
+    }
+}
+
+impl BusArgs {
+    /// Refuses a bus beyond this machine without the key: everyone on it would be believed.
+    pub fn check_log_key(&self, node: &NodeArgs) -> Result<(), Error> {
+        if node.log_key()?.is_some() {
+            return Ok(());
+        }
+        let bus = BusConfig { url: self.nats_url.clone(), ..BusConfig::loopback("", "") };
+        let remote = bus.is_remote().map_err(|error| Error::Bus(error.to_string()))?;
+        if remote && !self.insecure {
+            let why = "the bus is beyond this machine: give the log key of the fleet, as a launch does with \
+                       ASTERISM_LOG_KEY, or say --insecure";
+            return Err(Error::Config { what: "--log-key", why: why.to_owned() });
+        }
         Ok(())
     }
 }
@@ -120,6 +153,7 @@ impl RunArgs {
     /// Checks everything that can be checked before anything is opened.
     pub fn check(&self) -> Result<(), Error> {
         self.node.check()?;
+        self.bus.check_log_key(&self.node)?;
         if !(50..=1_400).contains(&self.step_timeout_ms) {
             let why = "expected 50 to 1400: the dialplan waits 1500 ms".to_owned();
             return Err(Error::Config { what: "--step-timeout-ms", why });
@@ -152,5 +186,45 @@ impl RunArgs {
             ca_file: self.bus.nats_ca_file.clone(),
             insecure: self.bus.insecure,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        node: NodeArgs,
+        #[command(flatten)]
+        bus: BusArgs,
+    }
+
+    fn check(words: &[&str]) -> Result<(), String> {
+        let line =
+            <Line as clap::Parser>::try_parse_from(["x", "--node", "i-1"].iter().chain(words)).unwrap();
+        let checked = line.node.check().and_then(|()| line.bus.check_log_key(&line.node));
+        checked.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn beyond_this_machine_the_log_key_must_be_known() {
+        let key = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c";
+        let remote = ["--nats-url", "tls://127.0.0.1:4222,tls://bus.example.com:4222"];
+        assert_eq!(check(&[]), Ok(()), "loopback");
+        assert_eq!(check(&["--log-key", key]), Ok(()));
+        assert_eq!(check(&[remote[0], remote[1], "--log-key", key]), Ok(()));
+        assert_eq!(check(&[remote[0], remote[1], "--insecure"]), Ok(()));
+        let refused = check(&remote).unwrap_err();
+        assert!(
+            refused.starts_with("AST-A001: --log-key") && refused.contains("ASTERISM_LOG_KEY"),
+            "{refused}"
+        );
+        for bad in ["", "8a", &key[1..], &"zz".repeat(32), &"02".repeat(32)] {
+            let refused = check(&["--log-key", bad]).unwrap_err();
+            assert!(refused.starts_with("AST-A001: --log-key is not usable: expected"), "{bad}: {refused}");
+        }
     }
 }

@@ -72,6 +72,17 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// Nobody this machine trusts vouches for the server of prompts.
+    #[error(
+        "AST-A022: manifest {manifest} was not taken: the certificate of its server is not trusted: {why}; if the \
+         store is your own, start the agent with --media-ca-file CERTIFICATES.pem"
+    )]
+    Untrusted {
+        /// The manifest.
+        manifest: String,
+        /// The server, and what is wrong.
+        why: String,
+    },
     /// Another process holds what this one needs, or a child could not be started.
     #[error("AST-A008: cannot start {what}: {why}")]
     Start {
@@ -119,4 +130,6 @@ pub mod code {
     pub const NOT_ADMITTED: &str = "AST-A020";
     /// Too many ended attempts no checkpoint covers yet.
     pub const MEMORY_FULL: &str = "AST-A021";
+    /// The frame asked for again is not in the spool.
+    pub const NOT_HELD: &str = "AST-A023";
 }

@@ -1,6 +1,8 @@
 //! `/livez`, `/readyz` and `/metrics`, from the first moment.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::State;
@@ -11,19 +13,29 @@ use tokio::sync::watch;
 
 use crate::shell::Status;
 
-type Shared = watch::Receiver<Status>;
+/// What the node says of itself, and the checkpoint notices it did not believe.
+type Shared = (watch::Receiver<Status>, Arc<AtomicU64>);
 
 /// Answers until the listener fails.
-pub async fn serve(listener: TcpListener, status: Shared) -> std::io::Result<()> {
+pub async fn serve(
+    listener: TcpListener,
+    status: watch::Receiver<Status>,
+    refused: Arc<AtomicU64>,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .route("/metrics", get(async |State(status): State<Shared>| metrics(&status.borrow())))
-        .with_state(status);
+        .route(
+            "/metrics",
+            get(async |State((status, refused)): State<Shared>| {
+                metrics(&status.borrow(), refused.load(Ordering::Relaxed))
+            }),
+        )
+        .with_state((status, refused));
     axum::serve(listener, router).await
 }
 
-async fn ready(State(status): State<Shared>) -> (StatusCode, String) {
+async fn ready(State((status, _)): State<Shared>) -> (StatusCode, String) {
     let status = status.borrow();
     if status.state == "ready" {
         (StatusCode::OK, "ready\n".to_owned())
@@ -34,7 +46,7 @@ async fn ready(State(status): State<Shared>) -> (StatusCode, String) {
 }
 
 /// Prometheus text.
-fn metrics(status: &Status) -> String {
+fn metrics(status: &Status, refused: u64) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, value: i64| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}"); // a String takes all
@@ -48,6 +60,7 @@ fn metrics(status: &Status) -> String {
     gauge("asterism_node_spool_frames", "Frames no checkpoint covers.", count(status.spool_frames));
     gauge("asterism_node_spool_bytes", "Bytes of the spool.", count(status.spool_bytes));
     gauge("asterism_node_clock_offset_ms", "Offset of the machine's clock, ms.", status.clock_offset_ms);
+    gauge("asterism_node_notices_refused", "Checkpoint notices that were not believed.", count(refused));
     text
 }
 
@@ -57,9 +70,10 @@ mod tests {
 
     #[test]
     fn metrics_are_prometheus_text() {
-        let text = metrics(&Status { state: "ready".into(), spool_bytes: 7, ..Status::default() });
+        let text = metrics(&Status { state: "ready".into(), spool_bytes: 7, ..Status::default() }, 4);
         assert!(text.contains("\nasterism_node_spool_bytes 7\n"), "{text}");
         assert!(text.contains("\nasterism_node_ready 1\n"), "{text}");
-        assert_eq!(text.lines().count(), 24);
+        assert!(text.contains("\nasterism_node_notices_refused 4\n"), "{text}");
+        assert_eq!(text.lines().count(), 27);
     }
 }

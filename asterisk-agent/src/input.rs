@@ -33,8 +33,8 @@ pub enum Input {
     Clock(Vec<Sample>),
     /// A heartbeat of this node came back.
     HeartbeatBack(u64),
-    /// A checkpoint was announced.
-    Checkpoint(v1::CheckpointNotice),
+    /// A checkpoint was announced by who may.
+    Checkpoint(v1::NoticeBody),
     /// A frame was published, or not.
     Published {
         /// Its number.

@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{BusArgs, NodeArgs};
-use crate::render::{AsteriskSettings, Trunk};
+use crate::render::{AsteriskSettings, Trunk, endpoint};
 use crate::{Error, files};
 use child::Program;
 pub use ports::Ports;
@@ -100,6 +100,7 @@ struct Places {
 /// Runs until SIGTERM or SIGINT: then the agent stops in order, and the PBX after it.
 pub async fn run(args: InstanceArgs) -> Result<(), Error> {
     args.node.check()?;
+    args.bus.check_log_key(&args.node)?;
     files::private_dir(&args.dir)?;
     let dir = args.dir.canonicalize().map_err(Error::file("read", &args.dir))?;
     let asterisk = args.pbx == PbxKind::Asterisk;
@@ -117,7 +118,7 @@ pub async fn run(args: InstanceArgs) -> Result<(), Error> {
     let ports = Ports::load_or_pick(&dir.join("ports.json"), args.node.capacity)?;
     let own = std::env::current_exe().map_err(Error::file("read", Path::new("/proc/self/exe")))?;
     let pbx = match args.pbx {
-        PbxKind::Sim => simulator(&args, &places, &ports, &own),
+        PbxKind::Sim => simulator(&args, &places, &ports, &own, &secrets[0]),
         PbxKind::Asterisk => real(&args, &places, &ports, &own, secrets)?,
     };
     let agent = agent(&args, &places, &ports, &own);
@@ -153,7 +154,7 @@ async fn wait_for_signal() -> Result<(), Error> {
     Ok(())
 }
 
-fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Program {
+fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path, ami_secret: &str) -> Program {
     let bin = args.pbx_sim_bin.clone().unwrap_or_else(|| own.with_file_name("pbx-sim"));
     let mut program = Program::new("pbx", bin, &places.dir)
         .pair("--ami-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, ports.ami)))
@@ -176,7 +177,7 @@ fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) ->
         program = program.pair("--seed", seed);
     }
     for trunk in &args.trunks {
-        program = program.pair("--trunk", &trunk.0.name);
+        program = program.pair("--trunk", endpoint(ami_secret, &trunk.0.name));
     }
     program
 }
@@ -279,6 +280,9 @@ fn agent(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Pro
         .pair("--sounds-dir", places.sounds.display())
         .word("--exit-on-stdin-eof")
         .env("ASTERISM_TOKEN", &args.node.token);
+    if let Some(key) = &args.node.log_key {
+        program = program.pair("--log-key", key);
+    }
     if let Some(user) = &args.bus.nats_user {
         program = program.pair("--nats-user", user);
     }

@@ -3,7 +3,7 @@
 //! The shell feeds it orders, what the PBX says, questions of the dialplan and ticks, each with the corrected time. It
 //! answers with an [`Output`]: facts for the log, changes for the store, and effects. **The shell performs effects only
 //! after the facts and changes of the same output, and of all outputs before it, are synced**; a crash in between loses
-//! the effect and never the memory of it.
+//! the effect and never the memory of it. What [`Effect::waits_for_sync`] excepts follows when they are written ahead.
 //!
 //! `order` takes and refuses, `call` dials and ends, `step` answers the dialplan, `life` knows whether the node can
 //! work, `memory` keeps what left.
@@ -18,13 +18,16 @@ mod step;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod ring_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use asterism_proto::v1;
+use serde::{Deserialize, Serialize};
 
-pub use attempt::{Attempt, DIGITS_MAX, Drain, Number, Past, Phase, Talk, Verdict, Watch};
+pub use attempt::{Attempt, DIGITS_MAX, Drain, Number, Past, Phase, Talk, Trail, Verdict, Watch};
 pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};
 pub use memory::{MEMORY_MAX, Memory, PastKey, past_key};
@@ -36,7 +39,7 @@ use crate::fact::{Body, Fact};
 pub const CAPACITY_MAX: u32 = 10_000;
 
 /// A change the store makes durable.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// An active attempt, new or changed.
     PutAttempt(String, Box<Attempt>),
@@ -56,7 +59,7 @@ pub enum Change {
     PutManifest(String),
 }
 
-/// What the shell does once the output is synced.
+/// What the shell does once the output is synced, or written ahead.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Effect {
     /// Answer the order that came with this ticket.
@@ -90,6 +93,14 @@ pub enum Effect {
     RequestCheckpoint,
     /// Ask the PBX which channels it has; [`Machine::on_channels`] follows.
     ListChannels,
+}
+
+impl Effect {
+    /// Whether what led to it must outlive the machine, not just the agent. An answer to the dialplan serves a call that
+    /// ends with the machine; a question commits to nothing.
+    pub fn waits_for_sync(&self) -> bool {
+        !matches!(self, Self::Answer { .. } | Self::Ask(_))
+    }
 }
 
 /// What the PBX is told to dial.
@@ -252,7 +263,7 @@ impl Machine {
 }
 
 /// How an attempt ended, from what is known of it.
-fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, now_ms: u64) -> Body {
+fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, never_rang: bool, now_ms: u64) -> Body {
     let answered = attempt.phase == Phase::Answered;
     let ring_until_ms = if answered { attempt.answered_ms } else { now_ms };
     let between = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
@@ -262,9 +273,10 @@ fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, now_ms: u64) -> B
         outcome: crate::outcome::outcome(answered, reason, cause) as u32,
         cause: cause.unwrap_or_default(),
         reason: reason.unwrap_or_default(),
-        ring_ms: between(attempt.originated_ms, ring_until_ms),
+        ring_ms: if never_rang { 0 } else { between(attempt.originated_ms, ring_until_ms) },
         talk_ms: if answered { between(attempt.answered_ms, now_ms) } else { 0 },
         digits: attempt.talk.digits.clone(),
         path: attempt.talk.state.clone(),
+        never_rang,
     })
 }

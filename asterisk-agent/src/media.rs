@@ -5,6 +5,7 @@
 //! against the files; what fails is set aside and fetched again when it is ordered.
 
 mod download;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,6 +16,10 @@ use asterism_proto::origin::is_token;
 use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
+pub use tls::trust_file;
+
+use self::download::Failure;
+use self::tls::Trust;
 use crate::Error;
 use crate::dialplan::reply::is_prompt_name;
 use crate::files;
@@ -43,6 +48,10 @@ struct Listed {
 
 /// Fetches, verifies and installs a manifest. One that is there already is left alone.
 pub async fn fetch(sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
+    fetch_from(&Trust::of_process(), sounds, order).await
+}
+
+async fn fetch_from(trust: &Trust, sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
     let manifest = order.manifest.clone();
     let bad = |why: String| Error::Media { manifest: manifest.clone(), why };
     let prompts = check(order).map_err(|why| bad(why.to_owned()))?;
@@ -63,9 +72,11 @@ pub async fn fetch(sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
         }
-        let (size, sha256) = download::to_file(&prompt.url, &path, prompt.size_bytes)
-            .await
-            .map_err(|why| bad(format!("{}: {why}", prompt.file)))?;
+        let fetched = download::to_file(&prompt.url, &path, prompt.size_bytes, trust).await;
+        let (size, sha256) = fetched.map_err(|failure| match failure {
+            Failure::Untrusted(why) => Error::Untrusted { manifest: manifest.clone(), why },
+            Failure::Other(why) => bad(format!("{}: {why}", prompt.file)),
+        })?;
         if size != prompt.size_bytes || hex::encode(sha256) != prompt.sha256 {
             return Err(bad(format!("{} is not what the manifest says", prompt.file)));
         }

@@ -93,7 +93,7 @@ impl AsteriskSettings {
             PLAIN.iter().map(|(name, text)| public(*name, (*text).to_owned())).collect();
         all.push(public("asterisk.conf", self.asterisk()?));
         all.push(public("rtp.conf", self.rtp()));
-        all.push(public("pjsip.conf", self.pjsip()));
+        all.push(private("pjsip.conf", self.pjsip()));
         all.push(private(
             "manager.conf",
             fill(
@@ -194,6 +194,7 @@ impl AsteriskSettings {
                 include_str!("render/templates/trunk.conf"),
                 &[
                     ("TRUNK", &trunk.name),
+                    ("ENDPOINT", &endpoint(&self.ami_secret, &trunk.name)),
                     ("HOST", &trunk.host),
                     ("PORT", &trunk.port.to_string()),
                     ("ADVERTISED", &advertised),
@@ -203,6 +204,14 @@ impl AsteriskSettings {
         }
         text
     }
+}
+
+/// What Asterisk calls the endpoint of a trunk: a name that nobody without the node's secret can guess.
+///
+/// A carrier may answer 302, and Asterisk then dials what the answer names. It cannot be told not to, and a name with a
+/// `/` is read as `Technology/resource`: who knows an endpoint's name makes this node dial any number through it.
+pub fn endpoint(ami_secret: &str, trunk: &str) -> String {
+    hex::encode(&asterism_proto::hash::sha256(format!("{ami_secret}/{trunk}").as_bytes())[..8])
 }
 
 /// Replaces each `@NAME@`. Values are checked by the caller and hold no `@`.

@@ -1,6 +1,7 @@
 //! `asterism-agent run`: opens what the node has, starts the tasks around the loop, and runs it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_proto::{Origin, OriginKey, v1};
@@ -8,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::bus::{self, Subjects};
+use crate::bus::{self, Subjects, Trust};
 use crate::config::RunArgs;
 use crate::input::{INPUTS_MAX, Input, Inputs};
 use crate::machine::Machine;
@@ -26,6 +27,15 @@ const PORT_TRIES: u32 = 20;
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     args.check()?;
     let bus_config = args.bus_config()?;
+    let trust = Trust { log_key: args.node.log_key()?, refused: Arc::default() };
+    if trust.log_key.is_none() {
+        tracing::warn!(
+            "no --log-key: whoever is on the bus can make this node drop facts that the log does not have"
+        );
+    }
+    if let Some(path) = &args.media_ca_file {
+        media::trust_file(path)?;
+    }
     let step_secret = files::read_secret(&args.step_secret_file)?;
     files::private_dir(&args.dir)?;
     let journal_dir = args.journal_dir.clone().unwrap_or_else(|| args.dir.join("journal"));
@@ -35,7 +45,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     }
     let (status, status_view) = watch::channel(Status::default());
     let health = listen(args.http_listen, "--http-listen").await?;
-    tokio::spawn(health::serve(health, status_view));
+    tokio::spawn(health::serve(health, status_view, Arc::clone(&trust.refused)));
 
     let key = node_key(&args)?;
     let (store, loaded) = Store::open(&args.dir.join("store"), files::random()?)?;
@@ -72,7 +82,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         technology: "PJSIP".to_owned(),
     };
     tokio::spawn(pbx::run(pbx_config, inputs.clone(), pbx_waiting));
-    let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, inputs.clone());
+    let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, trust, inputs.clone());
     tokio::spawn(stop_on_signal(inputs.clone()));
     if args.exit_on_stdin_eof {
         exit_on_stdin_eof()?;

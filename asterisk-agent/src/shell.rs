@@ -1,4 +1,5 @@
-//! The one loop: it feeds the machine, hands what follows to the store, and acts when that is synced.
+//! The one loop: it feeds the machine, hands what follows to the store, and acts when that is synced, or, where it
+//! concerns this machine alone, written ahead.
 //!
 //! Everything that changes state passes here, one thing at a time; everything that waits (bus, PBX, dialplan, files)
 //! is a task of its own that sends an [`Input`].
@@ -95,6 +96,8 @@ pub struct Shell {
     heart: status::Heart,
     ticked: Instant,
     stopping: Option<Instant>,
+    /// Why the store takes no more: the agent ends.
+    failed: Option<Error>,
 }
 
 /// Runs until it is told to stop, or the store fails.
@@ -114,6 +117,7 @@ pub async fn run(parts: Parts, mut inputs: mpsc::Receiver<Input>) -> Result<(), 
         heart: status::Heart::default(),
         ticked: now,
         stopping: None,
+        failed: None,
     };
     loop {
         tokio::select! {
@@ -171,8 +175,10 @@ impl Shell {
             let out = self.parts.machine.on_tick(now_ms, self.heart.cpu_permille(), view);
             self.carry(out, After::default());
             self.beat(now);
+            self.committer.flush();
         }
-        self.publish(now)
+        self.publish(now)?;
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Facts to the spool, changes to the store, effects behind both.
@@ -191,18 +197,26 @@ impl Shell {
             }
         }
         changes.extend(out.changes.into_iter().map(StoreChange::Machine));
-        let mut effects = out.effects;
-        if changes.is_empty() {
-            // A question commits to nothing, so it need not wait for the thread that syncs.
-            for asking in effects.extract_if(.., |effect| matches!(effect, Effect::Ask(_))) {
-                self.perform(asking);
-            }
-        }
-        after.effects.extend(effects);
-        if changes.is_empty() && after.is_empty() {
+        let (later, at_once): (Vec<_>, Vec<_>) = out.effects.into_iter().partition(Effect::waits_for_sync);
+        after.effects.extend(later);
+        if (!changes.is_empty() || !after.is_empty()) && !self.commit(changes, after) {
             return;
         }
-        self.committer.commit(Commit { changes, then: after });
+        for effect in at_once {
+            self.perform(effect);
+        }
+    }
+
+    /// Hands a commit to the store. `false`: it cannot be written down, and nothing may follow from it.
+    fn commit(&mut self, changes: Vec<StoreChange>, then: After) -> bool {
+        let then = (!then.is_empty()).then_some(then);
+        match self.committer.commit(Commit { changes, then }) {
+            Ok(()) => true,
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                false
+            }
+        }
     }
 
     fn synced(&mut self, report: Option<Committed<After>>) -> Result<(), Error> {
@@ -319,10 +333,7 @@ impl Shell {
             }
             Verb::Drain => v1::DrainOrder::decode(payload).map(|order| machine.on_drain(ticket, &order)),
             Verb::Sync => v1::SyncOrder::decode(payload).map(|order| machine.on_sync(ticket, order)),
-            Verb::Resend => v1::ResendOrder::decode(payload).map(|order| {
-                self.parts.spool.resend(order.from_number);
-                effects::plain_reply(ticket, true, "", "")
-            }),
+            Verb::Resend => v1::ResendOrder::decode(payload).map(|order| self.resend(ticket, &order)),
             Verb::Have => {
                 let held = machine.held().collect::<Vec<_>>().join(" ");
                 Ok(effects::plain_reply(ticket, true, "", &held))
@@ -335,7 +346,17 @@ impl Shell {
         self.carry(out, After::default());
     }
 
-    fn checkpoint(&mut self, notice: &v1::CheckpointNotice) {
+    fn resend(&mut self, ticket: u64, order: &v1::ResendOrder) -> Output {
+        let ours = order.epoch.is_empty() || order.epoch == self.parts.signer.epoch;
+        if ours && self.parts.spool.resend(order.from_number) {
+            return effects::plain_reply(ticket, true, "", "");
+        }
+        let reason = format!("frame {} is not in this node's spool", order.from_number);
+        tracing::error!(reason, "the log misses a frame that is not here");
+        effects::plain_reply(ticket, false, code::NOT_HELD, &reason)
+    }
+
+    fn checkpoint(&mut self, notice: &v1::NoticeBody) {
         let own = self.parts.signer.origin.to_string();
         let covered = notice
             .marks
@@ -344,8 +365,7 @@ impl Shell {
             .map(|mark| mark.number)
             .max();
         if let Some(change) = covered.and_then(|number| self.parts.spool.cover(number)) {
-            let changes = vec![StoreChange::Spool(change)];
-            self.committer.commit(Commit { changes, then: After::default() });
+            self.commit(vec![StoreChange::Spool(change)], After::default());
         }
     }
 
@@ -360,6 +380,6 @@ impl Shell {
 
     fn commit_frame(&mut self, change: SpoolChange, number: u64) {
         let then = After { frame: Some(number), ..After::default() };
-        self.committer.commit(Commit { changes: vec![StoreChange::Spool(change)], then });
+        self.commit(vec![StoreChange::Spool(change)], then);
     }
 }

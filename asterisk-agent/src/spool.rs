@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use asterism_proto::frame::{EVENT_MAX_BYTES, FRAME_MAX_BYTES, FRAME_MAX_EVENTS};
 use asterism_proto::{FrameDraft, FrameError, Origin, OriginKey};
+use serde::{Deserialize, Serialize};
 
 /// Room a frame keeps for header, signature and field tags.
 const FRAME_HEAD_BYTES: usize = 1024;
@@ -15,7 +16,7 @@ const FRAME_HEAD_BYTES: usize = 1024;
 const EVENT_HEAD_BYTES: usize = 8;
 
 /// A change of the spool the store makes durable.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SpoolChange {
     /// A fact: number, when it was written, its event.
     PutFact {
@@ -40,7 +41,7 @@ pub enum SpoolChange {
 }
 
 /// What is known of a frame in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HeldFrame {
     /// The last fact in it.
     pub last_fact: u64,
@@ -205,10 +206,14 @@ impl Spool {
         self.cursor = self.cursor.max(number + 1);
     }
 
-    /// The log misses frames from this number on: they are published again.
-    pub fn resend(&mut self, from_number: u64) {
-        let first = self.frames.first_key_value().map_or(self.cursor, |(number, _)| *number);
-        self.cursor = self.cursor.min(from_number.max(first));
+    /// The log misses frames from this number on: they are published again. `false`: that frame is not held, so that
+    /// nothing published here could close the gap.
+    pub fn resend(&mut self, from_number: u64) -> bool {
+        let held = self.frames.contains_key(&from_number);
+        if held {
+            self.cursor = self.cursor.min(from_number);
+        }
+        held
     }
 
     /// A checkpoint covers this node's frames up to `number`. A number never given is not believed.
@@ -322,10 +327,13 @@ mod tests {
         spool.on_acked(5);
         assert_eq!(cut(&mut spool).0, 6);
         spool.on_acked(6);
-        spool.resend(5);
+        assert!(spool.resend(5));
         assert_eq!(spool.next(), Some(5));
-        spool.resend(1);
-        assert_eq!(spool.next(), Some(4), "what is covered is not asked for again");
+        assert!(
+            !spool.resend(1) && !spool.resend(7),
+            "what is covered or was never cut is not there to be sent"
+        );
+        assert_eq!(spool.next(), Some(5));
         spool.cover(6);
         assert!(spool.is_settled());
         assert_eq!(spool.next(), None);

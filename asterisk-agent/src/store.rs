@@ -3,26 +3,29 @@
 //! sled's flush is no fsync, so every commit is `flush()` and then `fdatasync` on the db file. Values are written one
 //! by one in an order that any prefix of survives: a frame goes in before the facts it holds go out.
 //!
-//! One thread owns the writing side ([`Committer`]): what waits is committed together.
+//! One thread owns the writing side ([`Committer`]): what waits is committed together. Each commit is also written ahead,
+//! so that it outlives this process before the sync is done.
 
+mod ahead;
 mod committer;
+mod frames;
 mod open;
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+pub use ahead::WriteAhead;
 pub use committer::{Commit, Committed, Committer};
 
 use crate::Error;
 use crate::machine::{Change, Drain, Saved};
-use crate::spool::{HeldFrame, SavedSpool, SpoolChange, Waiting};
+use crate::spool::{SavedSpool, SpoolChange, Waiting};
 
 /// One change of either part.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum StoreChange {
     /// Of the machine.
     Machine(Change),
@@ -39,8 +42,8 @@ pub struct Store {
     past: sled::Tree,
     manifests: sled::Tree,
     facts: sled::Tree,
-    frames: sled::Tree,
-    /// `term/<role>`, `drain`, `ready`, `epoch`, `framed`.
+    frames: frames::Frames,
+    /// `term/<role>`, `drain`, `ready`, `epoch`, `framed`, `committed`.
     meta: sled::Tree,
     file: std::sync::Arc<File>,
 }
@@ -63,8 +66,32 @@ impl Store {
     /// Opens the store in `dir`, which is created for its owner only. `fresh_epoch` is used if it is new.
     pub fn open(dir: &Path, fresh_epoch: [u8; 16]) -> Result<(Self, Loaded), Error> {
         let store = open::open(dir)?;
-        let loaded = store.load(fresh_epoch)?;
+        let epoch = store.epoch(fresh_epoch)?;
+        store.catch_up()?;
+        let loaded = store.load(epoch)?;
         Ok((store, loaded))
+    }
+
+    /// Takes in what was written ahead and not synced when the process before this one died.
+    fn catch_up(&self) -> Result<(), Error> {
+        let missing = ahead::missing(&self.dir, self.committed()?)?;
+        let Some((last, _)) = missing.last() else { return Ok(()) };
+        tracing::info!(commits = missing.len(), "taking in what was written ahead");
+        for change in missing.iter().flat_map(|(_, changes)| changes) {
+            self.apply(change)?;
+        }
+        self.put_committed(*last)?;
+        self.sync()
+    }
+
+    /// Number of the last commit in the store.
+    fn committed(&self) -> Result<u64, Error> {
+        Ok(self.meta_value("committed")?.unwrap_or_default())
+    }
+
+    /// Goes in after the commit itself: what sled loses is always an end.
+    fn put_committed(&self, number: u64) -> Result<(), Error> {
+        self.put(&self.meta, b"committed", &number)
     }
 
     fn bad(&self, why: impl Into<String>) -> Error {
@@ -75,8 +102,8 @@ impl Store {
         Error::StoreWrite { path: self.dir.clone(), why: why.to_string() }
     }
 
-    fn load(&self, fresh_epoch: [u8; 16]) -> Result<Loaded, Error> {
-        let mut loaded = Loaded { epoch: self.epoch(fresh_epoch)?, ..Loaded::default() };
+    fn load(&self, epoch: [u8; 16]) -> Result<Loaded, Error> {
+        let mut loaded = Loaded { epoch, ..Loaded::default() };
         for entry in self.entries(&self.attempts) {
             let (key, value) = entry?;
             loaded.machine.attempts.insert(self.text(&key)?, self.decode(&value)?);
@@ -107,14 +134,10 @@ impl Store {
 
     fn load_spool(&self) -> Result<SavedSpool, Error> {
         let (mut last_number, mut last_framed) = self.meta_value::<(u64, u64)>("framed")?.unwrap_or_default();
-        let mut frames = BTreeMap::new();
-        for entry in self.entries(&self.frames) {
-            let (key, value) = entry?;
-            let number = self.number(&key)?;
-            let held = held_frame(&value).ok_or_else(|| self.bad("a frame is too short"))?;
-            last_number = last_number.max(number);
+        let frames = self.frames.load().map_err(|error| self.bad(error.to_string()))?;
+        for (number, held) in &frames {
+            last_number = last_number.max(*number);
             last_framed = last_framed.max(held.last_fact);
-            frames.insert(number, held);
         }
         let mut facts = Vec::new();
         for entry in self.entries(&self.facts) {
@@ -158,15 +181,13 @@ impl Store {
                 self.put_raw(&self.facts, &fact.to_be_bytes(), value)
             }
             SpoolChange::PutFrame { number, held, bytes } => {
-                let mut value = Vec::with_capacity(16 + bytes.len());
-                value.extend_from_slice(&held.last_fact.to_be_bytes());
-                value.extend_from_slice(&held.oldest_ms.to_be_bytes());
-                value.extend_from_slice(bytes);
-                self.put_raw(&self.frames, &number.to_be_bytes(), value)?;
+                self.frames.put(*number, *held, bytes).map_err(|error| self.failed(&error))?;
                 self.put(&self.meta, b"framed", &(*number, held.last_fact))?;
                 self.remove_up_to(&self.facts, held.last_fact)
             }
-            SpoolChange::DropFrames(number) => self.remove_up_to(&self.frames, *number),
+            SpoolChange::DropFrames(number) => {
+                self.frames.remove_up_to(*number).map_err(|error| self.failed(&error))
+            }
         }
     }
 
@@ -178,8 +199,7 @@ impl Store {
 
     /// A frame's bytes as they were first published.
     pub fn frame(&self, number: u64) -> Result<Option<Vec<u8>>, Error> {
-        let value = self.frames.get(number.to_be_bytes()).map_err(|error| self.failed(&error))?;
-        Ok(value.and_then(|value| value.get(16..).map(<[u8]>::to_vec)))
+        self.frames.get(number).map_err(|error| self.failed(&error))
     }
 
     /// The epoch stands in the store and in a file beside it: sled opens a cut-off log without a word, and a store
@@ -247,17 +267,6 @@ impl Store {
     fn number(&self, bytes: &[u8]) -> Result<u64, Error> {
         bytes.try_into().map(u64::from_be_bytes).map_err(|_| self.bad("a key is no number"))
     }
-}
-
-fn held_frame(value: &[u8]) -> Option<HeldFrame> {
-    let number = |range: std::ops::Range<usize>| {
-        value.get(range).and_then(|b| b.try_into().ok()).map(u64::from_be_bytes)
-    };
-    Some(HeldFrame {
-        last_fact: number(0..8)?,
-        oldest_ms: number(8..16)?,
-        size_bytes: value.len() as u64 - 16,
-    })
 }
 
 #[cfg(test)]

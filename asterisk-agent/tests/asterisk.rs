@@ -10,9 +10,13 @@ use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use asterism_agent::render::endpoint;
 use asterism_nats::Verb;
 use asterism_proto::v1::{self, EventType, Outcome};
 use support::{Fleet, LONG_FLOW, Process, attempt};
+
+/// Q.850: redirected to a new destination.
+const REDIRECTED: u32 = 23;
 
 /// The roots of Asterisk and `SIPp`, or a line in the list of skipped tests.
 fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
@@ -52,7 +56,7 @@ impl Carrier {
             .arg("-sf")
             .arg(scenario)
             .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-mi", "127.0.0.1", "-mp", &media.to_string()])
-            .args(["-nostdin", "-trace_logs", "-log_file"])
+            .args(["-nostdin", "-trace_msg", "-message_file", "messages.log", "-trace_logs", "-log_file"])
             .arg(&log)
             .current_dir(dir)
             .stdin(Stdio::null())
@@ -132,6 +136,49 @@ fn real_asterisk_dials_what_was_ordered_and_its_outcomes_reach_the_log() {
         let log = fleet.log.lock().unwrap();
         assert!(log.of(EventType::AttemptUncertain).is_empty());
         assert_eq!(log.of(EventType::AttemptAccepted).len(), expected.len());
+    });
+}
+
+#[test]
+fn a_carrier_that_sends_a_call_on_does_not_make_real_asterisk_dial_what_nobody_ordered() {
+    let Some((root, sipp)) = installed("agent: real Asterisk, redirection") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&sipp, fleet.dir.path());
+        let _node = launch(&fleet, &root, &carrier).await;
+        // Sent on to a number, to a channel of the trunk, into the node's own dialplan.
+        let sent_on = ["0130", "0131", "0132"].map(|last| format!("+1555010{last}"));
+        let last = "+15550100158".to_owned();
+        assert!(fleet.dial(1, "demo", &sent_on).await.code.is_empty());
+        fleet.until("3 ends", |log| (log.ended().len() == 3).then_some(())).await;
+        // What a call was sent on to is dialled before the call ends: before this one, had it been dialled.
+        assert!(fleet.dial(1, "demo", std::slice::from_ref(&last)).await.code.is_empty());
+        let ended = fleet.until("4 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 4)).await;
+
+        let ordered = sent_on.iter().chain([&last]);
+        assert_eq!(
+            carrier.invites(),
+            ordered.map(|n| (n.clone(), 1)).collect(),
+            "the carrier counted otherwise"
+        );
+        for number in &sent_on {
+            let end = &ended[&attempt(number, "").attempt];
+            let said = (end.outcome, end.talk_ms, end.never_rang);
+            assert_eq!(said, (Outcome::Failed as u32, 0, false), "{number}: {end:?}");
+            // The channel's end may overtake its cause.
+            assert!([0, REDIRECTED].contains(&end.cause), "{number}: {end:?}");
+        }
+        assert_eq!(fleet.log.lock().unwrap().of(EventType::AttemptAnswered).len(), 1);
+        let said = std::fs::read_to_string(fleet.node_dir().join("log/messages")).unwrap();
+        assert!(said.contains("No such extension/context +15555550158@nowhere"), "{said}");
+        assert!(!said.contains("ast_yyerror"), "a call without a flow walked the dialplan: {said}");
+        let secret = std::fs::read_to_string(fleet.node_dir().join("secret/ami")).unwrap();
+        let endpoint = endpoint(secret.trim(), "trunk-a");
+        let pjsip = std::fs::read_to_string(fleet.node_dir().join("etc/pjsip.conf")).unwrap();
+        let heard = std::fs::read_to_string(fleet.dir.path().join("messages.log")).unwrap();
+        assert!(pjsip.contains(&format!("[{endpoint}]\n")) && heard.contains(&last));
+        assert!(!heard.contains(&endpoint), "the carrier was told the name of its endpoint");
+        fleet.check_frames();
     });
 }
 

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use asterism_nats::Verb;
 use asterism_proto::v1::{self, EventType, Outcome};
+use asterism_proto::{OriginKey, notice};
 use prost::Message;
-use support::{Fleet, LONG_FLOW, PATIENCE, attempt, callees, numbers};
+use support::{FLEET, Fleet, LONG_FLOW, PATIENCE, attempt, callees, log_key, notice_body, numbers};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -66,6 +67,11 @@ fn a_node_dials_tells_the_log_and_drains() {
         let old = fleet.dial(2, "demo", &[]).await;
         assert_eq!(old.code, "AST-A017");
         assert_eq!(fleet.dial(1, "demo", &numbers).await.code, "AST-A010", "a fenced leader has no effect");
+        let never_cut = v1::ResendOrder { from_number: 1 << 40, epoch: vec![] };
+        let other_spool = v1::ResendOrder { from_number: 1, epoch: vec![0; 16] };
+        for not_held in [never_cut, other_spool] {
+            assert_eq!(fleet.order(Verb::Resend, &not_held).await.code, "AST-A023");
+        }
 
         let drain = v1::DrainOrder { term: 1, drain: 4, undrain: false };
         assert!(fleet.order(Verb::Drain, &drain).await.taken);
@@ -237,6 +243,54 @@ fn a_killed_supervisor_takes_agent_and_pbx_along_and_sigterm_stops_both_in_order
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         assert!(status.success(), "{status}");
+        fleet.check_frames();
+    });
+}
+
+#[test]
+fn a_node_forgets_only_by_checkpoints_that_the_log_key_has_signed() {
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let _node = fleet.launch(5, &callees());
+        fleet.prepare().await;
+        assert!(fleet.dial(1, "demo", &numbers(0..5, Some(0))).await.code.is_empty());
+        fleet.until("5 ends", |log| (log.ended().len() == 5).then_some(())).await;
+        let all = notice_body(&fleet.log.lock().unwrap());
+        let last = all.marks[0].number;
+        assert!(last > 3, "{last}");
+        let up_to = |number: u64| {
+            let mark = v1::Mark { number, ..all.marks[0].clone() };
+            v1::NoticeBody { marks: vec![mark], ..all.clone() }
+        };
+
+        let signed = notice::sign(&log_key(), vec![], all.clone());
+        let unsigned = v1::CheckpointNotice { signature: vec![], ..signed.clone() };
+        let former = v1::CheckpointNotice { body: vec![], ..unsigned.clone() };
+        let forged = notice::sign(&OriginKey::from_entropy([6; 32]), vec![], all.clone());
+        let swapped = v1::CheckpointNotice { signature: signed.signature, ..forged.clone() };
+        let swapped = v1::CheckpointNotice { body: up_to(last - 1).encode_to_vec(), ..swapped };
+        let elsewhere = v1::NoticeBody { fleet: format!("{FLEET}2"), ..all.clone() };
+        let elsewhere = notice::sign(&log_key(), vec![], elsewhere);
+        for (count, notice) in (1..).zip([unsigned, former, forged, swapped, elsewhere]) {
+            fleet.announce(&notice).await;
+            fleet.until_metric("asterism_node_notices_refused", count).await;
+            assert!(fleet.holds(1).await, "{notice:?}");
+        }
+        // A good one with other marks beside its body: the body counts.
+        let beside = notice::sign(&log_key(), vec![], up_to(1));
+        fleet
+            .announce(&v1::CheckpointNotice { marks: all.marks.clone(), size: all.size, ..beside.clone() })
+            .await;
+        fleet.until_gone(1).await;
+        assert!(fleet.holds(2).await);
+        fleet.announce(&notice::sign(&log_key(), vec![], up_to(2))).await;
+        fleet.until_gone(2).await;
+        // An old one again, then one that is new, so that we know when the old one was heard.
+        fleet.announce(&beside).await;
+        fleet.announce(&notice::sign(&log_key(), vec![], up_to(3))).await;
+        fleet.until_gone(3).await;
+        assert!(fleet.holds(4).await || last == 4);
+        fleet.until_metric("asterism_node_notices_refused", 5).await;
         fleet.check_frames();
     });
 }

@@ -8,6 +8,7 @@ use asterism_agent::dialplan::{MAX_CHANNEL_ID_BYTES, is_channel_id};
 use bytes::Bytes;
 
 use crate::call;
+use crate::callees::Habit;
 use crate::channel::{ChannelState, Origin};
 use crate::event::{Outbox, push, push_channel};
 use crate::recorder::is_number;
@@ -201,32 +202,27 @@ async fn dial(ctx: Arc<Ctx>, origin: Box<Origin>, outbox: Arc<Outbox>) {
     let exists = !origin.number.is_empty()
         && (ctx.config.trunks.is_empty() || ctx.config.trunks.contains(&origin.trunk));
     let reserved = if exists { ctx.channels.reserve(origin) } else { Err(origin) };
-    let reserved = match reserved {
-        Err(origin) => Err(origin),
-        Ok(channel) => match record(&ctx, &channel.origin).await {
-            Ok(()) => Ok(channel),
-            Err(error) => {
-                tracing::warn!(channel = %channel.origin.unique_id, %error, "originate failed");
-                ctx.channels.release(&channel);
-                queued(&outbox, &channel.origin).await;
-                ctx.bus.emit(&ctx.events.originate_response(&channel.origin, &channel.origin.channel, 0));
-                ctx.channels.end();
-                return;
-            }
-        },
-    };
-    match reserved {
-        Ok(channel) => {
-            queued(&outbox, &channel.origin).await;
-            drop(outbox);
-            call::run(Arc::clone(&ctx), channel).await;
-            ctx.channels.end();
-        }
+    let channel = match reserved {
+        Ok(channel) => channel,
         Err(origin) => {
             queued(&outbox, &origin).await;
             ctx.bus.emit(&ctx.events.originate_response(&origin, &origin.channel, 0));
+            return;
         }
+    };
+    if ctx.callees.callee(&channel.origin.number).habit == Habit::NoPort {
+        queued(&outbox, &channel.origin).await;
+        call::without_port(&ctx, &channel);
+    } else if let Err(error) = record(&ctx, &channel.origin).await {
+        tracing::warn!(channel = %channel.origin.unique_id, %error, "originate failed");
+        queued(&outbox, &channel.origin).await;
+        call::undelivered(&ctx, &channel);
+    } else {
+        queued(&outbox, &channel.origin).await;
+        drop(outbox);
+        call::run(Arc::clone(&ctx), channel).await;
     }
+    ctx.channels.end();
 }
 
 async fn record(ctx: &Ctx, origin: &Origin) -> Result<(), crate::Error> {

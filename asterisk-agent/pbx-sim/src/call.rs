@@ -64,6 +64,29 @@ pub(crate) async fn run(ctx: Arc<Ctx>, channel: Arc<Channel>) {
     }
 }
 
+/// No port is free for the call's media: its channel comes and goes, and nothing leaves for the carrier. Asterisk says
+/// no `DialBegin` then.
+pub(crate) fn without_port(ctx: &Arc<Ctx>, channel: &Channel) {
+    ctx.channels.count_processed();
+    ctx.bus.emit(&ctx.events.newchannel(channel));
+    let events = [ctx.events.hangup_request(channel, None, None), ctx.events.hangup(channel, 0, None)];
+    failed(ctx, channel, 0, &events, [5, 25, 60]);
+}
+
+/// The carrier cannot be reached, or it is unknown whether it was: as Asterisk tells of an INVITE that its transport
+/// did not take.
+pub(crate) fn undelivered(ctx: &Arc<Ctx>, channel: &Channel) {
+    ctx.channels.count_processed();
+    ctx.bus.emit(&ctx.events.newchannel(channel));
+    ctx.bus.emit(&ctx.events.dial_begin(channel));
+    let events = [
+        ctx.events.hangup_request(channel, Some(34), Some(503)),
+        ctx.events.dial_end(channel, "CONGESTION"),
+        ctx.events.hangup(channel, 34, Some(503)),
+    ];
+    failed(ctx, channel, 0, &events, [8, 22, 57, 13]);
+}
+
 fn failed<const N: usize>(
     ctx: &Arc<Ctx>,
     channel: &Channel,
@@ -128,6 +151,7 @@ async fn dial(ctx: &Ctx, channel: &Channel, callee: &Callee) -> Dialled {
         Habit::Press1 | Habit::Press2 | Habit::PressNothing | Habit::HangUpEarly => {
             (end_at, Dialled::Answered)
         }
+        Habit::NoPort => (start, Dialled::HungUp(0)), // ended by `without_port`, before any ring
     };
     let rings = callee.ring_ms > 0 && callee.habit != Habit::Silent;
     if rings && ringing_at < timeout {

@@ -44,10 +44,12 @@ pub enum Habit {
     NoAnswer,
     /// Never answers the INVITE at all.
     Silent,
+    /// Is never asked: the PBX has no free port for the call's media, and sends no INVITE.
+    NoPort,
 }
 
 /// Every habit with its weight, in the order in which weights are laid out.
-const ORDER: [Habit; 11] = [
+const ORDER: [Habit; 12] = [
     Habit::Press1,
     Habit::Press2,
     Habit::PressNothing,
@@ -59,6 +61,7 @@ const ORDER: [Habit; 11] = [
     Habit::Congested,
     Habit::NoAnswer,
     Habit::Silent,
+    Habit::NoPort,
 ];
 
 /// How often each habit occurs, relative to the sum.
@@ -77,6 +80,7 @@ pub struct Weights {
     pub congested: u32,
     pub no_answer: u32,
     pub silent: u32,
+    pub no_port: u32,
 }
 
 impl Default for Weights {
@@ -93,6 +97,7 @@ impl Default for Weights {
             congested: 1,
             no_answer: 8,
             silent: 1,
+            no_port: 0,
         }
     }
 }
@@ -111,6 +116,7 @@ impl Weights {
             Habit::Congested => self.congested,
             Habit::NoAnswer => self.no_answer,
             Habit::Silent => self.silent,
+            Habit::NoPort => self.no_port,
         }
     }
 }

@@ -59,6 +59,11 @@ pub enum Event<'a> {
         /// Its name, for example `PJSIP/trunk-a-00000001`.
         channel: &'a str,
     },
+    /// A channel's driver took a call: its INVITE may be on its way.
+    DialBegin {
+        /// The dialled channel.
+        unique_id: &'a str,
+    },
     /// A dial made progress.
     DialState {
         /// The dialled channel.
@@ -166,6 +171,7 @@ impl Message {
         match name {
             "FullyBooted" => Event::FullyBooted { uptime_s: self.number("Uptime") },
             "Newchannel" => Event::Newchannel { unique_id, channel },
+            "DialBegin" => Event::DialBegin { unique_id: self.text("DestUniqueid") },
             "DialState" => {
                 Event::DialState { unique_id: self.text("DestUniqueid"), status: self.text("DialStatus") }
             }

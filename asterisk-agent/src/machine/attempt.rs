@@ -108,9 +108,32 @@ fn pressed(text: &str) -> impl Iterator<Item = char> + '_ {
     text.chars().filter(|c| c.is_ascii_digit() || "*#ABCD".contains(*c))
 }
 
+/// What was seen of an attempt's channel over one unbroken connection to the PBX, from before its originate was sent.
+///
+/// As measured with Asterisk 22.10, and as its `dial.c` has it: one thread makes the channel (`Newchannel`), hands it
+/// to the channel driver, which writes the INVITE, and only if the driver took it says `DialBegin`; `Hangup` of a
+/// failure comes from that thread too, later. So a channel that ends without `DialBegin` (no free RTP port) sent no
+/// INVITE, and where no channel came to be (unknown trunk, no contact to send to) nothing did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Trail {
+    /// Something may have been missed.
+    #[default]
+    Broken,
+    /// The PBX certainly did not take the originate.
+    NotSent,
+    /// The originate was sent, and no event of its channel came.
+    Sent,
+    /// The channel exists, and its driver did not take the call yet.
+    Channel,
+    /// The driver took it: it may ring.
+    Dialled,
+}
+
 /// Knowledge of this process only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
+    /// What was seen of its channel.
+    pub trail: Trail,
     /// `OriginateResponse: Failure` came with this reason.
     pub failed_reason: Option<u32>,
     /// `Hangup` came with this cause.

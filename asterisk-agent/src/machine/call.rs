@@ -2,7 +2,8 @@
 
 use asterism_proto::v1;
 
-use super::{Attempt, Effect, Machine, Originate, Output, Phase, Verdict, ended_body};
+use super::{Attempt, Effect, Machine, Originate, Output, Phase, Trail, Verdict, ended_body};
+use crate::ami::reason;
 use crate::dialplan::EndReport;
 use crate::fact::{Body, Fact};
 
@@ -14,6 +15,16 @@ pub const HALF_END_MS: u64 = 1_500;
 pub enum PbxEvent {
     /// The originate was refused as an action, or never reached the PBX: nothing was dialled.
     NotSent {
+        /// The attempt.
+        attempt: String,
+    },
+    /// `Newchannel`: the attempt has a channel.
+    Channel {
+        /// The attempt.
+        attempt: String,
+    },
+    /// `DialBegin`: its driver took the call, so that it may ring.
+    Dialled {
         /// The attempt.
         attempt: String,
     },
@@ -86,8 +97,50 @@ impl Machine {
     /// Over.
     pub(super) fn end(&mut self, id: &str, cause: Option<u32>, now_ms: u64, out: &mut Output) {
         let Some(attempt) = self.active.get(id) else { return };
-        let body = ended_body(id, attempt, cause, now_ms);
+        let body = ended_body(id, attempt, cause, self.never_rang(attempt, cause), now_ms);
         self.leave(id, Verdict::Ended, body, now_ms, out);
+    }
+
+    /// Whether it is certain that nothing left for the carrier. What is doubtful may have rung.
+    fn never_rang(&self, attempt: &Attempt, cause: Option<u32>) -> bool {
+        let watch = &attempt.watch;
+        attempt.phase == Phase::Originating
+            && match watch.trail {
+                Trail::NotSent => true,
+                Trail::Channel => cause.is_some() && watch.hangup_cause == cause,
+                // A timeout says nothing; and `OriginateResponse` overtakes the events of channels.
+                Trail::Sent => {
+                    cause.is_none()
+                        && watch.failed_reason == Some(reason::FAILURE)
+                        && !self.events_lag(watch.half_ended_ms)
+                }
+                Trail::Broken | Trail::Dialled => false,
+            }
+    }
+
+    /// Whether something sent before `since_ms` still waits for the first event of its channel: events come late.
+    fn events_lag(&self, since_ms: u64) -> bool {
+        self.active.values().any(|other| {
+            other.phase == Phase::Originating
+                && other.watch.trail == Trail::Sent
+                && other.watch.failed_reason.is_none()
+                && other.originated_ms < since_ms
+        })
+    }
+
+    /// Events may have been missed: from now on nothing is proved by one that did not come.
+    pub(super) fn break_trails(&mut self) {
+        for attempt in self.active.values_mut() {
+            attempt.watch.trail = Trail::Broken;
+        }
+    }
+
+    fn saw(&mut self, id: &str, from: Trail, to: Trail) {
+        if let Some(attempt) = self.active.get_mut(id)
+            && attempt.watch.trail == from
+        {
+            attempt.watch.trail = to;
+        }
     }
 
     /// What the PBX said. Events of channels that are no attempt of ours, or of one that left, change nothing.
@@ -95,6 +148,11 @@ impl Machine {
         let mut out = Output::default();
         match event {
             PbxEvent::NotSent { attempt } => self.not_sent(&attempt, now_ms, &mut out),
+            PbxEvent::Channel { attempt } => self.saw(&attempt, Trail::Sent, Trail::Channel),
+            PbxEvent::Dialled { attempt } => {
+                self.saw(&attempt, Trail::Sent, Trail::Dialled);
+                self.saw(&attempt, Trail::Channel, Trail::Dialled);
+            }
             PbxEvent::Originated { attempt, answered, reason } => {
                 self.originated(&attempt, answered, reason, now_ms, &mut out);
             }
@@ -105,7 +163,8 @@ impl Machine {
     }
 
     fn not_sent(&mut self, id: &str, now_ms: u64, out: &mut Output) {
-        if self.active.get(id).is_some_and(|a| a.phase == Phase::Originating) {
+        if let Some(attempt) = self.active.get_mut(id).filter(|a| a.phase == Phase::Originating) {
+            attempt.watch.trail = Trail::NotSent;
             self.end(id, None, now_ms, out);
         }
     }
@@ -134,10 +193,11 @@ impl Machine {
 
     fn hung_up(&mut self, id: &str, cause: u32, now_ms: u64, out: &mut Output) {
         let Some(attempt) = self.active.get_mut(id).filter(|a| a.phase != Phase::Accepted) else { return };
-        if attempt.phase == Phase::Answered || attempt.watch.failed_reason.is_some() {
+        let complete = attempt.phase == Phase::Answered || attempt.watch.failed_reason.is_some();
+        attempt.watch.hangup_cause = Some(cause);
+        if complete {
             self.end(id, Some(cause), now_ms, out);
         } else {
-            attempt.watch.hangup_cause = Some(cause);
             attempt.watch.half_ended_ms = now_ms;
         }
     }
@@ -199,6 +259,7 @@ impl Machine {
 fn send(id: &str, attempt: &mut Attempt, boot_id: &str, now_ms: u64, out: &mut Output) {
     let number = std::mem::take(&mut attempt.number);
     attempt.phase = Phase::Originating;
+    attempt.watch.trail = Trail::Sent;
     boot_id.clone_into(&mut attempt.boot_id);
     attempt.originated_ms = now_ms;
     let body = v1::AttemptOriginating { attempt: id.to_owned(), boot_id: boot_id.to_owned() };

@@ -162,6 +162,7 @@ impl Machine {
     /// The PBX can be spoken to: calls with a live channel are adopted, the others end as can be proved.
     pub fn on_pbx_up(&mut self, up: PbxUp, now_ms: u64) -> Output {
         let mut out = Output::default();
+        self.break_trails();
         if self.announced.as_ref().is_some_and(|boot| *boot != up.boot_id) {
             self.say_stopped("the pbx was restarted", &mut out);
         }
@@ -178,6 +179,7 @@ impl Machine {
     /// The PBX cannot be spoken to any more.
     pub fn on_pbx_down(&mut self, reason: &str, now_ms: u64) -> Output {
         let mut out = Output::default();
+        self.break_trails();
         if !matches!(self.life.pbx, Pbx::Down { .. }) {
             self.life.pbx = Pbx::Down { since_ms: now_ms };
             if self.announced.is_some() {

@@ -1,5 +1,6 @@
 //! Random interleavings with crashes: never two originates of one attempt, never more attempts than slots, one final
-//! fact each. The store is modelled: what was not synced before a crash is lost, effects come after their sync.
+//! fact each, one answer a step. The store is modelled: what was not synced is lost with the machine, not with the agent;
+//! effects come after their sync, or at once where they do not wait for it.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,8 @@ enum Act {
     Order { id: usize, term: u64 },
     Wait { ms: u64 },
     Sync,
-    Crash,
+    AgentDies,
+    PowerFails,
     PbxCrash,
     PbxBlink,
     Response { id: usize, answered: bool },
@@ -37,7 +39,8 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (id.clone(), 1..4_u64).prop_map(|(id, term)| Act::Order { id, term }),
         4 => (0..3_000_u64).prop_map(|ms| Act::Wait { ms }),
         6 => Just(Act::Sync),
-        1 => Just(Act::Crash),
+        1 => Just(Act::AgentDies),
+        1 => Just(Act::PowerFails),
         1 => Just(Act::PbxCrash),
         1 => Just(Act::PbxBlink),
         3 => (id.clone(), any::<bool>()).prop_map(|(id, answered)| Act::Response { id, answered }),
@@ -88,23 +91,39 @@ impl World {
         open_gates(&mut self.machine);
         let channels: Vec<(&str, bool)> = self.live.iter().map(|id| (id.as_str(), false)).collect();
         let out = self.machine.on_pbx_up(boot(&format!("b{}", self.boots), &channels), self.now);
+        self.take(out);
+    }
+
+    /// Written ahead: what need not wait for the sync happens now.
+    fn take(&mut self, mut out: Output) {
+        let (later, at_once): (Vec<_>, Vec<_>) = out.effects.into_iter().partition(Effect::waits_for_sync);
+        out.effects = later;
         self.unsynced.push_back(out);
+        for effect in at_once {
+            self.perform(effect);
+        }
     }
 
     fn sync(&mut self) {
-        while let Some(out) = self.unsynced.pop_front() {
-            for change in out.changes {
-                self.store(change);
-            }
-            for fact in &out.facts {
-                if matches!(fact.body, Body::Refused(_) | Body::Ended(_) | Body::Uncertain(_)) {
-                    *self.finals.entry(fact.attempt().to_owned()).or_default() += 1;
-                }
-            }
-            for effect in out.effects {
+        while let Some(effects) = self.keep() {
+            for effect in effects {
                 self.perform(effect);
             }
         }
+    }
+
+    /// Makes the oldest commit durable, and gives the effects that waited for it.
+    fn keep(&mut self) -> Option<Vec<Effect>> {
+        let out = self.unsynced.pop_front()?;
+        for change in out.changes {
+            self.store(change);
+        }
+        for fact in &out.facts {
+            if matches!(fact.body, Body::Refused(_) | Body::Ended(_) | Body::Uncertain(_)) {
+                *self.finals.entry(fact.attempt().to_owned()).or_default() += 1;
+            }
+        }
+        Some(out.effects)
     }
 
     fn store(&mut self, change: Change) {
@@ -155,12 +174,19 @@ impl World {
             Act::Wait { ms } => {
                 self.now += ms;
                 let due = machine.due(self.now);
-                self.unsynced.push_back(due);
-                machine.on_tick(self.now, 0, SpoolView::default())
+                self.take(due);
+                self.machine.on_tick(self.now, 0, SpoolView::default())
             }
             Act::Sync => return self.sync(),
-            Act::Crash => {
+            Act::AgentDies => {
+                while self.keep().is_some() {} // the next start finds the commits, and nobody performed what waited
+                self.machine = Machine::new("i-1", CAPACITY, self.durable.clone());
+                return self.start();
+            }
+            Act::PowerFails => {
                 self.unsynced.clear();
+                self.boots += 1;
+                self.live.clear();
                 self.machine = Machine::new("i-1", CAPACITY, self.durable.clone());
                 return self.start();
             }
@@ -168,14 +194,14 @@ impl World {
                 self.boots += 1;
                 self.live.clear();
                 let down = machine.on_pbx_down("gone", now);
-                self.unsynced.push_back(down);
+                self.take(down);
                 return self.start();
             }
             Act::PbxBlink => {
                 // Effects wait for their sync, and the connection is remade only by the shell that performs them.
                 self.sync();
                 let down = self.machine.on_pbx_down("blink", now);
-                self.unsynced.push_back(down);
+                self.take(down);
                 return self.start();
             }
             Act::Response { id, answered } if self.live.contains(&name(id)) => {
@@ -215,7 +241,7 @@ impl World {
             }
             Act::Response { .. } | Act::Hangup { .. } => return,
         };
-        self.unsynced.push_back(out);
+        self.take(out);
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn open_gates(machine: &mut Machine) {
     machine.on_manifest("m1");
 }
 
-fn ready(capacity: u32) -> Machine {
+pub(super) fn ready(capacity: u32) -> Machine {
     let mut machine = Machine::new("i-1", capacity, Saved::default());
     open_gates(&mut machine);
     machine.on_pbx_up(boot("b1", &[]), NOW);
@@ -63,12 +63,12 @@ fn reply(out: &Output) -> &v1::OrderReply {
         .expect("an order is always answered")
 }
 
-fn originates(out: &Output) -> usize {
+pub(super) fn originates(out: &Output) -> usize {
     out.effects.iter().filter(|effect| matches!(effect, Effect::Originate(_))).count()
 }
 
 /// A machine with attempt `a` sent.
-fn sent() -> Machine {
+pub(super) fn sent() -> Machine {
     let mut machine = ready(2);
     machine.on_dial(1, order(1, &["a"]), NOW);
     assert_eq!(originates(&machine.due(NOW)), 1);
@@ -108,7 +108,7 @@ fn answer(reply: &str, next_state: &str) -> Result<v1::StepAnswer, String> {
     })
 }
 
-fn ended(out: &Output) -> &v1::AttemptEnded {
+pub(super) fn ended(out: &Output) -> &v1::AttemptEnded {
     match &out.facts.last().expect("a fact").body {
         Body::Ended(ended) => ended,
         other => panic!("{other:?}"),

@@ -13,6 +13,7 @@ use super::{PbxCommand, PbxConfig};
 use crate::ami::{self, Action, Decoder, Event, Item, Kind, Message, Role, Status};
 use crate::input::{Input, Inputs};
 use crate::machine::{Originate, PbxEvent, PbxUp};
+use crate::render::endpoint;
 
 /// How long the PBX may take for each answer while a connection is set up. A refused login takes 1 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,6 +39,8 @@ struct Connection<'a> {
     decoder: Decoder,
     inputs: &'a Inputs,
     config: &'a PbxConfig,
+    /// The AMI secret; the names of the trunks' endpoints follow from it.
+    secret: String,
     /// A list being received.
     list: Option<BTreeMap<String, bool>>,
 }
@@ -76,15 +79,14 @@ impl<'a> Connection<'a> {
             .map_err(|_| "no connection to ami within 5 s".to_owned())?
             .map_err(|error| format!("no connection to ami: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        Ok(Self { stream, decoder: Decoder::new(Role::Client), inputs, config, list: None })
+        let secret = crate::files::read_secret(&config.ami_secret_file).map_err(|error| error.to_string())?;
+        Ok(Self { stream, decoder: Decoder::new(Role::Client), inputs, config, secret, list: None })
     }
 
     async fn log_in(&mut self) -> Result<PbxUp, Failure> {
-        let secret =
-            crate::files::read_secret(&self.config.ami_secret_file).map_err(|error| error.to_string())?;
         let challenge = self.ask(&Action::challenge("challenge"), "challenge").await?;
         let challenge = challenge.get("Challenge").unwrap_or_default().to_owned();
-        let login = Action::login_md5("login", &self.config.ami_user, &secret, &challenge);
+        let login = Action::login_md5("login", &self.config.ami_user, &self.secret, &challenge);
         self.ask(&login, "login").await.map_err(|why| format!("ami login refused: {why}"))?;
         self.wait_booted().await?;
         let settings = self.ask(&Action::new("CoreSettings", "settings"), "settings").await?;
@@ -191,7 +193,8 @@ impl<'a> Connection<'a> {
     }
 
     fn originate(&self, originate: &Originate) -> Result<Action, ami::Error> {
-        let channel = format!("{}/{}@{}", self.config.technology, originate.number.0, originate.trunk);
+        let endpoint = endpoint(&self.secret, &originate.trunk);
+        let channel = format!("{}/{}@{endpoint}", self.config.technology, originate.number.0);
         Action::originate(
             &originate.attempt,
             &ami::Originate {
@@ -217,6 +220,10 @@ impl<'a> Connection<'a> {
                 Event::OriginateResponse { action_id, answered, reason, .. } => {
                     Some(PbxEvent::Originated { attempt: action_id.to_owned(), answered, reason })
                 }
+                Event::Newchannel { unique_id, .. } => {
+                    Some(PbxEvent::Channel { attempt: unique_id.to_owned() })
+                }
+                Event::DialBegin { unique_id } => Some(PbxEvent::Dialled { attempt: unique_id.to_owned() }),
                 Event::Newstate { unique_id, state: STATE_UP }
                 | Event::DialEnd { unique_id, status: "ANSWER" } => {
                     Some(PbxEvent::Up { attempt: unique_id.to_owned() })

@@ -43,7 +43,7 @@ fn every_file_is_as_its_golden_copy() {
         assert!(!file.text.contains("@TRUNK") && !file.text.contains("_PORT@"), "{} has a hole", file.name);
     }
     let private: Vec<_> = files.iter().filter(|file| file.private).map(|file| file.name).collect();
-    assert_eq!(private, ["extensions.conf", "manager.conf"]);
+    assert_eq!(private, ["extensions.conf", "manager.conf", "pjsip.conf"]);
 }
 
 #[test]
@@ -54,9 +54,19 @@ fn files_with_secrets_are_their_owners_alone() {
     let mode = |name: &str| {
         std::fs::metadata(dir.path().join("etc").join(name)).unwrap().permissions().mode() & 0o777
     };
-    assert_eq!((mode("manager.conf"), mode("extensions.conf"), mode("pjsip.conf")), (0o600, 0o600, 0o644));
+    assert_eq!((mode("manager.conf"), mode("extensions.conf"), mode("pjsip.conf")), (0o600, 0o600, 0o600));
     let pjsip = std::fs::read_to_string(dir.path().join("etc/pjsip.conf")).unwrap();
     assert!(!pjsip.contains("external_") && pjsip.contains("bind_rtp_to_media_address = yes"), "{pjsip}");
+}
+
+#[test]
+fn an_endpoint_has_no_name_that_a_carrier_knows() {
+    let pjsip = settings().pjsip();
+    let name = |secret: &str| endpoint(secret, "trunk-a");
+    assert!(pjsip.contains(&format!("[{}]\ntype = endpoint\n", name(&settings().ami_secret))));
+    assert!(!pjsip.contains("[trunk-a]\ntype = endpoint"));
+    assert_ne!(name("a1b2c3d4e5f6a7b8c9d0"), name("a1b2c3d4e5f6a7b8c9d1"));
+    assert_eq!(name("a1b2c3d4e5f6a7b8c9d0").len(), 16);
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Frames to the stream: one in flight, at a pace that follows the acknowledgements, repeated for ever with the same id.
+//! What was acknowledged and is asked for again goes without it: the stream drops an id it remembers.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,8 @@ const IDLE: Duration = Duration::from_secs(1);
 pub(super) struct Uplink {
     pace: Pace,
     in_flight: Option<u64>,
+    /// The highest frame acknowledged since the start.
+    acknowledged: u64,
     not_before: Option<Instant>,
     /// A frame is being made durable.
     pub(super) cutting: bool,
@@ -50,6 +53,7 @@ impl Uplink {
         let gap = match acknowledged {
             Some(_) => {
                 self.tries = 0;
+                self.acknowledged = self.acknowledged.max(number);
                 spool.on_acked(number);
                 self.pace.gap().saturating_sub(waited)
             }
@@ -90,9 +94,14 @@ impl Shell {
         self.uplink.in_flight = Some(number);
         self.uplink.tries += 1;
         let first_try = self.uplink.tries == 1;
+        let again = number <= self.uplink.acknowledged;
         tokio::spawn(async move {
             let sent = Instant::now();
-            let result = bus.publish_frame(&fleet, &origin, frame, &id, None).await;
+            let result = if again {
+                bus.publish_frame_again(&fleet, &origin, frame).await
+            } else {
+                bus.publish_frame(&fleet, &origin, frame, &id, None).await
+            };
             let waited = sent.elapsed();
             if let Err(error) = &result
                 && first_try

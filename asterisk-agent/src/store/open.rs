@@ -36,7 +36,7 @@ pub(super) fn open(dir: &Path) -> Result<Store, Error> {
         past: tree("past")?,
         manifests: tree("manifests")?,
         facts: tree("facts")?,
-        frames: tree("frames")?,
+        frames: super::frames::Frames::open(&db).map_err(|error| bad(error.to_string()))?,
         meta: tree("meta")?,
         file: Arc::new(file),
         db,

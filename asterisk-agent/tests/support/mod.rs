@@ -12,8 +12,11 @@ use asterism_nats::server::find_binary;
 use asterism_nats::stream::ensure_stream;
 use asterism_nats::{Bus, NatsServer, Reader, ReaderEvent, ServiceHandle, ServiceSpec, Subject, Verb, serve};
 use asterism_proto::hash::sha256;
-use asterism_proto::{OpenFrame, PublicKey, v1};
+use asterism_proto::{OpenFrame, PublicKey, notice, v1};
 use prost::Message;
+
+mod notices;
+pub use notices::{log_key, notice_body};
 
 pub const FLEET: &str = "test";
 pub const NODE: &str = "i-0test";
@@ -162,7 +165,7 @@ impl Fleet {
         let checkpoint = move |_: bytes::Bytes| {
             let (log, bus) = (Arc::clone(&log), bus.clone());
             async move {
-                let notice = notice(&log.lock().unwrap());
+                let notice = notice::sign(&log_key(), vec![], notice_body(&log.lock().unwrap()));
                 bus.publish(&Subject::checkpoint_notice(FLEET).unwrap(), notice.encode_to_vec())
                     .await
                     .unwrap();
@@ -215,6 +218,7 @@ impl Fleet {
             .arg("--pbx-sim-bin")
             .arg(program("pbx-sim"))
             .args(["--node", NODE, "--fleet", FLEET, "--intent", "intent-1"])
+            .args(["--log-key", &hex::encode(log_key().public().to_bytes())])
             .args([
                 "--capacity",
                 &capacity.to_string(),
@@ -379,19 +383,6 @@ impl Log {
             .map(|event| v1::StepTaken::decode(event.body.as_slice()).unwrap())
             .filter(|taken| taken.call == call)
             .collect()
-    }
-}
-
-fn notice(log: &Log) -> v1::CheckpointNotice {
-    let marks = log.frames.last().map(|frame| v1::Mark {
-        origin: frame.header.origin.clone(),
-        epoch: frame.epoch.to_vec(),
-        number: frame.header.number,
-    });
-    v1::CheckpointNotice {
-        size: log.events.len() as u64,
-        marks: marks.into_iter().collect(),
-        ..Default::default()
     }
 }
 
