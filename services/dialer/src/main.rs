@@ -6,29 +6,16 @@ use std::time::Duration;
 use asterism_dialer::DialerConfig;
 use asterism_runtime::boot::{self, CommonArgs};
 use asterism_runtime::heartbeat::Heartbeats;
-use clap::Parser;
+use asterism_runtime::program::program;
 
-/// Turns contacts into attempts: claims a slot on a node, commits, sends, settles.
-#[derive(Parser)]
-#[command(name = "asterism-dialer", version)]
-struct Args {
-    #[command(flatten)]
-    common: CommonArgs,
+const ABOUT: &str = "Turns contacts into attempts: claims a slot on a node, commits, sends, settles.";
+
+fn main() -> ExitCode {
+    program("asterism-dialer", ABOUT, run)
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("asterism-dialer: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let Some(config) = boot::configure(&args.common)? else { return Ok(()) };
+async fn run(args: CommonArgs) -> anyhow::Result<()> {
+    let Some(config) = boot::configure(&args)? else { return Ok(()) };
     let listen = config.dialer.http_listen;
     let Some(booted) = boot::boot("dialer", config, listen, &["log", "objects"]).await? else {
         return Ok(());

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use asterism_domain::wire::Envelope;
 use asterism_proto::frame::EVENT_MAX_BYTES;
 use asterism_proto::hash::Hash;
-use asterism_proto::v1::{Checkpoint, CheckpointNotice, EventType, Mark, OriginMark};
+use asterism_proto::v1::{Checkpoint, CheckpointNotice, EventType, Mark, NoticeBody, OriginMark};
+use asterism_proto::{OriginKey, notice};
 use asterism_runtime::commit::{CommitError, Term};
 use asterism_runtime::leader::now_ms;
 use asterism_runtime::log::Log;
@@ -114,8 +115,9 @@ impl Snapshot {
         bodies
     }
 
-    /// Commits it. Many origins take more than one frame; each is a whole checkpoint of the same size.
-    pub async fn commit(self, term: &mut Term) -> Result<Signed, CommitError> {
+    /// Commits it, and signs what everyone is told with the log key. Many origins take more than one frame; each is a
+    /// whole checkpoint of the same size.
+    pub async fn commit(self, term: &mut Term, fleet: &str, key: &OriginKey) -> Result<Signed, CommitError> {
         let bodies = self.bodies();
         let own = bodies.len() as u64;
         let meta = Envelope { occurred_at_ms: now_ms(), ..Envelope::default() };
@@ -124,8 +126,10 @@ impl Snapshot {
             frame = term.commit_bodies(EventType::Checkpoint, group.to_vec(), &meta).await?.frame;
         }
         let mark = |mark: OriginMark| Mark { origin: mark.origin, epoch: mark.epoch, number: mark.number };
-        let marks = self.marks.into_iter().map(mark).collect();
-        let notice = CheckpointNotice { frame, size: self.size, root: self.root.to_vec(), marks };
+        // Those closed since are told too: their writers forget their frames by it.
+        let marks = union(self.news, &self.marks).into_iter().map(mark).collect();
+        let body = NoticeBody { fleet: fleet.to_owned(), size: self.size, root: self.root.to_vec(), marks };
+        let notice = notice::sign(key, frame, body);
         Ok(Signed { size: self.size, own, notice })
     }
 }

@@ -1,18 +1,21 @@
-//! The ledger: signs checkpoints of the log, seals, serves ranges to copies under repair.
+//! The ledger: signs checkpoints of the log, seals, serves ranges to copies under repair, asks origins for what the log
+//! misses.
 //!
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
-//! (what is signed), [`commands`], [`range`].
+//! (what is signed), [`commands`], [`range`], [`resend`].
 
 pub mod checkpoint;
 pub mod commands;
 pub mod office;
 pub mod range;
+pub mod resend;
 
 use asterism_proto::Role;
 use asterism_runtime::config::Config;
 use asterism_runtime::role::Deps;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 /// Local requests for a checkpoint that may wait.
 const ASKS_MAX: usize = 64;
@@ -58,6 +61,8 @@ pub async fn run(config: LedgerConfig, deps: Deps) -> Result<(), Error> {
     let _ranges = range::serve(&deps.log).await?;
     let (lead, leading) = watch::channel(None);
     let (asks, queue) = mpsc::channel(ASKS_MAX);
-    commands::serve(&deps, leading, asks);
+    commands::serve(&deps, leading.clone(), asks);
+    let mut asking = JoinSet::new();
+    asking.spawn(resend::ask(deps.log.clone(), leading));
     office::Office::new(config, deps, key, lead, queue).run().await
 }

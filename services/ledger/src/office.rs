@@ -129,7 +129,7 @@ impl Office {
         };
         tracing::info!(role = %Role::Ledger, term = term.number(), "leading");
         self.lead.send_replace(Some(term.number()));
-        let work = Work::new(&self.config, log, term);
+        let work = Work::new(&self.config, log, &self.key, term);
         tokio::select! {
             end = work.run(lease, requests, &mut self.queue) => end,
             reason = failed(log) => End::Failed(reason),
@@ -141,6 +141,7 @@ impl Office {
 /// One term.
 struct Work<'a> {
     log: &'a Log,
+    key: &'a OriginKey,
     every: Duration,
     share: Duration,
     term: Term,
@@ -151,9 +152,10 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(config: &LedgerConfig, log: &'a Log, term: Term) -> Self {
+    fn new(config: &LedgerConfig, log: &'a Log, key: &'a OriginKey, term: Term) -> Self {
         Self {
             log,
+            key,
             every: Duration::from_millis(config.checkpoint_every_ms.max(1)),
             share: Duration::from_millis(config.share_ms),
             term,
@@ -224,7 +226,7 @@ impl<'a> Work<'a> {
             Some(signed) if signed.covers(size) => signed,
             before => {
                 let snapshot = Snapshot::take(self.log, before.map(|signed| signed.size)).await?;
-                let signed = snapshot.commit(&mut self.term).await?;
+                let signed = snapshot.commit(&mut self.term, self.log.fleet(), self.key).await?;
                 tracing::debug!(size = signed.size, marks = signed.notice.marks.len(), "checkpoint");
                 tell_everyone(self.log, &signed.notice).await;
                 signed

@@ -2,17 +2,19 @@
 //!
 //! A responder leads nothing, so the stream's acknowledgement is the commit. What answers somebody leaves at once: a
 //! frame takes all decisions that wait when the one before is acknowledged. A frame whose acknowledgement is lost is
-//! sent again, same bytes and same id, until it has one.
+//! sent again, same bytes and same id, until it has one. An acknowledged frame stays in the spool until a checkpoint covers
+//! it: the log may still miss it.
 
 use std::time::{Duration, Instant};
 
 use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
-use asterism_nats::{Bus, PublishFrameError};
+use asterism_nats::{Bus, FrameAck, PublishFrameError};
 use asterism_proto::frame::{FRAME_MAX_BYTES, FRAME_MAX_EVENTS, FrameDraft, HEADER_MAX_BYTES, message_id};
 use asterism_proto::{Origin, OriginKey, Role};
 use asterism_runtime::health::{Counter, Health};
 use asterism_runtime::keys::random;
+use asterism_runtime::spool::{Spool, Turn};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -77,7 +79,7 @@ pub struct Writer {
 
 impl Writer {
     /// Starts writing as an origin nobody else has.
-    pub fn start(deps: &Deps) -> Result<(Commits, Self), Error> {
+    pub fn start(deps: &Deps, spool: &Spool) -> Result<(Commits, Self), Error> {
         let origin = Origin::Proc(Role::LogicResponder, hex::encode(random::<8>()?));
         let epoch = random()?;
         let (commits, waiting) = mpsc::channel(MAX_WAITING);
@@ -89,6 +91,8 @@ impl Writer {
             key: deps.key.clone(),
             health: deps.health.clone(),
             frames,
+            spool: spool.clone(),
+            turn: spool.turn(&origin),
             origin: origin.clone(),
             epoch,
             number: 0,
@@ -122,6 +126,8 @@ struct Loop {
     key: OriginKey,
     health: Health,
     frames: Counter,
+    spool: Spool,
+    turn: Turn,
     origin: Origin,
     epoch: [u8; 16],
     number: u64,
@@ -208,17 +214,17 @@ impl Loop {
             }
         };
         let id = message_id(&self.origin, &self.epoch, number);
-        self.publish_until_acknowledged(&frame, &id).await;
+        self.publish_until_acknowledged(number, &frame, &id).await;
         self.number = number;
         self.frames.increment();
         true
     }
 
-    async fn publish_until_acknowledged(&self, frame: &[u8], id: &str) {
+    async fn publish_until_acknowledged(&self, number: u64, frame: &[u8], id: &str) {
         let mut pause = REPEAT_AFTER.0;
         let mut said: Option<Instant> = None;
         loop {
-            match self.bus.publish_frame(&self.fleet, &self.origin, frame.to_vec(), id, None).await {
+            match self.publish(number, frame, id).await {
                 Ok(_) => {
                     if said.is_some() {
                         self.health.set("log", Ok::<(), String>(()));
@@ -241,6 +247,14 @@ impl Loop {
             }
             pause = (pause * 2).min(REPEAT_AFTER.1);
         }
+    }
+
+    /// Publishes the frame once; what is acknowledged goes into the spool before a resend may come between.
+    async fn publish(&self, number: u64, frame: &[u8], id: &str) -> Result<FrameAck, PublishFrameError> {
+        let _turn = self.turn.lock().await;
+        let ack = self.bus.publish_frame(&self.fleet, &self.origin, frame.to_vec(), id, None).await?;
+        self.spool.push(&self.origin, self.epoch, number, frame);
+        Ok(ack)
     }
 
     async fn close(&mut self) {

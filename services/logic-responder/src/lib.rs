@@ -10,19 +10,22 @@ pub mod commit;
 pub mod flows;
 pub mod responder;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_nats::{Bus, ServiceSpec, Subject, serve, stream};
 use asterism_object_store::ObjectStore;
 use asterism_proto::v1::{StepAnswer, StepQuestion};
-use asterism_proto::{OriginKey, Role};
+use asterism_proto::{OriginKey, PublicKey, Role};
 use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::{Health, MetricsError};
 use asterism_runtime::keys::KeyringError;
 use asterism_runtime::shutdown::Shutdown;
+use asterism_runtime::spool::{Spool, SpoolError};
 use bytes::Bytes;
 use prost::Message as _;
+use tokio::task::JoinSet;
 
 pub use responder::{Refusal, Responder};
 
@@ -44,6 +47,9 @@ pub enum Error {
     /// No randomness for the epoch.
     #[error(transparent)]
     Keys(#[from] KeyringError),
+    /// The spool's folder.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
     /// A metric's name is taken by another kind.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -60,8 +66,12 @@ pub struct Deps {
     pub store: Arc<dyn ObjectStore>,
     /// The key of the role; all replicas share it, each has an origin of its own.
     pub key: OriginKey,
+    /// The key that signs the log's checkpoints.
+    pub log_key: PublicKey,
     /// Its checks and metrics.
     pub health: Health,
+    /// Where its frames stay until a checkpoint covers them; replicas may share it.
+    pub spool_dir: PathBuf,
 }
 
 /// Answers questions until shutdown: waits for the log, serves, and on an orderly stop answers what it has taken and
@@ -71,7 +81,11 @@ pub async fn run(config: LogicConfig, deps: Deps, mut shutdown: Shutdown) -> Res
         () = wait_for_log(&deps) => {}
         () = shutdown.requested() => return Ok(()),
     }
-    let (responder, commits) = Responder::start(&config, &deps)?;
+    let spool = Spool::open(&deps.spool_dir)?;
+    let mut spooling = JoinSet::new();
+    spooling.spawn(spool.clone().report(deps.health.clone()));
+    spooling.spawn(spool.clone().serve(deps.bus.clone(), deps.fleet.clone(), deps.log_key));
+    let (responder, commits) = Responder::start(&config, &deps, &spool)?;
     let responder = Arc::new(responder);
     tracing::info!(origin = %responder.origin(), "answering");
     let spec = ServiceSpec {

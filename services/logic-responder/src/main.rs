@@ -5,29 +5,16 @@ use std::process::ExitCode;
 use asterism_logic_responder::{CHECKS, Deps};
 use asterism_proto::Role;
 use asterism_runtime::boot::{self, CommonArgs};
-use clap::Parser;
+use asterism_runtime::program::program;
 
-/// Answers the dialplan's questions by the campaign's flow; run as many as you like.
-#[derive(Parser)]
-#[command(name = "asterism-logic-responder", version)]
-struct Args {
-    #[command(flatten)]
-    common: CommonArgs,
+const ABOUT: &str = "Answers the dialplan's questions by the campaign's flow; run as many as you like.";
+
+fn main() -> ExitCode {
+    program("asterism-logic-responder", ABOUT, run)
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("asterism-logic-responder: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let Some(config) = boot::configure(&args.common)? else { return Ok(()) };
+async fn run(args: CommonArgs) -> anyhow::Result<()> {
+    let Some(config) = boot::configure(&args)? else { return Ok(()) };
     let listen = config.logic.http_listen;
     let waits_for: Vec<&str> = CHECKS.into_iter().chain(["objects"]).collect();
     let Some(booted) = boot::boot("logic-responder", config, listen, &waits_for).await? else {
@@ -40,7 +27,9 @@ async fn run(args: Args) -> anyhow::Result<()> {
         bus: booted.bus.clone(),
         store,
         key: booted.keyring.role(Role::LogicResponder)?,
+        log_key: booted.keyring.log_key()?,
         health: booted.health.clone(),
+        spool_dir: booted.config.paths.data_dir.join("logic-responder.spool"),
     };
     asterism_logic_responder::run(booted.config.logic.clone(), deps, booted.shutdown.clone()).await?;
     booted.bus.drain().await;

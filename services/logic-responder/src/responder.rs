@@ -7,6 +7,7 @@ use asterism_domain::{AttemptId, Event, logic};
 use asterism_proto::v1::{StepAnswer, StepQuestion};
 use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::Counter;
+use asterism_runtime::spool::Spool;
 
 use crate::commit::{Commits, Place, Writer};
 use crate::flows::Flows;
@@ -56,8 +57,8 @@ pub struct Responder {
 
 impl Responder {
     /// A responder with an origin of its own, and what stops its writer in order.
-    pub fn start(config: &LogicConfig, deps: &Deps) -> Result<(Self, Writer), Error> {
-        let (commits, writer) = Writer::start(deps)?;
+    pub fn start(config: &LogicConfig, deps: &Deps, spool: &Spool) -> Result<(Self, Writer), Error> {
+        let (commits, writer) = Writer::start(deps, spool)?;
         let metrics = deps.health.metrics();
         let responder = Self {
             flows: Flows::new(deps.store.clone()),

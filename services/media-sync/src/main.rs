@@ -4,29 +4,16 @@ use std::process::ExitCode;
 
 use asterism_media_sync::MediaConfig;
 use asterism_runtime::boot::{self, CommonArgs};
-use clap::Parser;
+use asterism_runtime::program::program;
 
-/// Commits what is published and orders every node to fetch what running campaigns play.
-#[derive(Parser)]
-#[command(name = "asterism-media-sync", version)]
-struct Args {
-    #[command(flatten)]
-    common: CommonArgs,
+const ABOUT: &str = "Commits what is published and orders every node to fetch what running campaigns play.";
+
+fn main() -> ExitCode {
+    program("asterism-media-sync", ABOUT, run)
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("asterism-media-sync: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let Some(config) = boot::configure(&args.common)? else { return Ok(()) };
+async fn run(args: CommonArgs) -> anyhow::Result<()> {
+    let Some(config) = boot::configure(&args)? else { return Ok(()) };
     let listen = config.media.http_listen;
     let Some(booted) = boot::boot("media-sync", config, listen, &["log", "objects"]).await? else {
         return Ok(());

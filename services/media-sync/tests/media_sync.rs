@@ -2,8 +2,6 @@
 //! that they hold it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +17,9 @@ use asterism_proto::v1::{OrderReply, RoleCommand, RoleReply, SyncOrder};
 use asterism_proto::{Origin, OriginKey, Role};
 use asterism_runtime::commit::Term;
 use asterism_runtime::role::Deps;
+use asterism_runtime::testkit::{FLEET, Fixture, within};
 use bytes::Bytes;
 use prost::Message;
-use support::{FLEET, Fixture, within};
 use tokio::task::JoinHandle;
 
 const FLOW: &str = include_str!("../../../compose/demo/flow.toml");

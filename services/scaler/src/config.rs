@@ -28,12 +28,10 @@ pub struct LaunchTemplate {
 /// The scaler's settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScalerConfig {
-    /// Limits and prices.
+    /// Limits, prices and patience.
     pub policy: FleetPolicy,
     /// Time between plans, at least 20.
     pub tick_ms: u64,
-    /// A node not heard of for longer is unknown: it counts as fully loaded.
-    pub heartbeat_stale_ms: u64,
     /// Time between listings of the cloud, at least 200.
     pub list_every_ms: u64,
     /// Age at which an instance the log does not explain is terminated.
@@ -68,9 +66,14 @@ impl From<&Config> for ScalerConfig {
                 launches_per_minute: scaler.launch_per_minute,
                 boot_deadline_ms: scaler.boot_deadline_ms,
                 instance_type: named(&ec2.instance_type),
+                stale_after_ms: config.agent.stale_after_ms,
+                dead_after_ms: config.agent.dead_after_ms,
+                not_ready_grace_ms: scaler.not_ready_grace_ms,
+                unreachable_terminate_after_ms: scaler.unreachable_terminate_after_ms,
+                gone_after_ms: scaler.gone_after_ms,
+                budget_reserve_ms: scaler.budget_reserve_ms,
             },
             tick_ms: scaler.tick_ms,
-            heartbeat_stale_ms: config.agent.stale_after_ms,
             // Reading a few folders costs nothing; the requests of EC2 are counted.
             list_every_ms: if local { 1_000 } else { 10_000 },
             orphan_after_ms: 120_000,

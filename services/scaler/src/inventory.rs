@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asterism_domain::fleet::Inventory;
+use asterism_domain::NodeId;
+use asterism_domain::fleet::{Absence, Inventory};
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 
 use crate::Shell;
 use crate::cloud::{Instance, InstanceState};
@@ -24,14 +26,54 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// What the domain reads of it.
-    pub fn inventory(&self) -> Inventory {
+    /// What the domain reads of it, with what is known of the nodes it lacks.
+    pub fn inventory(&self, absent: BTreeMap<NodeId, Absence>) -> Inventory {
         let ended: BTreeMap<_, _> = self
             .instances
             .iter()
             .map(|instance| (instance.instance_id.clone(), instance.state == InstanceState::Terminated))
             .collect();
-        Inventory { ended }
+        Inventory { ended, absent }
+    }
+}
+
+/// Since when the cloud does not list nodes the log has: counted by this process, anew in each term.
+#[derive(Debug, Default)]
+pub(crate) struct Absences {
+    term: Option<u64>,
+    number: u64,
+    since: BTreeMap<NodeId, (u32, Instant)>,
+}
+
+impl Absences {
+    /// Counts a listing, each once, and says how long each node of the log has been absent.
+    pub(crate) fn look(
+        &mut self,
+        term: Option<u64>,
+        listing: &Listing,
+        nodes: &[NodeId],
+    ) -> BTreeMap<NodeId, Absence> {
+        if self.term != term {
+            *self = Self { term, ..Self::default() };
+        }
+        let now = Instant::now();
+        if listing.number > self.number {
+            self.number = listing.number;
+            let listed = |id: &NodeId| listing.instances.iter().any(|instance| instance.instance_id == *id);
+            let absent = nodes.iter().filter(|id| !listed(id));
+            let before = std::mem::take(&mut self.since);
+            self.since = absent
+                .map(|id| {
+                    let (listings, since) = before.get(id).copied().unwrap_or((0, now));
+                    (id.clone(), (listings + 1, since))
+                })
+                .collect();
+        }
+        let absence = |(listings, since): &(u32, Instant)| Absence {
+            listings: *listings,
+            ms: now.saturating_duration_since(*since).as_millis() as u64,
+        };
+        self.since.iter().map(|(id, known)| (id.clone(), absence(known))).collect()
     }
 }
 

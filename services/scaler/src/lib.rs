@@ -10,6 +10,7 @@ pub mod commands;
 pub mod config;
 pub mod counters;
 pub mod effects;
+mod hearing;
 pub mod inventory;
 pub mod provider;
 pub mod registration;
@@ -75,7 +76,8 @@ pub async fn run_counted(
     counters: Counters,
 ) -> Result<(), Error> {
     let tokens = token::LaunchTokens::new(&deps.keyring)?;
-    let stale = Duration::from_millis(config.heartbeat_stale_ms);
+    let log_key = deps.keyring.log_key()?;
+    let stale = Duration::from_millis(config.policy.stale_after_ms);
     let heartbeats = Heartbeats::follow(&deps.bus, deps.log.fleet(), stale).await?;
     let desk = deps.lead(Role::Scaler, fleet::decide::decide)?;
     let mut shutdown = deps.shutdown.clone();
@@ -92,7 +94,7 @@ pub async fn run_counted(
     let mut tasks = JoinSet::new();
     tasks.spawn(inventory::run(shell.clone()));
     tasks.spawn(tick::run(shell.clone()));
-    tasks.spawn(effects::launch::run(shell.clone(), tokens.clone()));
+    tasks.spawn(effects::launch::run(shell.clone(), tokens.clone(), log_key));
     tasks.spawn(effects::orders::run(shell.clone()));
     tasks.spawn(effects::end::run(shell.clone()));
     tasks.spawn(effects::strays::run(shell.clone()));

@@ -17,7 +17,7 @@ use nix::unistd::Pid;
 use support::{Rig, eventually, with_status};
 
 /// Notes what it was started with and runs until told to end.
-const AGENT: &str = "#!/bin/sh\necho \"$ASTERISM_FLEET $ASTERISM_INTENT $ASTERISM_TOKEN $ASTERISM_NATS_URL $5\" >> \"$3/starts\"\nexec sleep 600\n";
+const AGENT: &str = "#!/bin/sh\necho \"$ASTERISM_FLEET $ASTERISM_INTENT $ASTERISM_TOKEN $ASTERISM_LOG_KEY $ASTERISM_NATS_URL $5\" >> \"$3/starts\"\nexec sleep 600\n";
 const NODES: usize = 3;
 
 /// A running program and its instances; all of it is killed at the end of the test.
@@ -113,7 +113,8 @@ async fn killed_in_the_middle_of_its_launches_it_starts_none_twice() {
         let IntentStatus::Launched(node) = &known.status else { panic!("{known:?}") };
         let starts = rig.dir.path().join("data/nodes/instances").join(node).join("starts");
         let token = launch_token(&rig.deps.keyring, intent).unwrap();
-        let want = format!("lab {intent} {token} {} {node}\n", rig.server.url);
+        let log_key = hex::encode(rig.deps.keyring.log_key().unwrap().to_bytes());
+        let want = format!("lab {intent} {token} {log_key} {} {node}\n", rig.server.url);
         eventually("the agent has started", || fs::read_to_string(&starts).is_ok_and(|text| text == want))
             .await;
     }

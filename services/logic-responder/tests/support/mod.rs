@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::{Event, logic, wire};
 use asterism_logic_responder::{CHECKS, Deps};
-use asterism_nats::{Bus, NatsServer, Parsed, Reader, ReaderEvent, Subject};
+use asterism_nats::{Bus, BusConfig, NatsServer, Parsed, Reader, ReaderEvent, Subject};
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore};
 use asterism_proto::v1::{StepAnswer, StepQuestion};
 use asterism_proto::{OpenFrame, Origin, Role};
@@ -20,6 +20,8 @@ use asterism_runtime::log::{Log, LogConfig};
 use asterism_runtime::shutdown::Shutdown;
 use prost::Message as _;
 use tokio::task::JoinHandle;
+
+pub mod lossy;
 
 pub const FLEET: &str = "lab";
 pub const FLOW: &[u8] = include_bytes!("../../../../compose/demo/flow.toml");
@@ -67,17 +69,27 @@ impl Lab {
     }
 
     pub async fn deps(&self, name: &str) -> Deps {
+        self.deps_on(&self.server.service(name).unwrap()).await
+    }
+
+    async fn deps_on(&self, link: &BusConfig) -> Deps {
         Deps {
             fleet: FLEET.to_owned(),
-            bus: Bus::connect(&self.server.service(name).unwrap()).await.unwrap(),
+            bus: Bus::connect(link).await.unwrap(),
             store: Arc::new(self.store.clone()),
             key: self.keyring.role(Role::LogicResponder).unwrap(),
+            log_key: self.keyring.log_key().unwrap(),
             health: Health::new("logic-responder", &CHECKS),
+            spool_dir: self.dir.path().join("spool"),
         }
     }
 
     pub async fn replica(&self, name: &str) -> Replica {
-        let deps = self.deps(name).await;
+        self.replica_on(&self.server.service(name).unwrap()).await
+    }
+
+    pub async fn replica_on(&self, link: &BusConfig) -> Replica {
+        let deps = self.deps_on(link).await;
         let (shutdown, health) = (Shutdown::new(), deps.health.clone());
         let task =
             tokio::spawn(asterism_logic_responder::run(LogicConfig::default(), deps, shutdown.clone()));

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use asterism_domain::fleet::{FleetCommand, LaunchOutcome};
 use asterism_domain::ids::IntentId;
+use asterism_proto::PublicKey;
 use tokio::task::JoinSet;
 
 use super::{Agenda, look};
@@ -29,8 +30,8 @@ struct Owed {
     is_first: bool,
 }
 
-/// Launches while this process leads.
-pub(crate) async fn run(shell: Shell, tokens: LaunchTokens) {
+/// Launches while this process leads. An instance is told the log's key here, and nowhere else.
+pub(crate) async fn run(shell: Shell, tokens: LaunchTokens, log_key: PublicKey) {
     let mut head = shell.deps.log.head();
     let mut agenda = Agenda::new();
     let mut calls: JoinSet<(IntentId, bool)> = JoinSet::new();
@@ -51,7 +52,7 @@ pub(crate) async fn run(shell: Shell, tokens: LaunchTokens) {
                 break;
             }
             if shell.leads(term) && agenda.begin(intent) {
-                let request = request(&shell, &tokens, &owed);
+                let request = request(&shell, &tokens, &log_key, &owed);
                 calls.spawn(launch(shell.clone(), owed, request));
             }
         }
@@ -76,8 +77,9 @@ fn owed(shell: &Shell) -> BTreeMap<IntentId, Owed> {
 }
 
 /// The same request for the same intent, whoever makes it.
-fn request(shell: &Shell, tokens: &LaunchTokens, owed: &Owed) -> LaunchRequest {
+fn request(shell: &Shell, tokens: &LaunchTokens, log_key: &PublicKey, owed: &Owed) -> LaunchRequest {
     let template = &shell.config.template;
+    let token = tokens.token(&owed.intent);
     LaunchRequest {
         intent_id: owed.intent.clone(),
         instance_type: owed.instance_type.clone(),
@@ -85,15 +87,18 @@ fn request(shell: &Shell, tokens: &LaunchTokens, owed: &Owed) -> LaunchRequest {
         subnet_id: template.subnet_id.clone(),
         security_group_ids: template.security_group_ids.clone(),
         launch_template: template.launch_template.clone(),
-        user_data: Some(user_data(shell.deps.log.fleet(), &owed.intent, &tokens.token(&owed.intent))),
+        user_data: Some(user_data(shell.deps.log.fleet(), &owed.intent, &token, log_key)),
         tags: template.tags.clone(),
     }
 }
 
 /// Variables the agent starts with, one a line: what the image's unit reads, and the local provider hands on. The token
-/// admits this one instance and nothing else.
-fn user_data(fleet: &str, intent: &str, token: &str) -> String {
-    format!("ASTERISM_FLEET={fleet}\nASTERISM_INTENT={intent}\nASTERISM_TOKEN={token}\n")
+/// admits this one instance and nothing else; the log's key is what it believes checkpoints by.
+fn user_data(fleet: &str, intent: &str, token: &str, log_key: &PublicKey) -> String {
+    let log_key = hex::encode(log_key.to_bytes());
+    format!(
+        "ASTERISM_FLEET={fleet}\nASTERISM_INTENT={intent}\nASTERISM_TOKEN={token}\nASTERISM_LOG_KEY={log_key}\n"
+    )
 }
 
 /// One call; whether the log has its outcome.

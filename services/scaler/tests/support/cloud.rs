@@ -1,6 +1,6 @@
 //! A cloud in memory: one instance per intent, answers that get lost, and a count of everything asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use asterism_runtime::leader::now_ms;
@@ -25,6 +25,8 @@ struct Inner {
     requests: Vec<LaunchRequest>,
     faults: Vec<Fault>,
     terminated: Vec<String>,
+    hidden: BTreeSet<String>,
+    keeps_running: bool,
 }
 
 /// Clones share the instances.
@@ -82,6 +84,16 @@ impl FakeCloud {
         self.inner(|inner| inner.instances.insert(id.into(), instance));
     }
 
+    /// The cloud lists it no more, or again: it shows things late, and forgets what has ended.
+    pub fn hide(&self, id: &str, hidden: bool) {
+        self.inner(|inner| if hidden { inner.hidden.insert(id.into()) } else { inner.hidden.remove(id) });
+    }
+
+    /// Instances that are told to end from now on take for ever.
+    pub fn ends_never(&self) {
+        self.inner(|inner| inner.keeps_running = true);
+    }
+
     /// The machine breaks.
     pub fn break_down(&self, id: &str) {
         self.inner(|inner| inner.instances.get_mut(id).unwrap().state = InstanceState::Terminated);
@@ -126,13 +138,17 @@ impl Cloud for FakeCloud {
     }
 
     async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        Ok(self.instances())
+        let hidden = self.inner(|inner| inner.hidden.clone());
+        Ok(self.instances().into_iter().filter(|i| !hidden.contains(&i.instance_id)).collect())
     }
 
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         self.inner(|inner| {
             for id in ids {
                 inner.terminated.push(id.clone());
+                if inner.keeps_running {
+                    continue;
+                }
                 inner.instances.get_mut(id).unwrap().state = InstanceState::Terminated;
             }
         });

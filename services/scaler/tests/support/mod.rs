@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_domain::campaign::command::ImportRow;
-use asterism_domain::campaign::{self, CampaignCommand};
+use asterism_domain::campaign::{self, CampaignCommand, DialTick};
 use asterism_domain::fleet::{FleetPolicy, NodeStatus};
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, State};
@@ -77,9 +77,14 @@ pub fn config() -> ScalerConfig {
             launches_per_minute: 100,
             boot_deadline_ms: 60_000,
             instance_type: "small".into(),
+            stale_after_ms: 1_000,
+            dead_after_ms: 30_000,
+            not_ready_grace_ms: 1_000,
+            unreachable_terminate_after_ms: 60_000,
+            gone_after_ms: 1_500,
+            budget_reserve_ms: 0,
         },
         tick_ms: 20,
-        heartbeat_stale_ms: 1_000,
         list_every_ms: 200,
         orphan_after_ms: 120_000,
         orphan_confirm_ms: 300,
@@ -133,6 +138,14 @@ impl Rig {
         for command in [create, import, CampaignCommand::Start { campaign: id.into() }] {
             within("a campaign's command", desk.tell(command)).await.unwrap();
         }
+    }
+
+    /// Claims a slot for each contact that waits, on nodes that are ready by the log. The nodes are not told.
+    pub async fn dial(&mut self) {
+        let desk = self.dialer().await;
+        let fresh = self.nodes(NodeStatus::Ready).into_iter().collect();
+        let tick = DialTick { fresh, order_window_ms: 2_000, max_intents: 100, ..DialTick::default() };
+        desk.tell(CampaignCommand::Tick(tick)).await.unwrap();
     }
 
     /// Takes away what a campaign wants.

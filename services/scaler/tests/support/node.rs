@@ -24,6 +24,7 @@ pub struct Node {
     /// Drain orders as they came.
     pub orders: Arc<Mutex<Vec<DrainOrder>>>,
     silent: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -60,7 +61,7 @@ impl Node {
             token: variable("ASTERISM_TOKEN"),
         };
         let bus = Bus::connect(&rig.server.node(&id).unwrap()).await.unwrap();
-        let (orders, silent) = (Arc::default(), Arc::new(AtomicBool::new(false)));
+        let (orders, silent, closed) = (Arc::default(), Arc::default(), Arc::default());
         let body = Body {
             bus,
             key,
@@ -72,14 +73,20 @@ impl Node {
             has_calls,
             orders: Arc::clone(&orders),
             silent: Arc::clone(&silent),
+            closed: Arc::clone(&closed),
         };
         let task = tokio::spawn(body.live(registration.clone()));
-        Self { id, registration, orders, silent, task }
+        Self { id, registration, orders, silent, closed, task }
     }
 
     /// Stops or goes on beating.
     pub fn silence(&self, silent: bool) {
         self.silent.store(silent, Ordering::Relaxed);
+    }
+
+    /// Cannot take calls, or can again.
+    pub fn close(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Relaxed);
     }
 }
 
@@ -108,6 +115,7 @@ struct Body {
     has_calls: bool,
     orders: Arc<Mutex<Vec<DrainOrder>>>,
     silent: Arc<AtomicBool>,
+    closed: Arc<AtomicBool>,
 }
 
 /// Asks to be admitted once.
@@ -128,6 +136,7 @@ impl Body {
         let ready =
             Event::NodeReady { node: self.id.clone(), capacity: 2, pbx: "none".into(), boot_id: "b".into() };
         self.write(ready).await;
+        self.write(Event::ManifestHeld { node: self.id.clone(), manifest: "m".into() }).await;
         let mut clock = tokio::time::interval(Duration::from_millis(100));
         loop {
             tokio::select! {
@@ -162,7 +171,14 @@ impl Body {
         if self.silent.load(Ordering::Relaxed) {
             return;
         }
-        let heartbeat = Heartbeat { node: self.id.clone(), state: self.state.into(), ..Heartbeat::default() };
+        let mut heartbeat =
+            Heartbeat { node: self.id.clone(), state: self.state.into(), ..Heartbeat::default() };
+        if self.closed.load(Ordering::Relaxed) {
+            heartbeat.why_not_ready = "pbx down".into();
+            if self.state == "ready" {
+                heartbeat.state = "booting".into();
+            }
+        }
         let subject = Subject::heartbeat(FLEET, &self.id).unwrap();
         self.bus.publish(&subject, heartbeat.encode_to_vec()).await.unwrap();
     }
