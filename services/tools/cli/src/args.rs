@@ -74,6 +74,7 @@ pub enum Command {
 Examples:
   asterism up                                     # stays up until Ctrl-C
   asterism up --demo                              # 1,000 fictional contacts, and a report
+  asterism up --set trunks.carrier.calls_per_second=5 --set dialer.tick_ms=100
   asterism up --pbx asterisk --trunk sip:127.0.0.1:5060
 ")]
     Up(Box<UpArgs>),
@@ -94,7 +95,7 @@ Examples:
     /// The log: where it stands, and sealing it for an auditor
     #[command(subcommand)]
     Log(LogCommand),
-    /// Sealed logs: verify, show the state they fold to, export. Works offline
+    /// Sealed logs: verify, explain, prove, compare, export. Works offline
     #[command(
         subcommand,
         before_help = "\

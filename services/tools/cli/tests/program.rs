@@ -154,7 +154,7 @@ fn a_dry_run_shows_what_would_be_imported_and_changes_nothing() {
     assert_eq!(ran.status, 0, "{ran:?}");
     for wanted in [
         "flow \"demo\": ok",
-        "list.csv: 5 rows: 1 good, 3 rejected, 1 duplicates left out",
+        "list.csv: 5 rows: 1 good, 3 rejected, 1 duplicate left out",
         "number   column \"Phone\"",
         "rejected       1  AST-I004",
         "rejected       1  AST-I008",

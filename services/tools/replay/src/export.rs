@@ -1,34 +1,86 @@
-//! Export: one JSON object a line and event, in log order, from verified frames.
+//! Export: one JSON object a line and event, or one row of CSV, in log order, from verified frames.
 
 use std::io::Write;
-use std::path::Path;
 
 use asterism_event_log::{AcceptedFrame, LogFolder};
-use asterism_proto::hash::Hash;
 use asterism_proto::v1::{self, EventType};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
 use crate::Error;
+use crate::fold::Pass;
+use crate::sheet::Sheet;
+
+/// What there is of an event, in the order of the columns of CSV.
+pub const COLUMNS: [&str; 21] = [
+    "sequence",
+    "record_time_ms",
+    "origin",
+    "epoch",
+    "frame",
+    "index",
+    "term",
+    "based_on",
+    "leaf",
+    "type",
+    "schema",
+    "occurred_at_ms",
+    "causation",
+    "correlation",
+    "campaign",
+    "node",
+    "actor",
+    "command_id",
+    "traceparent",
+    "body",
+    "raw",
+];
 
 /// Writes every sealed event as one JSON line; returns how many. Bodies are hexadecimal: what names a person in them
 /// is sealed or hashed, and stays so.
-pub fn jsonl(folder: &Path, anchor: Option<Hash>, out: &mut dyn Write) -> Result<u64, Error> {
-    let log = LogFolder::open(folder, anchor)?;
+pub fn jsonl(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
+    each(pass, &mut |event| {
+        serde_json::to_writer(&mut *out, &event).map_err(std::io::Error::from)?;
+        Ok(out.write_all(b"\n")?)
+    })
+}
+
+/// Writes every sealed event as one row under [`COLUMNS`]; what an event does not have is empty. With `spreadsheet`,
+/// see [`Sheet`].
+pub fn csv(pass: &mut Pass<'_>, spreadsheet: bool, out: &mut dyn Write) -> Result<u64, Error> {
+    // No header where there is no log.
+    LogFolder::open(pass.folder, pass.anchor)?;
+    let mut sheet = Sheet::new(out, spreadsheet);
+    sheet.row(COLUMNS)?;
+    let written = each(pass, &mut |mut event| {
+        sheet.row(COLUMNS.map(|column| match event.get_mut(column).map(Value::take) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text,
+            Some(other) => other.to_string(),
+        }))
+    })?;
+    sheet.finish()?;
+    Ok(written)
+}
+
+fn each(
+    pass: &mut Pass<'_>,
+    write: &mut dyn FnMut(Map<String, Value>) -> Result<(), Error>,
+) -> Result<u64, Error> {
+    let log = LogFolder::open(pass.folder, pass.anchor)?;
     let mut written = 0;
     for frame in log.frames() {
         let frame = frame?;
         for index in 0..frame.frame.events.len() {
-            serde_json::to_writer(&mut *out, &line(&frame, index)).map_err(std::io::Error::from)?;
-            out.write_all(b"\n")?;
+            write(line(&frame, index))?;
             written += 1;
         }
+        (pass.progress)(frame.end());
     }
-    out.flush()?;
     Ok(written)
 }
 
-fn line(frame: &AcceptedFrame, index: usize) -> Value {
+fn line(frame: &AcceptedFrame, index: usize) -> Map<String, Value> {
     let header = &frame.frame.header;
     let mut object = Map::new();
     let mut put = |key: &str, value: Value| object.insert(key.into(), value);
@@ -44,7 +96,7 @@ fn line(frame: &AcceptedFrame, index: usize) -> Value {
     let bytes = frame.frame.events.get(index).map(Vec::as_slice).unwrap_or_default();
     let Ok(event) = v1::Event::decode(bytes) else {
         put("raw", json!(hex::encode(bytes)));
-        return Value::Object(object);
+        return object;
     };
     let kind = i32::try_from(event.r#type).ok().and_then(|kind| EventType::try_from(kind).ok());
     put("type", kind.map_or_else(|| json!(event.r#type), |kind| json!(kind.as_str_name())));
@@ -68,5 +120,5 @@ fn line(frame: &AcceptedFrame, index: usize) -> Value {
         put("traceparent", json!(hex::encode(&event.traceparent)));
     }
     put("body", json!(hex::encode(&event.body)));
-    Value::Object(object)
+    object
 }

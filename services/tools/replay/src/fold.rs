@@ -1,5 +1,6 @@
 //! From events to state: the same reducers as the services run, over verified frames.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use asterism_domain::wire::{DecodeError, recorded};
@@ -19,23 +20,85 @@ pub(crate) fn events(
     })
 }
 
-/// The state after the first `at` events, or after all that are sealed. Every frame is verified on the way.
-pub fn state_at(folder: &Path, anchor: Option<Hash>, at: Option<u64>) -> Result<State, Error> {
-    let log = LogFolder::open(folder, anchor)?;
-    let mut state = State::default();
-    let limit = at.unwrap_or(u64::MAX);
-    for frame in log.frames() {
-        let frame = frame?;
-        for event in events(&frame) {
-            if state.size >= limit {
-                return Ok(state);
+/// Sees each event of a log in its frame; may end the reading.
+pub(crate) type EachEvent<'a> = dyn FnMut(&AcceptedFrame, &Recorded) -> Result<ControlFlow<()>, Error> + 'a;
+
+/// A log to read, and who is told how far the reading is (in events).
+pub struct Pass<'a> {
+    /// Folder of sealed segments.
+    pub folder: &'a Path,
+    /// The only first frame accepted, by its header hash.
+    pub anchor: Option<Hash>,
+    /// Told the number of events read, frame by frame.
+    pub progress: &'a mut dyn FnMut(u64),
+}
+
+impl Pass<'_> {
+    /// Every event in log order, each frame verified before; `each` may end it.
+    pub(crate) fn each(&mut self, each: &mut EachEvent<'_>) -> Result<(), Error> {
+        for frame in LogFolder::open(self.folder, self.anchor)?.frames() {
+            let frame = frame?;
+            for event in events(&frame) {
+                let event = event.map_err(|(position, source)| Error::Event { position, source })?;
+                if each(&frame, &event)?.is_break() {
+                    return Ok(());
+                }
             }
-            let event = event.map_err(|(position, source)| Error::Event { position, source })?;
-            state.apply(&event);
+            (self.progress)(frame.end());
+        }
+        Ok(())
+    }
+}
+
+/// Applies an event; why it had no effect, if it had none.
+pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Option<String> {
+    let (voids, incidents) = (state.voids, state.incidents);
+    state.apply(recorded);
+    if state.voids > voids {
+        let why = "it came too late: something between its decision and its place in the log forbade it";
+        return Some(why.to_owned());
+    }
+    let newest = state.incident_list.back().filter(|_| state.incidents > incidents);
+    newest.map(|incident| format!("incident: {}", incident.reason))
+}
+
+/// A moment of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// After this many events.
+    Size(u64),
+    /// After the last event recorded at this moment or before, ms since 1970.
+    Time(u64),
+}
+
+impl At {
+    /// Whether the event comes after this moment.
+    pub(crate) fn is_before(self, event: &Recorded) -> bool {
+        match self {
+            Self::Size(size) => event.sequence >= size,
+            Self::Time(at_ms) => event.at > at_ms,
         }
     }
-    match at {
-        Some(at) if at > state.size => Err(Error::PastEnd { size: state.size, at }),
-        _ => Ok(state),
+
+    /// A size must be one the log has had; any time after its beginning has a state.
+    pub(crate) fn within(self, size: u64) -> Result<(), Error> {
+        match self {
+            Self::Size(at) if at > size => Err(Error::PastEnd { size, at }),
+            _ => Ok(()),
+        }
     }
+}
+
+/// The state at a moment, or after all that are sealed. Every frame is verified on the way.
+pub fn state_at(pass: &mut Pass<'_>, at: Option<At>) -> Result<State, Error> {
+    let mut state = State::default();
+    pass.each(&mut |_, event| {
+        if at.is_some_and(|at| at.is_before(event)) {
+            return Ok(ControlFlow::Break(()));
+        }
+        state.apply(event);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    at.map_or(Ok(()), |at| at.within(state.size))?;
+    Ok(state)
 }

@@ -1,12 +1,21 @@
 //! The auditor's program: reads a folder of sealed segments, believes nothing and checks everything again.
 //!
-//! It reaches no network and writes nothing. Reading order: [`verify`] (the whole check), [`fold`] (the state at a
-//! position), [`export`], [`cli`] (arguments and output, shared with `asterism replay`).
+//! It reaches no network and writes nothing but what it is asked for. Reading order: [`verify`] (the whole check),
+//! [`fold`] (the state at a position), [`explain`] (what happened to whom, and why), [`proof`] (files that prove one
+//! event, or that a log only grew), [`diff`], [`stats`], [`tail`], [`cdr`], [`export`], [`cli`] (arguments and output, shared with `asterism replay`).
 
+pub mod cdr;
 pub mod cli;
+pub mod diff;
+pub mod explain;
 pub mod export;
 pub mod fold;
+pub mod proof;
+mod sheet;
+pub mod stats;
+pub mod tail;
 pub mod verify;
+pub mod when;
 
 use asterism_domain::wire::DecodeError;
 
@@ -17,10 +26,10 @@ pub enum Error {
     #[error(transparent)]
     Log(#[from] asterism_event_log::Error),
     /// The anchor is no hash.
-    #[error("AST-R001: the anchor is 64 hexadecimal digits; `asterism-replay verify` prints the log's own")]
+    #[error("AST-V001: the anchor is 64 hexadecimal digits; `asterism-replay verify` prints the log's own")]
     Anchor,
     /// A position the log does not have.
-    #[error("AST-R002: the log has {size} sealed events, {at} is past its end; ask for at most {size}")]
+    #[error("AST-V002: the log has {size} sealed events, {at} is past its end; ask for at most {size}")]
     PastEnd {
         /// Events there are.
         size: u64,
@@ -28,14 +37,60 @@ pub enum Error {
         at: u64,
     },
     /// An event the reducers do not know: they stop rather than guess.
-    #[error("AST-R003: the event at position {position} is not understood: {source}; use a newer version")]
+    #[error("AST-V003: the event at position {position} is not understood: {source}; use a newer version")]
     Event {
         /// Its global sequence.
         position: u64,
         /// Why.
         source: DecodeError,
     },
+    /// Nothing that can be explained.
+    #[error(
+        "AST-V005: {text} cannot be explained: {why}; ask for +NUMBER, CAMPAIGN/CONTACT, an attempt \
+         (CAMPAIGN-CONTACT-ORDINAL), a node or a time (2026-11-22T10:00:00Z)"
+    )]
+    Subject {
+        /// What was asked, a number masked.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file that goes with the log cannot be used.
+    #[error("AST-V006: {path} cannot be used: {why}")]
+    File {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it; never a secret.
+        why: String,
+    },
+    /// Nothing in the log to make the proof from.
+    #[error("AST-V007: {what} cannot be proved: {why}")]
+    Unprovable {
+        /// What was asked.
+        what: String,
+        /// What is missing.
+        why: String,
+    },
+    /// A proof file that proves nothing.
+    #[error("AST-V008: {path} proves nothing: {why}; ask whoever made it for another")]
+    NotProved {
+        /// Which file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Two moments in the wrong order.
+    #[error("AST-V009: {from} is after {to}; name the earlier moment with --from")]
+    Order {
+        /// The one named first.
+        from: String,
+        /// The one named last.
+        to: String,
+    },
+    /// A flag without the one it goes with.
+    #[error("AST-V010: --spreadsheet is for rows: add --format csv")]
+    NoRows,
     /// The output cannot be written.
-    #[error("AST-R004: writing the output failed: {0}; check the disk or the reader of the pipe")]
+    #[error("AST-V004: writing the output failed: {0}; check the disk or the reader of the pipe")]
     Output(#[from] std::io::Error),
 }

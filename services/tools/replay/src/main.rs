@@ -1,11 +1,11 @@
-//! `asterism-replay`: verify, fold and export a log folder, without the fleet that wrote it.
+//! `asterism-replay`: verify, explain, prove, compare and export a log folder, without the fleet that wrote it.
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Reads sealed logs: verify them, show the state they fold to, export them. Needs no network and writes nothing.
+/// Reads sealed logs: verify, explain, prove, compare, count, export. Needs no network and changes nothing.
 #[derive(Debug, Parser)]
 #[command(name = "asterism-replay", version)]
 struct Arguments {

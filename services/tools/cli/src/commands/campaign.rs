@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Context, shown};
 use crate::args::CampaignCommand;
 use crate::args::campaign::{ImportArgs, ListArgs, ReasonArgs};
+use crate::client::Client;
 use crate::error::CliError;
 use crate::import::{Options, Summary};
 use crate::ops::{self, CampaignReport};
@@ -38,17 +39,47 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
 
 async fn tell(context: &Context, verb: &str, campaign: &str, reason: &str) -> Result<(), CliError> {
     let (_, client) = context.client().await?;
-    ops::tell_campaign(&client, &format!("campaign.{verb}"), campaign, reason).await.map_err(list_next)?;
+    if let Err(refused) = ops::tell_campaign(&client, &format!("campaign.{verb}"), campaign, reason).await {
+        return Err(with_status(&client, campaign, list_next(refused)).await);
+    }
+    let halts = matches!(verb, "pause" | "stop");
+    // Decided before the halt: they end in their own time. None if nobody says now.
+    let under_way = if halts { report(&client, campaign).await.map(|one| one.in_flight) } else { None };
     let done = match verb {
-        "start" => "started",
-        "pause" => "paused; calls in progress go on",
-        "resume" => "resumed",
-        "stop" => "stopped; calls in progress go on",
-        _ => "live: every contact may be dialled now",
+        "start" => "started".to_owned(),
+        "pause" => format!("paused: nothing new is dialled; {}", go_on(under_way)),
+        "resume" => "resumed".to_owned(),
+        "stop" => format!("stopped for good: nothing new is dialled; {}", go_on(under_way)),
+        _ => "live: every contact may be dialled now".to_owned(),
     };
-    context
-        .out
-        .result(&json!({ "campaign": campaign, "done": verb }), || format!("campaign {campaign} {done}\n"))
+    let mut value = json!({ "campaign": campaign, "done": verb });
+    if halts {
+        value["in_flight"] = json!(under_way);
+    }
+    context.out.result(&value, || format!("campaign {campaign} {done}\n"))
+}
+
+/// Says where the campaign stands, if that is why the dialer refused.
+async fn with_status(client: &Client, campaign: &str, mut refused: CliError) -> CliError {
+    if refused.code == "AST-D021"
+        && let Some(found) = report(client, campaign).await
+    {
+        refused.why = format!("it is {}", found.status);
+    }
+    refused
+}
+
+async fn report(client: &Client, campaign: &str) -> Option<CampaignReport> {
+    ops::campaigns(client).await.ok()?.into_iter().find(|one| one.campaign == campaign)
+}
+
+fn go_on(under_way: Option<u32>) -> String {
+    match under_way {
+        Some(0) => "no attempt is under way".to_owned(),
+        Some(1) => "1 attempt is under way and ends in its own time".to_owned(),
+        Some(many) => format!("{many} attempts are under way and end in their own time"),
+        None => "attempts under way end in their own time".to_owned(),
+    }
 }
 
 /// What helps with the dialer's refusals.
@@ -190,12 +221,13 @@ fn summary_json(summary: &Summary, contacts: &Path, options: &Options) -> serde_
 
 fn summary_text(summary: &Summary, contacts: &Path, options: &Options) -> String {
     let mut text = format!(
-        "{}: {} rows: {} good, {} rejected, {} duplicates left out\n",
+        "{}: {} rows: {} good, {} rejected, {} {} left out\n",
         shown(contacts),
         summary.rows,
         summary.good,
         summary.rejected,
-        summary.duplicates
+        summary.duplicates,
+        if summary.duplicates == 1 { "duplicate" } else { "duplicates" }
     );
     text.push_str(&pairs(&[
         ("columns", summary.columns.join(", ")),

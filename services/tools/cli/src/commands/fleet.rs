@@ -119,7 +119,7 @@ fn describe(fleet: &Fleet, all: bool) -> String {
         text.push_str("the fleet was told to go home\n");
     }
     if !fleet.last_plan.is_empty() {
-        let _ = writeln!(text, "plan: {}", crate::output::plain(&fleet.last_plan));
+        let _ = writeln!(text, "last plan: {}", crate::output::plain(&fleet.last_plan));
     }
     text
 }

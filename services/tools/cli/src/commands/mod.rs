@@ -88,8 +88,9 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
     let context = Context { global, out };
     match command {
         Command::Up(args) => {
+            let settings = crate::up::Settings::read(&context.global, &args)?;
             // With the AWS SDKs the future is large: it stays off the stack.
-            let run = Box::pin(crate::up::run(*args, out)).await;
+            let run = Box::pin(crate::up::run(*args, settings, out)).await;
             run.map_err(|error| CliError::from_text(format!("{error:#}")))?;
         }
         Command::Campaign(command) => campaign::run(&context, command).await?,

@@ -41,12 +41,12 @@ pub struct UpArgs {
     /// Folder with the root of an Asterisk 22 installation, for --pbx asterisk.
     #[arg(long, env = "ASTERISM_ASTERISK_ROOT")]
     pub asterisk_root: Option<PathBuf>,
-    /// Nodes at most.
-    #[arg(long, default_value_t = 8)]
-    pub max_nodes: u32,
-    /// Call slots of a node.
-    #[arg(long, default_value_t = 20)]
-    pub capacity: u32,
+    /// Nodes at most [default: 8].
+    #[arg(long)]
+    pub max_nodes: Option<u32>,
+    /// Call slots of a node [default: 20].
+    #[arg(long)]
+    pub capacity: Option<u32>,
     /// nats-server program [default: found on PATH or in the project's cache].
     #[arg(long, env = "ASTERISM_NATS_SERVER")]
     pub nats_server: Option<PathBuf>,

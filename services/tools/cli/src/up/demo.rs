@@ -45,16 +45,16 @@ pub async fn run(system: &System, args: &UpArgs, out: Output) -> anyhow::Result<
     report::write(&report, &system.dir.join("report.json"))?;
     out.result(&report, || report.text())?;
     if !report.replay_ok {
-        bail!("AST-U050: the independent replay does not agree; see {}", report.log_dir);
+        bail!("AST-U080: the independent replay does not agree; see {}", report.log_dir);
     }
-    if finished { Ok(()) } else { bail!("AST-U051: the demo was stopped before its end") }
+    if finished { Ok(()) } else { bail!("AST-U081: the demo was stopped before its end") }
 }
 
 async fn campaign(system: &System, args: &UpArgs, progress: &mut Progress) -> anyhow::Result<()> {
     let files = &args.demo_files;
     if !files.is_dir() {
         bail!(
-            "AST-U052: {} is not there; run it in the project's folder or name --demo-files",
+            "AST-U082: {} is not there; run it in the project's folder or name --demo-files",
             files.display()
         );
     }
@@ -108,7 +108,7 @@ fn contacts_file(system: &System, args: &UpArgs) -> anyhow::Result<PathBuf> {
     }
     let path = system.dir.join("contacts.csv");
     let list = crate::demo_contacts::csv(args.contacts as usize);
-    std::fs::write(&path, list).with_context(|| format!("AST-U053: {}", path.display()))?;
+    std::fs::write(&path, list).with_context(|| format!("AST-U083: {}", path.display()))?;
     Ok(path)
 }
 
@@ -133,7 +133,7 @@ async fn send_home_with(system: &System, reason: &str, progress: &mut Progress) 
         }
         if began.elapsed() > GO_HOME_PATIENCE {
             bail!(
-                "AST-U054: the fleet is not gone after 180 s; `asterism fleet list` names the nodes that stay"
+                "AST-U084: the fleet is not gone after 180 s; `asterism fleet list` names the nodes that stay"
             );
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -1,15 +1,17 @@
 //! `asterism up`: everything on this machine in one process, with a real nats-server as a child, nodes as processes and
 //! a folder as object store.
 //!
-//! Reading order: [`args`], [`system`] (what runs), [`demo`] (the campaign that shows it), [`progress`], [`report`].
+//! Reading order: [`args`], [`settings`], [`system`] (what runs), [`demo`] (the campaign that shows it), [`progress`], [`report`].
 
 pub mod args;
 pub mod demo;
 pub mod progress;
 pub mod report;
+pub mod settings;
 pub mod system;
 
 pub use args::UpArgs;
+pub use settings::Settings;
 
 use std::io::IsTerminal;
 
@@ -19,8 +21,8 @@ use crate::output::Output;
 use crate::up::system::System;
 
 /// Runs `asterism up` to its end.
-pub async fn run(args: UpArgs, out: Output) -> anyhow::Result<()> {
-    let system = System::start(&args).await?;
+pub async fn run(args: UpArgs, settings: Settings, out: Output) -> anyhow::Result<()> {
+    let system = System::start(&args, &settings).await?;
     let result = if args.demo { demo::run(&system, &args, out).await } else { serve(&system).await };
     let stay = args.demo && result.is_ok() && std::io::stdout().is_terminal() && !args.exit;
     if stay {
@@ -28,7 +30,11 @@ pub async fn run(args: UpArgs, out: Output) -> anyhow::Result<()> {
         let mut shutdown = system.signals.clone();
         shutdown.requested().await;
     }
+    let log = system.dir.join("log");
     system.stop().await.context("ending the local system")?;
+    if !args.demo && result.is_ok() {
+        eprintln!("All nodes are gone and the log is sealed. Next: asterism replay verify {}", log.display());
+    }
     result
 }
 

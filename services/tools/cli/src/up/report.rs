@@ -87,7 +87,7 @@ impl Report {
         system.client.role(asterism_proto::Role::Ledger, "ledger.seal", &serde_json::json!({})).await?;
         system.stop_services().await?;
         let log = &system.deps.log;
-        log.sync().await.context("AST-U060: the log could not be made durable")?;
+        log.sync().await.context("AST-U090: the log could not be made durable")?;
         log.seal().await?;
         let folder = system.dir.join("log");
         let replay = replay(&folder, &hex::encode(system.deps.keyring.anchor())).await?;
@@ -172,7 +172,8 @@ impl Report {
     /// For people.
     pub fn text(&self) -> String {
         let list = |map: &BTreeMap<String, u32>| {
-            map.iter().map(|(name, count)| format!("{count} {name}")).collect::<Vec<_>>().join(", ")
+            let all: Vec<String> = map.iter().map(|(name, count)| format!("{count} {name}")).collect();
+            if all.is_empty() { "none".to_owned() } else { all.join(", ") }
         };
         let lines = [
             String::new(),
@@ -181,29 +182,30 @@ impl Report {
                 self.contacts, self.settled, self.excluded, self.uncertain
             ),
             format!("Outcomes      {}", list(&self.outcomes)),
-            format!("Digits        {}", list(&self.digits)),
+            format!("Digits        {}", self.pressed()),
             format!(
-                "Attempts      {} reached the carrier, {} answered, {} flow steps",
-                self.attempts, self.answered, self.steps
+                "Attempts      {} reached the carrier, {} answered, {}",
+                self.attempts,
+                self.answered,
+                count(self.steps, "flow step")
             ),
-            if self.rings_file.is_empty() {
-                "Carrier       keeps its own count: real calls".to_owned()
-            } else {
-                format!(
-                    "Carrier       {} rings recorded, {} attempts rung twice",
-                    self.rings, self.double_rings
-                )
-            },
-            format!("Fleet         peak {} calls in flight on {} nodes", self.peak_calls, self.peak_nodes),
+            format!("Carrier       {}", self.carrier()),
             format!(
-                "Cost          {} node-seconds, would have cost {}",
-                self.node_seconds,
+                "Fleet         peak {} in flight on {}",
+                count(self.peak_calls.into(), "call"),
+                count(self.peak_nodes.into(), "node")
+            ),
+            format!(
+                "Cost          {}, would have cost {}",
+                count(self.node_seconds, "node-second"),
                 dollars(self.cost_micro_usd)
             ),
-            format!("Log           {} events, root {}", self.events, self.log_root),
+            format!("Log           {}, root {}", count(self.events, "event"), self.log_root),
             format!(
-                "State         {} ({} incidents, {} void decisions)",
-                self.state_hash, self.incidents, self.voids
+                "State         {} ({}, {})",
+                self.state_hash,
+                count(self.incidents, "incident"),
+                count(self.voids, "void decision")
             ),
             format!(
                 "Replay        {}",
@@ -217,6 +219,29 @@ impl Report {
         ];
         lines.join("\n") + "\n"
     }
+
+    /// Keys, each with how many callees pressed it.
+    fn pressed(&self) -> String {
+        let all: Vec<String> = self.digits.iter().map(|(keys, count)| format!("{keys}: {count}")).collect();
+        if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+    }
+
+    /// What the far end saw. Behind real Asterisk nobody here can count it.
+    fn carrier(&self) -> String {
+        if self.rings_file.is_empty() {
+            return "its count is not known here; its own records must show no attempt twice".to_owned();
+        }
+        let twice = match self.double_rings {
+            0 => "no attempt rang twice".to_owned(),
+            some => format!("{} RANG TWICE", count(some, "attempt")),
+        };
+        format!("{} recorded, {twice}", count(self.rings, "ring"))
+    }
+}
+
+/// A number with its noun.
+fn count(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Serde's signature asks for the reference.
@@ -230,7 +255,7 @@ pub fn write(report: &Report, path: &Path) -> anyhow::Result<()> {
     let temporary = path.with_extension("json.new");
     std::fs::write(&temporary, serde_json::to_vec_pretty(report)?)
         .and_then(|()| std::fs::rename(&temporary, path))
-        .with_context(|| format!("AST-U061: {} cannot be written", path.display()))
+        .with_context(|| format!("AST-U091: {} cannot be written", path.display()))
 }
 
 /// Another program, another process: it sees the folder and the anchor, nothing else.
@@ -242,8 +267,74 @@ async fn replay(folder: &Path, anchor: &str) -> anyhow::Result<Replay> {
         .stdin(Stdio::null())
         .output()
         .await
-        .context("AST-U062: asterism-replay cannot be started")?;
+        .context("AST-U092: asterism-replay cannot be started")?;
     serde_json::from_slice(&output.stdout).with_context(|| {
-        format!("AST-U063: asterism-replay said: {}", String::from_utf8_lossy(&output.stderr).trim())
+        format!("AST-U093: asterism-replay said: {}", String::from_utf8_lossy(&output.stderr).trim())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let map = |pairs: &[(&str, u32)]| pairs.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        Report {
+            contacts: 30,
+            settled: 29,
+            uncertain: 1,
+            outcomes: map(&[("answered", 20), ("busy", 9)]),
+            digits: map(&[("1", 12), ("2", 5), ("none", 3)]),
+            attempts: 30,
+            answered: 20,
+            rings: 30,
+            peak_calls: 12,
+            peak_nodes: 1,
+            node_seconds: 61,
+            cost_micro_usd: 704,
+            steps: 71,
+            events: 412,
+            voids: 1,
+            rings_file: "rings.csv".to_owned(),
+            log_root: "5f1c".to_owned(),
+            state_hash: "0a2b".to_owned(),
+            replay_ok: true,
+            duration_s: 12.34,
+            ..Report::of_campaigns(&[])
+        }
+    }
+
+    #[test]
+    fn the_report_of_a_simulated_fleet_is_as_it_was_agreed() {
+        assert_eq!(
+            report().text(),
+            "
+Contacts      30 imported, 29 settled, 0 excluded, 1 uncertain
+Outcomes      20 answered, 9 busy
+Digits        1: 12, 2: 5, none: 3
+Attempts      30 reached the carrier, 20 answered, 71 flow steps
+Carrier       30 rings recorded, no attempt rang twice
+Fleet         peak 12 calls in flight on 1 node
+Cost          61 node-seconds, would have cost $0.000704
+Log           412 events, root 5f1c
+State         0a2b (0 incidents, 1 void decision)
+Replay        agrees: same root, same state, every invariant holds
+Took          12.3 s
+"
+        );
+        let twice = Report { rings: 31, double_rings: 1, ..report() };
+        assert_eq!(twice.carrier(), "31 rings recorded, 1 attempt RANG TWICE");
+    }
+
+    #[test]
+    fn behind_real_asterisk_the_report_claims_no_count_of_the_carrier() {
+        let real = Report { rings: 0, rings_file: String::new(), digits: BTreeMap::new(), ..report() };
+        let text = real.text();
+        let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        assert_eq!(line("Digits"), "Digits        none");
+        assert_eq!(
+            line("Carrier"),
+            "Carrier       its count is not known here; its own records must show no attempt twice"
+        );
+    }
 }

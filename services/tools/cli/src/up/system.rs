@@ -1,7 +1,6 @@
 //! What runs under `asterism up`: the same services as the programs, on one connection and one copy of the log.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -25,10 +24,11 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use super::args::{PbxKind, UpArgs};
+use super::settings::Settings;
 use crate::client::Client;
 
 /// The only fleet of a local system.
-const FLEET: &str = "local";
+pub(super) const FLEET: &str = "local";
 /// The only trunk of a local system.
 pub const TRUNK: &str = "carrier";
 /// How long the services may take to end.
@@ -69,17 +69,16 @@ pub struct System {
 
 impl System {
     /// Starts everything and waits until it answers.
-    pub async fn start(args: &UpArgs) -> anyhow::Result<Self> {
+    pub async fn start(args: &UpArgs, settings: &Settings) -> anyhow::Result<Self> {
         let signals = Shutdown::on_signals()?;
         let dir = prepare_dir(args)?;
         let binary = args.nats_server.clone().or_else(asterism_nats::server::find_binary).context(
-            "AST-U040: nats-server 2.12 or newer was not found; run tests/setup/nats-server.sh or name it by --nats-server",
+            "AST-U070: nats-server 2.12 or newer was not found; run tests/setup/nats-server.sh or name it by --nats-server",
         )?;
         let nats = NatsServer::start(&binary, &dir.join("nats"), None).await?;
         let keyring = Keyring::init(&dir.join("keys"), FLEET, now_ms())?;
         let (carrier, recorder) = start_recorder(args, &dir).await?;
-        let config_file = write_config(args, &dir, &nats)?;
-        let config = Config::load(Some(&config_file), std::env::vars(), &[])?;
+        let (config, config_file) = settings.finish(&dir, &nats)?;
         let nats_url = config.nats.url.clone();
         let bus = Bus::connect(&nats.service("up")?).await?;
         let log = Log::open(
@@ -104,7 +103,7 @@ impl System {
         let store = asterism_object_store::open(&config.objects_url()?).await?;
         let stale = Duration::from_millis(config.agent.stale_after_ms);
         let heartbeats = Heartbeats::follow(&bus, FLEET, stale).await?;
-        let cloud = LocalCloud::new(local_config(args, &dir, &nats, carrier)?)?;
+        let cloud = LocalCloud::new(local_config(args, &config, &dir, &nats, carrier)?)?;
         let mut tasks = JoinSet::new();
         start_services(&mut tasks, &config, &deps, &store, &cloud, &heartbeats)?;
         let system = Self {
@@ -130,7 +129,7 @@ impl System {
     /// Fails if a service has ended with an error or the log cannot be followed.
     pub async fn check(&self) -> anyhow::Result<()> {
         if let Some(reason) = self.deps.log.failure().borrow().clone() {
-            bail!("AST-U041: the log cannot be followed: {reason}");
+            bail!("AST-U071: the log cannot be followed: {reason}");
         }
         while let Some(ended) = self.tasks.lock().await.try_join_next() {
             ended.context("a service panicked")??;
@@ -148,7 +147,7 @@ impl System {
             }
             Ok(())
         });
-        ended.await.context("AST-U042: a service did not end within 20 s")?
+        ended.await.context("AST-U072: a service did not end within 20 s")?
     }
 
     /// Ends what still runs.
@@ -188,7 +187,9 @@ fn start_services(
         bus: deps.bus.clone(),
         store: store.clone(),
         key: deps.key(Role::LogicResponder)?,
+        log_key: deps.keyring.log_key()?,
         health: Health::new("logic-responder", &asterism_logic_responder::CHECKS),
+        spool_dir: config.paths.data_dir.join("logic-responder.spool"),
     };
     let (c, shutdown) = (config.logic.clone(), deps.shutdown.clone());
     tasks.spawn(async move { Ok(asterism_logic_responder::run(c, responder, shutdown).await?) });
@@ -201,14 +202,14 @@ fn prepare_dir(args: &UpArgs) -> anyhow::Result<PathBuf> {
     let dir = args.dir.clone().unwrap_or_else(|| default.into());
     if args.demo && args.dir.is_some() && dir.join("keys").is_dir() {
         // Only the demo's own folder is ever cleared: another one may hold a fleet's log.
-        bail!("AST-U048: {} holds a fleet already; name an empty --dir for the demo", dir.display());
+        bail!("AST-U078: {} holds a fleet already; name an empty --dir for the demo", dir.display());
     }
     if args.demo && dir.join("keys").is_dir() && dir.join("nats").is_dir() {
-        std::fs::remove_dir_all(&dir).with_context(|| format!("AST-U043: clearing {}", dir.display()))?;
+        std::fs::remove_dir_all(&dir).with_context(|| format!("AST-U073: clearing {}", dir.display()))?;
     }
     std::fs::create_dir_all(&dir)
-        .with_context(|| format!("AST-U044: {} cannot be made; choose another --dir", dir.display()))?;
-    dir.canonicalize().with_context(|| format!("AST-U044: {}", dir.display()))
+        .with_context(|| format!("AST-U074: {} cannot be made; choose another --dir", dir.display()))?;
+    dir.canonicalize().with_context(|| format!("AST-U074: {}", dir.display()))
 }
 
 /// The carrier's recorder: outside all nodes, so its count is nobody's opinion.
@@ -227,7 +228,7 @@ async fn start_recorder(args: &UpArgs, dir: &Path) -> anyhow::Result<(Option<u16
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(dir.join("carrier.log"))?)
         .spawn()
-        .context("AST-U045: carrier-recorder cannot be started")?;
+        .context("AST-U075: carrier-recorder cannot be started")?;
     for _ in 0..200 {
         if let Some(port) = std::fs::read_to_string(&port_file).ok().and_then(|text| text.trim().parse().ok())
         {
@@ -235,7 +236,7 @@ async fn start_recorder(args: &UpArgs, dir: &Path) -> anyhow::Result<(Option<u16
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
-    bail!("AST-U045: carrier-recorder did not come up; see {}", dir.join("carrier.log").display())
+    bail!("AST-U075: carrier-recorder did not come up; see {}", dir.join("carrier.log").display())
 }
 
 /// A program that was built beside this one.
@@ -245,38 +246,12 @@ pub fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     if path.is_file() {
         return Ok(path);
     }
-    bail!("AST-U046: {name} is not beside {}; build all programs: cargo build --bins", own.display())
-}
-
-fn write_config(args: &UpArgs, dir: &Path, nats: &NatsServer) -> anyhow::Result<PathBuf> {
-    let path = dir.join("asterism.toml");
-    let bus = nats.service("up")?;
-    let mut file = std::fs::File::create(&path)?;
-    let text = |value: &dyn std::fmt::Display| toml::Value::String(value.to_string()).to_string();
-    let allowed: Vec<String> = args.allowed.iter().map(|number| text(number)).collect();
-    write!(
-        file,
-        "# Written by `asterism up`; other commands find this system by it.\nfleet = {}\n\n[nats]\nurl = {}\nuser = {}\npassword_file = {}\n\n\
-         [paths]\ndata_dir = {}\nkeys_dir = {}\n\n[objects]\nurl = {}\n\n[scaler]\nmax_nodes = {}\nnode_capacity = {}\n\
-         launch_per_minute = 60\n\n[trunks.{TRUNK}]\nuri = {}\nmax_channels = 10000\ncalls_per_second = 10000\nlive = {}\nallowed_numbers = [{}]\n",
-        text(&FLEET),
-        text(&bus.url),
-        text(&"service"),
-        text(&nats.password_file("service").display()),
-        text(&dir.display()),
-        text(&dir.join("keys").display()),
-        text(&format!("file://{}", dir.join("objects").display())),
-        args.max_nodes,
-        args.capacity,
-        text(&if args.pbx == PbxKind::Sim { "sip:127.0.0.1:5060" } else { &args.trunk }),
-        args.live,
-        allowed.join(", "),
-    )?;
-    Ok(path)
+    bail!("AST-U076: {name} is not beside {}; build all programs: cargo build --bins", own.display())
 }
 
 fn local_config(
     args: &UpArgs,
+    config: &Config,
     dir: &Path,
     nats: &NatsServer,
     carrier: Option<u16>,
@@ -287,11 +262,13 @@ fn local_config(
         ("--nats-url", bus.url.clone()),
         ("--nats-user", "node".to_owned()),
         ("--nats-password-file", nats.password_file("node").display().to_string()),
-        ("--capacity", args.capacity.to_string()),
+        ("--capacity", config.scaler.node_capacity.to_string()),
+        ("--step-timeout-ms", config.logic.deadline_ms.to_string()),
     ]);
     match args.pbx {
         PbxKind::Sim => {
             given.insert("--pbx", "sim".to_owned());
+            given.insert("--clock-scale", config.test.clock_scale.to_string());
             given.insert("--pbx-sim-bin", sibling("pbx-sim")?.display().to_string());
             if let Some(port) = carrier {
                 given.insert("--carrier", format!("127.0.0.1:{port}"));
@@ -302,7 +279,7 @@ fn local_config(
         }
         PbxKind::Asterisk => {
             let root = args.asterisk_root.clone().context(
-                "AST-U047: --pbx asterisk needs --asterisk-root; tests/setup/asterisk.sh makes one and prints its path",
+                "AST-U077: --pbx asterisk needs --asterisk-root; tests/setup/asterisk.sh makes one and prints its path",
             )?;
             given.insert("--pbx", "asterisk".to_owned());
             given.insert("--asterisk-root", root.display().to_string());

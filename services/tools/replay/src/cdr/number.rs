@@ -1,0 +1,80 @@
+//! Numbers behind their import's key. The log has them sealed; whoever has the key folder can open them, until a key is
+//! erased.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use asterism_domain::ContactId;
+use asterism_domain::campaign::Campaign;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use serde::Deserialize;
+
+use crate::Error;
+use crate::cli::read_key;
+
+/// Bytes of the nonce before what is sealed.
+const NONCE_BYTES: usize = 24;
+
+/// A fleet's key folder: `import-<id>.key` each.
+pub struct Keys {
+    folder: PathBuf,
+    /// Keys read so far; `None` was erased.
+    known: BTreeMap<String, Option<[u8; 32]>>,
+}
+
+/// The beginning of what is sealed of a contact: its fields follow.
+#[derive(Deserialize)]
+struct Sealed {
+    number: String,
+}
+
+impl Keys {
+    /// The keys in a folder.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        let bad = |why: String| Error::File { path: folder.to_owned(), why };
+        let found = std::fs::metadata(folder).map_err(|error| bad(error.to_string()))?;
+        if !found.is_dir() {
+            return Err(bad("it is no folder of keys".into()));
+        }
+        Ok(Self { folder: folder.to_owned(), known: BTreeMap::new() })
+    }
+
+    fn path(&self, import: &str) -> PathBuf {
+        self.folder.join(format!("import-{import}.key"))
+    }
+
+    fn key(&mut self, import: &str) -> Result<Option<[u8; 32]>, Error> {
+        if let Some(known) = self.known.get(import) {
+            return Ok(*known);
+        }
+        let path = self.path(import);
+        let gone = std::fs::metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let key = if gone { None } else { Some(read_key(&path)?) };
+        self.known.insert(import.to_owned(), key);
+        Ok(key)
+    }
+
+    /// A contact's number; empty if its key was erased. A key that does not open it is an error.
+    pub(super) fn number(&mut self, campaign: &Campaign, contact: ContactId) -> Result<String, Error> {
+        let contact = campaign.contacts.get(contact as usize);
+        let found =
+            contact.and_then(|contact| Some((contact, campaign.imports.get(usize::from(contact.import))?)));
+        let Some((contact, import)) = found else { return Ok(String::new()) };
+        let Some(key) = self.key(import)? else { return Ok(String::new()) };
+        open(&key, import, &contact.sealed).ok_or_else(|| Error::File {
+            path: self.path(import),
+            why: "it does not open the contacts of its import; it is another fleet's".into(),
+        })
+    }
+}
+
+/// XChaCha20-Poly1305, nonce first, bound to the import's id: as the services seal.
+fn open(key: &[u8; 32], import: &str, sealed: &[u8]) -> Option<String> {
+    let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES)?;
+    let payload = Payload { msg: rest, aad: import.as_bytes() };
+    let plain = XChaCha20Poly1305::new(key.into()).decrypt(XNonce::from_slice(nonce), payload).ok()?;
+    let (sealed, _fields): (Sealed, _) = postcard::take_from_bytes(&plain).ok()?;
+    Some(sealed.number)
+}

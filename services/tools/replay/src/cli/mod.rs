@@ -1,0 +1,155 @@
+//! Arguments and output, shared by `asterism-replay` and `asterism replay`.
+
+mod args;
+mod proofs;
+mod verified;
+
+use std::io::{BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde::Serialize;
+
+pub(crate) use args::read_key;
+pub use args::{
+    AnchorArgs, CdrArgs, CheckProofArgs, DiffArgs, ExplainArgs, ExportArgs, Format, LogArgs, ProveArgs,
+    StateArgs, StatsArgs, TailArgs, VerifyArgs,
+};
+
+use crate::explain::explain;
+use crate::fold::Pass;
+use crate::verify::verify;
+use crate::{Error, cdr, diff, export, fold, stats, tail};
+
+/// Events between two progress lines.
+const PROGRESS_EVENTS: u64 = 100_000;
+
+/// What to do with a log folder.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Check everything again: files, signatures, order, tree, checkpoints, state, invariants. Exit status 1 on any
+    /// problem
+    Verify(VerifyArgs),
+    /// Print the state the log folds to, as JSON
+    State(StateArgs),
+    /// Say what happened to a number, contact, call or node, or at a moment: when, by whom, why
+    Explain(ExplainArgs),
+    /// Write a file that proves that an event is in the log, or that the log only grew; it verifies offline
+    Prove(ProveArgs),
+    /// Check a file that `prove` wrote, with nothing else. Exit status 1 if it proves nothing
+    CheckProof(CheckProofArgs),
+    /// Say what changed between two moments: campaigns, contacts, nodes, leaders, incidents
+    Diff(DiffArgs),
+    /// Print the last events in plain words
+    Tail(TailArgs),
+    /// Print the log in numbers: events, bytes, calls, nodes
+    Stats(StatsArgs),
+    /// Write call detail records as CSV: Asterisk's columns, then ours
+    Cdr(CdrArgs),
+    /// Write every event as one JSON line, or one row of CSV
+    Export(ExportArgs),
+}
+
+/// Does it, writing to standard output. The status is 1 if `verify` found a problem or `check-proof` no proof.
+pub fn run(command: &Command) -> Result<ExitCode, Error> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let ok = dispatch(command, &mut out)?;
+    out.flush()?;
+    Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
+    match command {
+        Command::Verify(args) => {
+            let result = with(&args.log, |pass| verify(pass.folder, pass.anchor, pass.progress))?;
+            show(args.json, &result, out, |out| verified::print(&result, &args.log.folder, out))?;
+            return Ok(result.replay_ok);
+        }
+        Command::State(args) => {
+            let state = with(&args.log, |pass| fold::state_at(pass, args.at))?;
+            let hash = hex::encode(state.hash());
+            let shown = serde_json::json!({ "size": state.size, "state_hash": hash, "state": state });
+            serde_json::to_writer_pretty(&mut *out, &shown).map_err(std::io::Error::from)?;
+            writeln!(out)?;
+        }
+        Command::Explain(args) => {
+            let subject = args.subject()?;
+            let told = with(&args.log, |pass| explain(pass, &subject))?;
+            show(args.json, &told, out, |out| told.print(out))?;
+        }
+        Command::Prove(args) => proofs::prove(args, out)?,
+        Command::CheckProof(args) => return proofs::check(args, out),
+        Command::Diff(args) => {
+            let found = with(&args.log, |pass| diff::diff(pass, args.from, args.to, args.all))?;
+            show(args.json, &found, out, |out| found.print(out))?;
+        }
+        Command::Tail(args) => {
+            let last = with(&args.log, |pass| tail::tail(pass, args.lines))?;
+            show(args.json, &last, out, |out| last.print(out))?;
+        }
+        Command::Stats(args) => {
+            let stats = with(&args.log, stats::stats)?;
+            show(args.json, &stats, out, |out| stats.print(out))?;
+        }
+        Command::Cdr(args) => {
+            let mut keys = args.keys.as_deref().map(cdr::Keys::open).transpose()?;
+            with(&args.log, |pass| cdr::cdr(pass, keys.as_mut(), &args.style(), out))?;
+        }
+        Command::Export(args) => {
+            with(&args.log, |pass| match args.format {
+                Format::Csv => export::csv(pass, args.spreadsheet, out),
+                Format::Jsonl if args.spreadsheet => Err(Error::NoRows),
+                Format::Jsonl => export::jsonl(pass, out),
+            })?;
+        }
+    }
+    Ok(true)
+}
+
+/// Reads a log, with progress.
+fn with<T>(log: &LogArgs, read: impl FnOnce(&mut Pass<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    let anchor = log.anchor.read()?;
+    let mut progress = Progress::new();
+    read(&mut Pass { folder: &log.folder, anchor, progress: &mut |events| progress.tell(events) })
+}
+
+/// As one JSON object, or in words.
+fn show(
+    json: bool,
+    result: &impl Serialize,
+    out: &mut dyn Write,
+    print: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    if !json {
+        return Ok(print(out)?);
+    }
+    serde_json::to_writer(&mut *out, result).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// Progress on a terminal's standard error, gone when the work is done; silent elsewhere.
+struct Progress {
+    shown: bool,
+    next: u64,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { shown: std::io::stderr().is_terminal(), next: PROGRESS_EVENTS }
+    }
+
+    fn tell(&mut self, events: u64) {
+        if self.shown && events >= self.next {
+            self.next = events + PROGRESS_EVENTS;
+            let _ = write!(std::io::stderr(), "\r{events} events read");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.next > PROGRESS_EVENTS {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `verify` for people.
+
+use std::io::Write;
+use std::path::Path;
+
+use asterism_domain::invariant::Verdict;
+
+use crate::verify::Verification;
+
+pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -> std::io::Result<()> {
+    writeln!(out, "log of fleet {} in {}", result.fleet, folder.display())?;
+    writeln!(out, "  segments     {}", result.segments)?;
+    writeln!(out, "  frames       {}", result.frames)?;
+    writeln!(out, "  events       {}", result.events)?;
+    writeln!(out, "  root         {}", result.root)?;
+    if let Some(anchor) = &result.anchor {
+        let compared = if result.anchor_given { "as given" } else { "not compared" };
+        writeln!(out, "  anchor       {anchor} ({compared})")?;
+    }
+    writeln!(out, "  state hash   {}", result.state_hash.as_deref().unwrap_or("none: the fold stopped"))?;
+    for (name, counts) in [("checkpoints ", &result.checkpoints), ("state hashes", &result.state_hashes)] {
+        let (agreed, differed, unchecked) = (counts.agreed, counts.differed, counts.unchecked);
+        writeln!(out, "  {name} {agreed} agree, {differed} differ, {unchecked} not comparable")?;
+    }
+    writeln!(out, "  voids        {}, incidents {}", result.voids, result.incidents)?;
+    writeln!(out, "events by origin")?;
+    for (origin, events) in &result.origins {
+        writeln!(out, "  {events:>9}  {origin}")?;
+    }
+    writeln!(out, "invariants, judged at {} positions", result.invariant_checks)?;
+    for finding in &result.invariants {
+        let verdict = match &finding.verdict {
+            Verdict::Holds => "holds".to_owned(),
+            Verdict::Broken(why) => format!("BROKEN: {why}"),
+            Verdict::NotApplicable(why) => format!("not judged here: {why}"),
+        };
+        writeln!(out, "  {} {}: {verdict}", finding.id, finding.rule)?;
+    }
+    for note in &result.notes {
+        writeln!(out, "note: {note}")?;
+    }
+    for problem in &result.problems {
+        writeln!(out, "problem: {problem}")?;
+    }
+    match result.problem_count {
+        0 if result.replay_ok => writeln!(out, "ok: {} events verified", result.events),
+        count => {
+            writeln!(out, "NOT OK: {count} problems; nothing is claimed beyond {} events", result.events)
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Each event in plain words: what happened or was decided, with the reason its writer gave.
+
+use asterism_domain::event::StepSource;
+use asterism_domain::{AttemptId, Event};
+
+/// One sentence without its subject's time and writer.
+pub(crate) fn words(event: &Event) -> String {
+    fleet(event)
+        .or_else(|| node(event))
+        .or_else(|| campaign(event))
+        .or_else(|| attempt(event))
+        .unwrap_or_else(|| logic(event))
+}
+
+fn fleet(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::LogCreated { fleet, .. } => format!("the log of fleet {fleet} begins"),
+        Event::OriginClosed { origin, reason } => format!("{origin} will write no more: {reason}"),
+        Event::LeaderElected { role, term, holder } => format!("{holder} leads the {role}, term {term}"),
+        Event::Checkpoint { size, .. } => format!("checkpoint over the first {size} events"),
+        Event::Continues { size, .. } => format!("a new stream continues the log at {size} events"),
+        Event::StateHashed { size, .. } => format!("the state after {size} events was hashed"),
+        Event::LaunchIntended { intent, reason, instance_type } => {
+            format!("a {instance_type} is to be launched (intent {intent}): {reason}")
+        }
+        Event::LaunchFailed { intent, code, reason, r#final } => {
+            let then = if *r#final { "it is given up" } else { "it is tried again" };
+            format!("launch {intent} failed with {code}: {reason}; {then}")
+        }
+        Event::FleetPlanned { waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, reason, .. } => {
+            format!(
+                "plan: {nodes_wanted} nodes wanted, {nodes_up} up, {nodes_booting} booting, {waiting} contacts waiting, \
+             {in_flight} attempts in flight: {reason}"
+            )
+        }
+        Event::FleetStopRequested { reason } => format!("the fleet is told to stop: {reason}"),
+        _ => return None,
+    })
+}
+
+fn node(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::NodeLaunched { intent, node } => format!("the cloud launched {node} for intent {intent}"),
+        Event::NodeAdmitted { node, .. } => format!("{node} is admitted to the fleet"),
+        Event::NodeReady { node, capacity, pbx, .. } => format!("{node} is ready: {capacity} slots, {pbx}"),
+        Event::NodeStopped { node, reason } => format!("{node} cannot dial: {reason}"),
+        Event::NodeLoad { node, ringing, up, free_slots, cpu_permille } => format!(
+            "{node} has {ringing} ringing, {up} up, {free_slots} slots free, CPU {}.{} %",
+            cpu_permille / 10,
+            cpu_permille % 10
+        ),
+        Event::NodeDraining { node, reason, held, .. } => {
+            let held = if *held { ", kept until an operator says otherwise" } else { "" };
+            format!("{node} drains{held}: {reason}")
+        }
+        Event::NodeUndrained { node, reason } => format!("{node} takes orders again: {reason}"),
+        Event::NodeEmpty { node, .. } => {
+            format!("{node} is empty: no call, and the log has all it had to say")
+        }
+        Event::NodeTerminating { node, reason, cuts, .. } if cuts.is_empty() => {
+            format!("{node} is to be terminated: {reason}")
+        }
+        Event::NodeTerminating { node, reason, cuts, .. } => {
+            let cuts = cuts.iter().map(AttemptId::to_string).collect::<Vec<_>>().join(", ");
+            format!("{node} is to be terminated, which cuts {cuts}: {reason}")
+        }
+        Event::NodeTerminated { node, reason } => format!("the cloud confirms that {node} is gone: {reason}"),
+        Event::NodeLost { node, reason } => format!("{node} is lost: {reason}"),
+        Event::ManifestHeld { node, manifest } => format!("{node} holds the prompts of {}", short(manifest)),
+        _ => return None,
+    })
+}
+
+fn campaign(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::CampaignCreated {
+            campaign,
+            name,
+            trunk,
+            max_channels,
+            calls_per_second,
+            max_attempts,
+            ..
+        } => {
+            format!(
+                "campaign {campaign} ({name}) is created: trunk {trunk}, at most {max_channels} channels, \
+                 {calls_per_second} calls a second, {max_attempts} attempts a contact"
+            )
+        }
+        Event::ContactsImported { campaign, contacts, duplicates, .. } => {
+            format!(
+                "{} contacts are imported into {campaign}, {duplicates} duplicates left out",
+                contacts.len()
+            )
+        }
+        Event::CampaignStarted { campaign } => format!("campaign {campaign} starts"),
+        Event::CampaignPaused { campaign, reason } => format!("campaign {campaign} is paused: {reason}"),
+        Event::CampaignResumed { campaign } => format!("campaign {campaign} goes on"),
+        Event::CampaignStopped { campaign, reason } => format!("campaign {campaign} is stopped: {reason}"),
+        Event::CampaignCompleted { campaign } => format!("campaign {campaign} is complete"),
+        Event::CampaignLive { campaign, reason } => {
+            format!("campaign {campaign} may dial every number: {reason}")
+        }
+        _ => return None,
+    })
+}
+
+fn attempt(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason } => format!(
+            "attempt {attempt} is ordered on {node} by trunk {trunk}, within {} ms: {reason}",
+            not_after_ms.saturating_sub(*not_before_ms)
+        ),
+        Event::AttemptAccepted { attempt, .. } => format!("the node has {attempt} in its own store"),
+        Event::AttemptRefused { attempt, reason } => format!("{attempt} was not dialled: {reason}"),
+        Event::AttemptOriginating { attempt, .. } => format!("{attempt} is being dialled"),
+        Event::AttemptAnswered { attempt } => format!("{attempt} was answered"),
+        Event::AttemptEnded { attempt, outcome, cause, ring_ms, talk_ms, digits, never_rang, .. } => {
+            let rang = if *never_rang {
+                ", nothing left for the carrier".to_owned()
+            } else {
+                format!(", rang {ring_ms} ms")
+            };
+            let talked = if *talk_ms > 0 { format!(", talked {talk_ms} ms") } else { String::new() };
+            let pressed = if digits.is_empty() { String::new() } else { format!(", pressed {digits}") };
+            format!("{attempt} ended {} (cause {cause}{rang}{talked}{pressed})", outcome.name())
+        }
+        Event::AttemptUncertain { attempt, reason } => {
+            format!("nobody can tell how {attempt} ended, and it is not dialled again by itself: {reason}")
+        }
+        _ => return None,
+    })
+}
+
+fn logic(event: &Event) -> String {
+    match event {
+        Event::StepDecided { step, state, next_state, reply, input, .. } => {
+            let asked = match (state.as_str(), input.as_str()) {
+                ("", _) => "at the start".to_owned(),
+                (state, "") => format!("in state {state}"),
+                (state, input) => format!("in state {state} after \"{input}\""),
+            };
+            format!("step {step}: {asked} the answer is \"{reply}\", then state {next_state}")
+        }
+        Event::StepTaken { step, reply, source, reason, .. } => {
+            let by = match source {
+                StepSource::Responder => "as decided".to_owned(),
+                StepSource::Fallback => format!("the flow's fallback, because {reason}"),
+                StepSource::Repeated => "the same answer again".to_owned(),
+            };
+            format!("step {step}: the call did \"{reply}\", {by}")
+        }
+        Event::FlowPublished { name, flow, .. } => format!("flow {name} is published as {}", short(flow)),
+        Event::ManifestPublished { name, manifest, prompts, .. } => {
+            format!("{prompts} prompts are published as {name} ({})", short(manifest))
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// The first digits of a hash, for people.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}

@@ -1,0 +1,155 @@
+//! A log in numbers, what changed in it, its calls and its last events.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use serde_json::Value;
+use support::{done, log};
+
+fn json(command: &str, arguments: &[&str]) -> Value {
+    let folder = log();
+    serde_json::from_str(&done(command, folder.path(), &[arguments, &["--json"]].concat())).unwrap()
+}
+
+#[test]
+fn a_log_in_numbers() {
+    let folder = log();
+    let told = done("stats", folder.path(), &[]);
+    let files: u64 = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "ast"))
+        .map(|path| path.metadata().unwrap().len())
+        .sum();
+    // How well a file packs is the compressor's affair.
+    assert_eq!(
+        told.replace(&format!("{files} of files"), "FILES of files"),
+        include_str!("golden/stats.txt")
+    );
+    let told = json("stats", &[]);
+    let sum = |counts: &Value| counts.as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
+    for counts in ["types", "origins", "hours"] {
+        assert_eq!(sum(&told[counts]), 22, "{counts}: {told}");
+    }
+    assert_eq!(
+        (&told["calls"]["seizures"], &told["calls"]["answer_seizure_permille"]),
+        (&1.into(), &1_000.into())
+    );
+    // A log without calls has no ratio.
+    let folder = support::sealed(&asterism_event_log::testkit::Script::begin());
+    let told = done("stats", folder.path(), &[]);
+    assert!(told.contains("answer-seizure ratio none: no seizures"), "{told}");
+}
+
+#[test]
+fn what_changed_between_two_moments() {
+    let folder = log();
+    let told = done("diff", folder.path(), &["--from", "15", "--to", "22"]);
+    assert_eq!(told, include_str!("golden/diff.txt"));
+    // The same moments by their times.
+    let times = ["--from", "2023-11-14T22:13:20.042Z", "--to", "2023-11-14T22:13:20.057Z"];
+    assert_eq!(done("diff", folder.path(), &times).lines().nth(2), Some("campaign demo"));
+    let whole = json("diff", &["--from", "0", "--to", "22"]);
+    assert_eq!(
+        (&whole["leaders"]["dialer"]["to"], &whole["holders"]["dialer"]),
+        (&1.into(), &"a test".into())
+    );
+    assert_eq!(
+        (&whole["nodes"]["i-1"]["from"], &whole["nodes"]["i-1"]["to"]),
+        (&Value::Null, &"ready".into())
+    );
+    assert_eq!((&whole["contacts_changed"], &whole["incidents_counted"]), (&2.into(), &3.into()));
+    let none = json("diff", &["--from", "22", "--to", "22"]);
+    assert_eq!((&none["campaigns"], &none["contacts_changed"]), (&serde_json::json!({}), &0.into()));
+}
+
+#[test]
+fn a_long_list_of_contacts_is_cut_and_counted() {
+    let mut script = support::campaign();
+    let contacts = (2..40)
+        .map(|contact| asterism_domain::event::SealedContact {
+            contact,
+            number_hash: [contact as u8; 16],
+            sealed: vec![1; 40],
+        })
+        .collect();
+    let more = asterism_domain::Event::ContactsImported {
+        campaign: "demo".into(),
+        import: "one".into(),
+        contacts,
+        duplicates: 0,
+        last: true,
+    };
+    let before = script.sequencer.size().to_string();
+    support::write(&mut script, support::DIALER, &more);
+    let after = script.sequencer.size().to_string();
+    let folder = support::sealed(&script);
+    let told = done("diff", folder.path(), &["--from", &before, "--to", &after]);
+    assert!(told.contains("contacts that changed: 38\n"), "{told}");
+    assert!(told.contains("and 18 more; --all lists them"), "{told}");
+    let told = done("diff", folder.path(), &["--from", &before, "--to", &after, "--all"]);
+    assert!(told.contains("demo/39") && !told.contains("more;"), "{told}");
+}
+
+#[test]
+fn moments_in_the_wrong_order_or_past_the_end_say_so() {
+    let folder = log();
+    let ask = |from: &str, to: &str| {
+        let (status, _, problem) =
+            support::program(&["diff", folder.path().to_str().unwrap(), "--from", from, "--to", to]);
+        assert_eq!(status, 1, "{from} {to}");
+        problem
+    };
+    assert!(ask("20", "10").contains("AST-V009: 20 events is after 10 events"));
+    assert!(ask("2023-11-14T22:13:20.050Z", "2023-11-14T22:13:20.040Z").contains("AST-V009"));
+    assert!(ask("2023-11-14T22:13:20.050Z", "3").contains("AST-V009"));
+    assert!(ask("3", "23").contains("AST-V002"));
+}
+
+#[test]
+fn the_last_events_in_words() {
+    let folder = log();
+    let told = done("tail", folder.path(), &["-n", "4"]);
+    assert_eq!(told, include_str!("golden/tail.txt"));
+    assert_eq!(done("tail", folder.path(), &[]).matches("  #").count(), 10);
+    assert_eq!(done("tail", folder.path(), &["-n", "0"]), "");
+    let told = json("tail", &["-n", "500"]);
+    assert_eq!((told["lines"].as_array().unwrap().len(), &told["events"]), (22, &22.into()));
+}
+
+/// Rows of CSV by the names in their header.
+fn rows(text: &str) -> Vec<std::collections::BTreeMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(text.as_bytes());
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+#[test]
+fn every_event_is_a_row_with_the_cells_of_its_json_line() {
+    let mut script = support::campaign();
+    let paused = asterism_domain::Event::CampaignPaused { campaign: "demo".into(), reason: "lunch".into() };
+    script.write(support::DIALER, vec![support::encode(&paused, "=cmd(\"x\"), \"y\"\n+1")]);
+    let folder = support::sealed(&script);
+    let lines = done("export", folder.path(), &[]);
+    let rows_plain = rows(&done("export", folder.path(), &["--format", "csv"]));
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), rows_plain.len()), (23, 23));
+    for (line, row) in lines.iter().zip(&rows_plain) {
+        let line = line.as_object().unwrap();
+        assert!(line.keys().all(|key| row.contains_key(key)), "a column is missing: {line:?}");
+        for (key, cell) in row {
+            let value = line.get(key).map_or(String::new(), |value| {
+                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+            });
+            assert_eq!(*cell, value, "{key}");
+        }
+    }
+    assert_eq!(rows_plain[22]["actor"], "=cmd(\"x\"), \"y\"\n+1");
+    let safe = rows(&done("export", folder.path(), &["--format", "csv", "--spreadsheet"]));
+    assert_eq!(safe[22]["actor"], "'=cmd(\"x\"), \"y\"\n+1");
+    assert_eq!(safe[21], rows_plain[21]);
+    let path = folder.path().to_str().unwrap();
+    let (status, _, problem) = support::program(&["export", path, "--spreadsheet"]);
+    assert!(status == 1 && problem.contains("AST-V010"), "{problem}");
+    let (status, told, problem) = support::program(&["export", "/nowhere", "--format", "csv"]);
+    assert!(status == 1 && told.is_empty() && problem.contains("AST-L016"), "{told}{problem}");
+}
