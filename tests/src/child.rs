@@ -80,12 +80,17 @@ impl Guarded {
 
     /// Waits until it has ended; the guard's status is the program's.
     pub async fn ended(&mut self) -> ExitStatus {
+        self.ended_within(PATIENCE).await
+    }
+
+    /// The same for programs that may take their time.
+    pub async fn ended_within(&mut self, at_most: Duration) -> ExitStatus {
         let began = Instant::now();
         loop {
             if let Ok(Some(status)) = self.guard.try_wait() {
                 return status;
             }
-            assert!(began.elapsed() < PATIENCE, "{} does not end\n{}", self.name, self.log());
+            assert!(began.elapsed() < at_most, "{} does not end\n{}", self.name, self.log());
             tokio::time::sleep(Duration::from_millis(10)).await; // the pause of a poll
         }
     }
@@ -96,6 +101,20 @@ impl Guarded {
         let lines: Vec<&str> = text.lines().rev().take(30).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Ids of other processes whose command line holds each of the words.
+pub fn pids(words: &[&str]) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if words.iter().all(|word| command.contains(word)) && pid != std::process::id() as i32 {
+            found.push(pid);
+        }
+    }
+    found
 }
 
 impl Drop for Guarded {

@@ -263,23 +263,25 @@ impl Stack {
         }
     }
 
-    /// What the carrier saw.
+    /// How much the carrier saw.
     pub fn rings(&self) -> RingCount {
         read_rings(&self.path().join("rings.csv"), |_| {}).unwrap()
     }
 
+    /// Every way in which the carrier's rings and the sealed copy differ; [`Stack::replay_agrees`] seals it.
+    pub fn ring_differences(&self) -> Vec<String> {
+        let mut seen = Vec::new();
+        read_rings(&self.path().join("rings.csv"), |ring| {
+            seen.push((ring.attempt_id.parse().unwrap(), self.number_hash(&ring.number)));
+        })
+        .unwrap();
+        let fates = crate::rings::fates(&self.path().join("log-observer"), self.keyring.anchor());
+        self.log.read(|state| crate::rings::differences(CAMPAIGN, &state.campaigns[CAMPAIGN], &fates, &seen))
+    }
+
     /// Process ids under an instance's folder whose command line holds the word.
     pub fn pids(&self, node: &str, word: &str) -> Vec<i32> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            if command.contains(node) && command.contains(word) {
-                found.push(pid);
-            }
-        }
-        found
+        crate::child::pids(&[node, word])
     }
 }
 
@@ -292,9 +294,7 @@ impl Drop for Stack {
         // Nodes are nobody's children here: they are found by their folder.
         let dir = self.dir.path().to_string_lossy().into_owned();
         for pid in self.pids(&dir, "") {
-            if pid != std::process::id() as i32 {
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
-            }
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
         }
         let _ = self.recorder.kill();
         let _ = self.recorder.wait();

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use asterism_agent::ami::{Action, Message};
+use asterism_agent::render::endpoint;
 use asterism_tests::asterisk::{AMI_SECRET, RealParts};
 use asterism_tests::script::{Ami, Call, Entry, Pbx, Which, headers, response, same_as_golden, story};
 use nix::sys::signal::Signal;
@@ -35,7 +36,7 @@ macro_rules! scripts {
     };
 }
 
-scripts!(outcomes, hangups, duplicates, refusals, lists, misses, drain, terminated, killed);
+scripts!(outcomes, hangups, duplicates, refusals, no_port, lists, misses, drain, terminated, killed);
 
 async fn run(name: &str, which: Which, script: impl AsyncFn(&mut Pbx) -> String) {
     let mut pbx = Pbx::start(&which).await;
@@ -210,12 +211,16 @@ async fn refusals(pbx: &mut Pbx) -> String {
     };
     let there = [("Exten", "s"), ("Priority", "1"), ("Timeout", "8000"), ("Async", "true")];
     let originate = |id: &str, pairs: &[(&str, &str)]| with(with(new("Originate", id), pairs), &there);
-    let (trunk, long) = ("PJSIP/+12015550150@trunk", "a".repeat(150));
+    let trunk = format!("PJSIP/+12015550150@{}", endpoint(AMI_SECRET, "trunk"));
+    let long = "a".repeat(150);
     let mut text = String::new();
     for (what, action) in [
         ("no channel", originate("r-1", &[("Context", "asterism"), ("ChannelId", "a")])),
-        ("no such context", originate("r-2", &[("Channel", trunk), ("Context", "else"), ("ChannelId", "a")])),
-        ("long id", originate("r-3", &[("Channel", trunk), ("Context", "asterism"), ("ChannelId", &long)])),
+        (
+            "no such context",
+            originate("r-2", &[("Channel", &trunk), ("Context", "else"), ("ChannelId", "a")]),
+        ),
+        ("long id", originate("r-3", &[("Channel", &trunk), ("Context", "asterism"), ("ChannelId", &long)])),
         ("a command", with(new("Command", "r-4"), &[("Command", "core show version")])),
         ("an action there is not", new("Dance", "r-5")),
         ("a ping", new("Ping", "r-6")),
@@ -241,6 +246,21 @@ async fn refusals(pbx: &mut Pbx) -> String {
     let wrong = stranger.ask(&Action::login("s-2", "agent", &format!("{AMI_SECRET}x")).unwrap()).await;
     writeln!(text, "a wrong secret: {}", response(&wrong)).unwrap();
     closed(pbx).await;
+    text
+}
+
+/// A channel that ends without `DialBegin` sent nothing: what the agent's `never_rang` rests on.
+async fn no_port(pbx: &mut Pbx) -> String {
+    pbx.room_for(1).await;
+    let mut ami = pbx.ami().await;
+    let holds = call("a call that holds the only port", 201, "0158", "hold-port");
+    let none = call("no port for its media", 201, "0188", "att-none");
+    up(pbx, &mut ami, &holds).await;
+    dial(&mut ami, &none, LONG_MS).await;
+    ended(pbx, &none).await;
+    let text = told(pbx, &none);
+    ami.ask(&Action::hangup("h-1", &holds.id, 16).unwrap()).await;
+    ended(pbx, &holds).await;
     text
 }
 

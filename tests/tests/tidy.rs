@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use asterism_tests::tidy::{graph::Graph, layers, licence, output_of, repository, text};
+use asterism_tests::tidy::{codes, graph::Graph, layers, licence, output_of, repository, text};
 
 /// The workspace's graph with all features on: a rule must hold for the largest build.
 fn graph() -> &'static Graph {
@@ -89,6 +89,13 @@ fn files_are_short_and_say_what_they_are_for() {
 #[test]
 fn subjects_are_spelled_in_one_file() {
     clean(&text::subjects(files()));
+}
+
+#[test]
+fn each_error_code_is_given_out_by_one_crate() {
+    let all = codes::all(files());
+    assert!(all.len() > 100, "only {} codes: {all:?}", all.len());
+    clean(&codes::unique(files()));
 }
 
 #[test]

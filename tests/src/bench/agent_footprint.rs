@@ -112,12 +112,12 @@ impl Load {
         }
         let (bus, traffic) = (world.bus.clone(), Arc::clone(&world.traffic));
         tasks.push(tokio::spawn(async move { traffic.follow(&bus).await }));
-        let (bus, traffic) = (world.bus.clone(), Arc::clone(&world.traffic));
+        let (bus, traffic, log_key) = (world.bus.clone(), Arc::clone(&world.traffic), world.log_key.clone());
         tasks.push(tokio::spawn(async move {
             let mut ticks = tokio::time::interval(CHECKPOINT_EVERY);
             loop {
                 ticks.tick().await;
-                announce_checkpoint(&bus, &traffic).await?;
+                announce_checkpoint(&bus, &traffic, &log_key).await?;
             }
         }));
         Self { steps, tasks }

@@ -5,9 +5,7 @@
 //! import and the way home are not.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
 use asterism_domain::Event;
@@ -15,10 +13,9 @@ use asterism_domain::wire::decode_bytes;
 use asterism_event_log::LogFolder;
 use serde_json::{Value, json};
 
+use super::demo::{Demo, is};
 use super::probe;
 use super::report::{Figure, median, rounded, scratch, spread};
-use super::world::program;
-use crate::stack::root;
 
 /// Rounds; each is a fleet of its own.
 const ROUNDS: usize = 3;
@@ -80,39 +77,10 @@ pub fn run() -> anyhow::Result<Figure> {
 
 /// One demo, and its report.
 fn demo(dir: &Path) -> anyhow::Result<Value> {
-    let callees = dir.join("busy.toml");
-    fs::write(&callees, CALLEES)?;
-    let home = dir.join("demo");
-    let errors = dir.join("demo.err");
-    let status = Command::new(program("asterism")?)
-        .args(["up", "--demo", "--exit", "--contacts", &CONTACTS.to_string()])
-        .args(["--capacity", &CAPACITY.to_string(), "--max-nodes", &MAX_NODES.to_string()])
-        .arg("--dir")
-        .arg(&home)
-        .arg("--callees")
-        .arg(&callees)
-        .arg("--demo-files")
-        .arg(root().join("compose/demo"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(fs::File::create(&errors)?)
-        .status()?;
-    ensure!(status.success(), "{status}: {}", last_lines(&errors));
-    let report: Value = serde_json::from_slice(&fs::read(home.join("report.json"))?)?;
-    let is = |name: &str, wanted: u64| -> anyhow::Result<()> {
-        ensure!(report[name].as_u64() == Some(wanted), "report: {name} is {}, not {wanted}", report[name]);
-        Ok(())
-    };
-    for (name, wanted) in [
-        ("contacts", CONTACTS),
-        ("settled", CONTACTS),
-        ("uncertain", 0),
-        ("double_rings", 0),
-        ("answered", 0),
-    ] {
-        is(name, wanted)?;
-    }
-    ensure!(report["replay_ok"] == Value::Bool(true), "the replay does not agree");
+    let demo = Demo { contacts: CONTACTS, capacity: CAPACITY, max_nodes: MAX_NODES, callees: CALLEES };
+    let report = demo.run(dir)?;
+    is(&report, "uncertain", 0)?;
+    is(&report, "answered", 0)?;
     ensure!(
         report["outcomes"] == json!(BTreeMap::from([("busy", CONTACTS)])),
         "outcomes: {}",
@@ -137,10 +105,4 @@ fn times(log: &Path) -> anyhow::Result<Times> {
         }
     }
     Ok(times)
-}
-
-fn last_lines(path: &Path) -> String {
-    let text = fs::read_to_string(path).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
 }

@@ -4,10 +4,15 @@
 //! the work it timed was really done, and fails if it was not. They want the release build.
 
 mod agent_footprint;
+mod corpus;
+mod demo;
 mod demo_throughput;
 mod dialplan;
+mod log_append;
+mod log_verify;
 mod node;
 mod probe;
+mod replay_fold;
 mod report;
 mod step_rtt;
 mod traffic;
@@ -19,10 +24,13 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 3] = [
+const BENCHES: [Bench; 6] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
+    ("log-append", log_append::run),
+    ("log-verify", log_verify::run),
+    ("replay-fold", replay_fold::run),
 ];
 
 /// The names, for people.

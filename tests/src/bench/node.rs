@@ -60,6 +60,7 @@ impl Node {
             .args(["--node", NODE, "--fleet", FLEET, "--intent", "bench", "--nats-user", NODE_USER])
             .args(["--capacity", &capacity.to_string(), "--nats-url", &world.server.url])
             .args(["--carrier", &carrier.to_string()])
+            .args(["--log-key", &format!("{:?}", world.log_key.public())])
             .arg("--nats-password-file")
             .arg(world.server.password_file(NODE_USER))
             .arg("--callees")

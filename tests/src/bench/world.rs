@@ -14,7 +14,7 @@ use asterism_nats::{Bus, NatsServer, ServiceHandle, ServiceSpec, Subject, serve}
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore};
 use asterism_proto::frame::message_id;
 use asterism_proto::v1::{RegistrationReply, StepAnswer, StepQuestion, TimeReply};
-use asterism_proto::{OpenFrame, v1};
+use asterism_proto::{OpenFrame, OriginKey, Role, notice, v1};
 use asterism_runtime::keys::Keyring;
 use prost::Message;
 
@@ -48,6 +48,8 @@ pub struct World {
     pub bus: Bus,
     /// Id of the flow that holds calls up.
     pub flow: String,
+    /// The key that signs what the ledger would say.
+    pub log_key: OriginKey,
     /// What was read from the stream, if the bench follows it.
     pub traffic: Arc<Traffic>,
     _responder: Process,
@@ -63,14 +65,15 @@ impl World {
         let binary = find_binary().context("no nats-server: run tests/setup/nats-server.sh")?;
         let server = NatsServer::start_with(&binary, &dir.path().join("nats"), None, sync_interval).await?;
         let bus = Bus::connect(&server.service("bench")?).await?;
-        begin_log(&bus, dir.path()).await?;
+        let log_key = begin_log(&bus, dir.path()).await?;
         let store = FolderStore::open(&dir.path().join("objects")).await?;
         let flow = logic::flow_id(FLOW.as_bytes());
         store.put(&ObjectName::new(format!("flows/{flow}.toml"))?, FLOW.as_bytes().to_vec().into()).await?;
         let services = pretend(&bus).await?;
         let responder = responder(&server, dir.path())?;
         let traffic = Arc::default();
-        let world = Self { server, bus, flow, traffic, _responder: responder, _services: services, dir };
+        let world =
+            Self { server, bus, flow, log_key, traffic, _responder: responder, _services: services, dir };
         world.until("the responder answers", || world.question("ready", 0, 1)).await?;
         Ok(world)
     }
@@ -141,13 +144,13 @@ pub fn program(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 /// Makes keys, and the stream with the log's first frame.
-async fn begin_log(bus: &Bus, dir: &Path) -> anyhow::Result<()> {
+async fn begin_log(bus: &Bus, dir: &Path) -> anyhow::Result<OriginKey> {
     let keyring = Keyring::init(&dir.join("keys"), FLEET, 1)?;
     ensure_stream(bus, FLEET, STREAM_MAX_BYTES).await?;
     let first = OpenFrame::read(keyring.first_frame())?;
     let id = message_id(&first.origin, &first.epoch, first.header.number);
     bus.publish_frame(FLEET, &first.origin, keyring.first_frame().to_vec(), &id, Some(0)).await?;
-    Ok(())
+    Ok(keyring.role(Role::Ledger)?)
 }
 
 fn responder(server: &NatsServer, dir: &Path) -> anyhow::Result<Process> {
@@ -190,8 +193,9 @@ async fn pretend(bus: &Bus) -> anyhow::Result<Vec<ServiceHandle>> {
 }
 
 /// Tells the node what the log holds of it, as the ledger's checkpoint does.
-pub async fn announce_checkpoint(bus: &Bus, traffic: &Traffic) -> anyhow::Result<()> {
+pub async fn announce_checkpoint(bus: &Bus, traffic: &Traffic, log_key: &OriginKey) -> anyhow::Result<()> {
     let Some(mark) = traffic.mark() else { return Ok(()) };
-    let notice = v1::CheckpointNotice { size: 1, marks: vec![mark], ..Default::default() };
+    let body = v1::NoticeBody { fleet: FLEET.to_owned(), size: 1, marks: vec![mark], ..Default::default() };
+    let notice = notice::sign(log_key, Vec::new(), body);
     Ok(bus.publish(&Subject::checkpoint_notice(FLEET)?, notice.encode_to_vec()).await?)
 }

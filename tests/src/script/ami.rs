@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use asterism_agent::ami::{Action, Decoder, Item, Message, Originate, Role};
+use asterism_agent::render::endpoint;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::story::CALLER;
 use super::tape::{Entry, Tape};
+use crate::asterisk::AMI_SECRET;
 
 /// Longest wait until a PBX takes connections.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -71,7 +73,7 @@ impl Ami {
 
     /// Originates a number as channel `id`, under the action id given, and waits for the response.
     pub async fn originate(&mut self, action_id: &str, number: &str, id: &str, timeout_ms: u32) -> Message {
-        let channel = format!("PJSIP/{number}@trunk");
+        let channel = format!("PJSIP/{number}@{}", endpoint(AMI_SECRET, "trunk"));
         let originate = Originate {
             channel: &channel,
             context: "asterism",

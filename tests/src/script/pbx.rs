@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use asterism_agent::render::endpoint;
 use asterism_pbx_sim::recorder::{Recorder, RecorderConfig, read_rings};
 use nix::sys::signal::Signal;
 
@@ -132,6 +133,17 @@ impl Pbx {
         }
     }
 
+    /// Starts the PBX anew with room for the media of this many calls. The simulator's callee 0188 finds none in any case.
+    pub async fn room_for(&mut self, calls: u16) {
+        let Far::Asterisk { asterisk, .. } = &mut self.far else { return };
+        asterisk.process.signal(Signal::SIGTERM);
+        asterisk.process.ended().await;
+        let first = asterisk.ports.rtp_start;
+        let text = format!("[general]\nrtpstart = {first}\nrtpend = {}\n", first + 2 * calls - 1);
+        fs::write(self.dir.path().join("etc/rtp.conf"), text).unwrap();
+        asterisk.start_again();
+    }
+
     /// Starts the PBX again after it has ended.
     pub fn start_again(&mut self) {
         let step_port = self.steps.as_ref().map_or(9, |steps| steps.port);
@@ -177,9 +189,10 @@ fn simulator(dir: &Path, step_port: u16) -> Guarded {
     let _ = fs::remove_file(dir.join("ami.port")); // of the one before, if there was one
     let callees: PathBuf = root().join("asterisk-agent/pbx-sim/callees-script.toml");
     let carrier = fs::read_to_string(dir.join("carrier.addr")).unwrap();
+    let trunk = endpoint(AMI_SECRET, "trunk");
     let words = format!(
         "--ami-listen 127.0.0.1:0 --ami-user agent --ami-secret-file ami-secret --step-url http://127.0.0.1:{step_port} \
-         --step-secret-file step-secret --carrier {carrier} --node n1 --trunk trunk --journal-dir journal --sounds-dir data/sounds \
+         --step-secret-file step-secret --carrier {carrier} --node n1 --trunk {trunk} --journal-dir journal --sounds-dir data/sounds \
          --port-file ami.port --callees"
     );
     let mut words: Vec<&str> = words.split_whitespace().collect();

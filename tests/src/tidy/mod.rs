@@ -3,6 +3,7 @@
 //! Every rule is a function on data that returns its violations as lines a reader can act on; each has a test here that
 //! plants a violation and sees it reported, so no rule is dead. `tests/tests/tidy.rs` runs them on this repository.
 
+pub mod codes;
 pub mod graph;
 pub mod layers;
 pub mod licence;

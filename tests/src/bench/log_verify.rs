@@ -1,0 +1,150 @@
+//! `log-verify`: how fast one core checks blocks: CRC, hash chain over the leaf hashes, and the tree over all leaves.
+//!
+//! The product's side is what opening a copy does with a block: it also puts the frames together again and checks each
+//! frame's own root over its events. The baseline is SHA-256 over the same bytes. In detail: all rules and signatures
+//! of the same frames, against bare Ed25519.
+
+use std::time::Instant;
+
+use anyhow::ensure;
+use asterism_event_log::block::{Block, pack, unpack};
+use asterism_event_log::merkle::Frontier;
+use asterism_event_log::{Sequencer, SignatureCheck, StoredFrame, Verdict};
+use asterism_proto::PublicKey;
+use asterism_proto::hash::{Hash, empty_root, sha256};
+use serde_json::json;
+
+use super::corpus::{self, Corpus, FLEET};
+use super::report::{Figure, median, rounded, spread};
+
+/// Rounds; each checks everything on both sides.
+const ROUNDS: usize = 7;
+/// Events of a round.
+const EVENTS: usize = 400_000;
+
+/// The input of a round.
+struct Input {
+    blocks: Vec<Block>,
+    frames: Vec<(StoredFrame, PublicKey)>,
+    events: u64,
+    root: Hash,
+}
+
+/// Measures both sides.
+pub fn run() -> anyhow::Result<Figure> {
+    let input = Input::make()?;
+    let (mut checked, mut hashed, mut ruled, mut signed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for round in 0..=ROUNDS {
+        let (check_s, hash_s) = (check(&input)?, hash(&input)?);
+        let (rule_s, sign_s) = (rule(&input)?, signatures(&input)?);
+        if round > 0 {
+            // the first one warms up
+            checked.push(input.events as f64 / check_s);
+            hashed.push(input.events as f64 / hash_s);
+            ruled.push(input.frames.len() as f64 / rule_s);
+            signed.push(input.frames.len() as f64 / sign_s);
+        }
+    }
+    let ratios: Vec<f64> = checked.iter().zip(&hashed).map(|(ours, bare)| ours / bare).collect();
+    let signature_ratios: Vec<f64> = ruled.iter().zip(&signed).map(|(ours, bare)| ours / bare).collect();
+    let bytes: usize = input.blocks.iter().map(|block| block.bytes.len()).sum();
+    Ok(Figure {
+        value: median(&checked),
+        unit: "events/s",
+        baseline: Some(median(&hashed)),
+        ratio: Some(median(&ratios)),
+        note: "blocks in memory, one core: CRC, chain over leaf hashes, frames put together and their own roots checked, tree; \
+               baseline: SHA-256 of the same bytes"
+            .to_owned(),
+        detail: json!({
+            "events_per_s": spread(&checked),
+            "sha256_events_per_s": spread(&hashed),
+            "ratio": spread(&ratios),
+            "rules_and_signatures_frames_per_s": spread(&ruled),
+            "ed25519_frames_per_s": spread(&signed),
+            "signature_ratio": spread(&signature_ratios),
+            "events": input.events,
+            "frames": input.frames.len(),
+            "blocks": input.blocks.len(),
+            "block_bytes_per_event": rounded(bytes as f64 / input.events as f64),
+        }),
+    })
+}
+
+impl Input {
+    fn make() -> anyhow::Result<Self> {
+        let (published, events) = Corpus::load()?.published(EVENTS)?;
+        let (accepted, sequencer) = corpus::accept_all(&published)?;
+        let with_key = accepted.iter().map(|frame| {
+            let key = corpus::key_of(&frame.frame.origin).public();
+            (frame.to_stored(), key)
+        });
+        let frames = with_key.collect();
+        Ok(Self { blocks: pack(empty_root(), &accepted), frames, events, root: sequencer.root() })
+    }
+}
+
+fn check(input: &Input) -> anyhow::Result<f64> {
+    let mut frames = Vec::new();
+    let began = Instant::now();
+    frames.extend(unpack(empty_root(), 0, &input.blocks)?);
+    let unpacked_s = began.elapsed().as_secs_f64();
+    // The leaves that unpacking computed are the crate's own; the sequencer has pushed the same ones.
+    let leaves = accepted_leaves(frames)?;
+    let began = Instant::now();
+    let mut tree = Frontier::new();
+    leaves.into_iter().for_each(|leaf| tree.push(leaf));
+    let root = tree.root();
+    let took = unpacked_s + began.elapsed().as_secs_f64();
+    ensure!(root == input.root && tree.size() == input.events, "the blocks have another root");
+    Ok(took)
+}
+
+/// The leaves of frames read back, untimed: the sequencer hands them out.
+fn accepted_leaves(frames: Vec<StoredFrame>) -> anyhow::Result<Vec<Hash>> {
+    let mut sequencer = Sequencer::new(FLEET, None);
+    let mut leaves = Vec::new();
+    for frame in frames {
+        match sequencer.readmit(frame, SignatureCheck::Trust) {
+            Verdict::Accepted(frame) => leaves.extend(frame.leaves),
+            other => anyhow::bail!("a frame read back is {other:?}"),
+        }
+    }
+    Ok(leaves)
+}
+
+fn hash(input: &Input) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    for block in &input.blocks {
+        std::hint::black_box(sha256(&block.bytes));
+    }
+    let took = began.elapsed().as_secs_f64();
+    ensure!(!input.blocks.is_empty(), "no blocks");
+    Ok(took)
+}
+
+/// Rules, signatures and tree, as a copy is opened.
+fn rule(input: &Input) -> anyhow::Result<f64> {
+    let frames: Vec<StoredFrame> = input.frames.iter().map(|(frame, _)| frame.clone()).collect();
+    let mut sequencer = Sequencer::new(FLEET, None);
+    let began = Instant::now();
+    for frame in frames {
+        let verdict = sequencer.readmit(frame, SignatureCheck::Check);
+        ensure!(matches!(verdict, Verdict::Accepted(_)), "a frame read back is {verdict:?}");
+    }
+    let took = began.elapsed().as_secs_f64();
+    ensure!(sequencer.root() == input.root, "another root");
+    Ok(took)
+}
+
+fn signatures(input: &Input) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let good = input
+        .frames
+        .iter()
+        .filter(|(stored, key)| key.verifies(&stored.frame.header_bytes, &stored.frame.signature))
+        .count();
+    let took = began.elapsed().as_secs_f64();
+    ensure!(good == input.frames.len(), "{good} signatures are good");
+    Ok(took)
+}

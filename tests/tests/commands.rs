@@ -1,0 +1,325 @@
+//! The commands as a person gives them, one program run each, against `asterism up`: a campaign is made, paused, gone on
+//! with and stopped, one test call is placed, the fleet is sent home, and the sealed log says what the commands said.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use asterism_pbx_sim::recorder::read_rings;
+use asterism_tests::child::{Guarded, pids};
+use asterism_tests::stack::{program, root};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// Longest wait for anything to become true.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// Contacts that can be dialled.
+const GOOD: u64 = 60;
+/// Everybody answers after one to two seconds and presses 1.
+const CALLEES: &str = "ring = { min_ms = 1000, max_ms = 2000 }\n[weights]\npress_1 = 1\npress_2 = 0\n\
+    press_nothing = 0\nhang_up_early = 0\nbusy = 0\ndeclined = 0\nnot_found = 0\nunavailable = 0\ncongested = 0\n\
+    no_answer = 0\nsilent = 0\n";
+/// The number of the test call; it is not on the list.
+const TESTED: &str = "+12025550199";
+
+/// What a command did.
+struct Ran {
+    status: i32,
+    out: String,
+    err: String,
+}
+
+/// `asterism up` in a folder, and the commands beside it.
+struct Up {
+    child: Guarded,
+    dir: tempfile::TempDir,
+}
+
+impl Up {
+    async fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("asterism-commands-").tempdir().unwrap();
+        fs::write(dir.path().join("callees.toml"), CALLEES).unwrap();
+        let folder = dir.path().join("fleet").display().to_string();
+        let server =
+            asterism_nats::server::find_binary().expect("nats-server: run tests/setup/nats-server.sh");
+        let words =
+            ["up", "--dir", &folder, "--max-nodes", "2", "--callees", "callees.toml", "--nats-server"];
+        let sets = ["--set", "scaler.node_capacity=4", "--set", "ledger.checkpoint_every_ms=2000"];
+        let server = server.display().to_string();
+        let words = [words.as_slice(), &[server.as_str()], &sets].concat();
+        let mut up = Self { child: Guarded::start("up", &program("asterism"), &words, dir.path()), dir };
+        let began = Instant::now();
+        while !up.said().contains("Asterism is up.") {
+            assert!(up.child.runs() && began.elapsed() < PATIENCE, "it does not come up\n{}", up.said());
+            tokio::time::sleep(Duration::from_millis(50)).await; // the pause of a poll
+        }
+        up
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What `up` itself has said so far.
+    fn said(&self) -> String {
+        fs::read_to_string(self.path().join("up.out")).unwrap_or_default()
+    }
+
+    /// Runs a command to its end; the configuration is the one `up` wrote.
+    fn run(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new(program("asterism"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ASTERISM_")) {
+            command.env_remove(name);
+        }
+        let config = ["--config", "fleet/asterism.toml"];
+        let output =
+            command.args(config).args(words).current_dir(self.path()).stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        let ran = Ran {
+            status: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        };
+        if !words.starts_with(&["--json", "campaign", "show"]) {
+            eprintln!("$ asterism {}\n{}{}", words.join(" "), ran.out, ran.err);
+        }
+        ran
+    }
+
+    /// A command that succeeds without a warning; what it printed.
+    fn done(&self, line: &str) -> String {
+        let ran = self.run(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "asterism {line}\n{}", ran.out);
+        ran.out
+    }
+
+    fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.done(&format!("--json {line}"))).unwrap()
+    }
+
+    /// Waits until `campaign show` says so; what it said.
+    async fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        let began = Instant::now();
+        loop {
+            let shown = self.json("campaign show spring");
+            if condition(&shown) {
+                return shown;
+            }
+            assert!(began.elapsed() < PATIENCE, "not in time: {what}\n{shown:#}\n{}", self.said());
+            tokio::time::sleep(Duration::from_millis(100)).await; // the pause of a poll
+        }
+    }
+
+    /// Rings by number, as the carrier saw them; no attempt twice.
+    fn rings(&self) -> BTreeMap<String, usize> {
+        let mut rings = BTreeMap::new();
+        let count = read_rings(&self.path().join("fleet/rings.csv"), |ring| {
+            *rings.entry(ring.number.clone()).or_default() += 1;
+        });
+        assert_eq!(count.unwrap().double_rings, 0);
+        rings
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!("the files stay in {}\n{}", self.path().display(), self.said());
+        }
+        // A failed story must not leave a fleet behind: what it started names its folder.
+        for _ in 0..50 {
+            let left = pids(&[&self.path().to_string_lossy()]);
+            if left.is_empty() {
+                break;
+            }
+            for pid in left {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            std::thread::sleep(Duration::from_millis(20)); // the pause of a poll
+        }
+    }
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().unwrap_or_else(|| panic!("no {key} in {value:#}"))
+}
+
+/// Contacts, among them three rows that cannot be dialled and one twice.
+fn contacts() -> String {
+    let row = |n| format!("+1202555{:04},Person {n}\n", 200 + n);
+    let rows: String = (0..GOOD).map(row).collect();
+    "number,name\n".to_owned()
+        + &rows
+        + "2025550123,No Country\n+1202555012x,A Letter\n,Nobody\n+12025550200,Again\n"
+}
+
+#[tokio::test]
+async fn a_campaign_by_commands_from_its_prompts_to_its_proof() {
+    let mut up = Up::start().await;
+    made(&up);
+    halted_and_gone_on(&up).await;
+    one_test_call(&up);
+    let last = stopped(&up).await;
+    looked_at(&up);
+    sent_home(&mut up).await;
+    proved(&up, &last);
+}
+
+/// Prompts, flow, list: what is sound is said to be, and what is not goes to a file with place and reason.
+fn made(up: &Up) {
+    let demo = root().join("compose/demo");
+    let (prompts, flow) =
+        (demo.join("prompts").display().to_string(), demo.join("flow.toml").display().to_string());
+    fs::write(up.path().join("people.csv"), contacts()).unwrap();
+    assert!(up.done("media list").starts_with("No prompts are published."));
+    let published = up.done(&format!("media publish {prompts} --name demo"));
+    assert!(published.contains("4 prompts published as \"demo\", id "), "{published}");
+    let listed = up.done("media list");
+    assert!(listed.lines().any(|line| line.starts_with("demo ")), "{listed}");
+    assert!(up.done(&format!("logic check {flow}")).contains(": ok: flow \"demo\", "));
+    assert!(up.done("campaign list").starts_with("There is no campaign yet."));
+    let created = up.done(&format!(
+        "campaign create spring --flow {flow} --prompts demo --trunk carrier --contacts people.csv --max-channels 6 --start"
+    ));
+    for wanted in [
+        "people.csv: 64 rows: 60 good, 3 rejected, 1 duplicate left out",
+        "rejected rows are in people.csv.rejects.csv",
+        "campaign spring created and started",
+        "Next: asterism campaign show spring",
+    ] {
+        assert!(created.contains(wanted), "{wanted:?} is missing in\n{created}");
+    }
+    let rejects = fs::read_to_string(up.path().join("people.csv.rejects.csv")).unwrap();
+    let places: Vec<String> =
+        rejects.lines().skip(1).map(|line| line.split(',').take(4).collect::<Vec<_>>().join(",")).collect();
+    assert_eq!(places, ["62,1,number,AST-I011", "63,1,number,AST-I009", "64,1,number,AST-I007"], "{rejects}");
+    assert!(!rejects.contains("20255") && !created.contains("20255"), "no number in\n{rejects}{created}");
+    let again = up.run(&["campaign", "start", "spring"]);
+    assert!(again.status == 1 && again.err.contains("next: asterism campaign list"), "{}", again.err);
+}
+
+/// A pause: nothing new from there on, what is under way ends. Then it goes on.
+async fn halted_and_gone_on(up: &Up) {
+    up.until("some are settled, some in flight", |shown| {
+        number(shown, "settled") >= 4 && number(shown, "in_flight") >= 2
+    })
+    .await;
+    let said = up.json("campaign pause spring --reason a-look");
+    let at_pause = up.json("campaign show spring");
+    assert_eq!(at_pause["status"], "paused");
+    assert!(number(&said, "in_flight") >= 1 && number(&at_pause, "in_flight") <= number(&said, "in_flight"));
+    let quiet = up.until("what was under way has ended", |shown| number(shown, "in_flight") == 0).await;
+    assert_eq!(quiet["attempts"], at_pause["attempts"], "nothing new after the pause");
+    assert!(number(&quiet, "settled") > number(&at_pause, "settled"), "calls were not cut");
+    assert_eq!(quiet["uncertain"], 0);
+    assert_eq!(up.rings().len() as u64, number(&quiet, "rang"), "the carrier agrees");
+    assert!(up.done("campaign show spring").contains("status       paused\n"));
+    assert_eq!(up.done("campaign resume spring"), "campaign spring resumed\n");
+    up.until("new attempts", |shown| number(shown, "attempts") > number(&quiet, "attempts")).await;
+}
+
+/// One test call beside the campaign: it rings once, at its number, and its outcome is the exit status. The nodes are
+/// at work meanwhile.
+fn one_test_call(up: &Up) {
+    let ran = up.run(&["call", TESTED, "--flow", "demo", "--prompts", "demo"]);
+    assert_eq!(ran.status, 0, "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("outcome   answered\ndigits    1\n"), "{}", ran.out);
+    assert!(ran.err.starts_with("calling +1•••••••199 as campaign call-"), "{}", ran.err);
+    assert_eq!(up.rings().get(TESTED), Some(&1));
+    let fleet = up.json("fleet list");
+    let nodes = fleet["nodes"].as_array().unwrap();
+    assert!(
+        nodes.iter().any(|node| number(node, "active") > 0 && number(node, "capacity") == 4),
+        "{fleet:#}"
+    );
+    let listed = up.done("fleet list");
+    assert!(listed.starts_with("NODE ") && listed.contains("/4 "), "{listed}");
+}
+
+/// The end of the campaign before its last contact; what `show` says then.
+async fn stopped(up: &Up) -> Value {
+    let said = up.done("campaign stop spring --reason enough");
+    assert!(said.starts_with("campaign spring stopped for good: nothing new is dialled; "), "{said}");
+    assert!(said.contains(" under way"), "{said}");
+    let last = up.until("what was under way has ended", |shown| number(shown, "in_flight") == 0).await;
+    assert_eq!((last["status"].as_str(), number(&last, "contacts")), (Some("stopped"), GOOD));
+    assert!(number(&last, "waiting") > 0, "it was stopped before its end\n{last:#}");
+    assert_eq!(number(&last, "waiting") + number(&last, "settled"), GOOD);
+    let refused = up.run(&["campaign", "resume", "spring"]);
+    assert!(
+        refused.status == 1 && refused.err.contains("AST-D021") && refused.err.contains(": it is stopped; "),
+        "{}",
+        refused.err
+    );
+    last
+}
+
+/// The doctor and the list, while everything stands still.
+fn looked_at(up: &Up) {
+    let doctor = up.done("doctor");
+    assert!(doctor.ends_with(" 0 failed\n") && doctor.contains("\nok    dialer "), "{doctor}");
+    let campaigns = up.json("campaign list");
+    let statuses: Vec<&str> =
+        campaigns.as_array().unwrap().iter().map(|one| one["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["completed", "stopped"], "the test call's campaign and spring");
+    let refused = up.run(&["up", "--dir", "other"]);
+    assert!(
+        refused.err.contains("AST-U079: fleet/asterism.toml is written by `asterism up` itself"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.status == 1 && !up.path().join("other").exists());
+}
+
+/// Ctrl-C: the nodes drain and go, the services end, nothing is left running.
+async fn sent_home(up: &mut Up) {
+    up.child.signal(Signal::SIGINT);
+    let status = up.child.ended_within(PATIENCE).await;
+    assert!(status.success(), "{status}\n{}", up.said());
+    for line in [
+        "Sending the fleet home; Ctrl-C again ends at once.",
+        "All nodes are gone and the log is sealed. Next: ",
+    ] {
+        assert!(up.said().contains(line), "{line:?} is missing in\n{}", up.said());
+    }
+    let left = pids(&[&up.path().to_string_lossy()]);
+    assert_eq!(left, Vec::<i32>::new(), "processes are left");
+    eprintln!("--- asterism up said\n{}", up.said());
+}
+
+/// The sealed log, read by nobody who took part, says what `show` said last, and what the carrier counted.
+fn proved(up: &Up, last: &Value) {
+    let anchor = fs::read_to_string(up.path().join("fleet/keys/anchor")).unwrap();
+    let verified = up.json(&format!("replay verify fleet/log --anchor {}", anchor.trim()));
+    assert_eq!(
+        (&verified["replay_ok"], number(&verified, "incidents")),
+        (&Value::Bool(true), 0),
+        "{verified:#}"
+    );
+    let state: Value = serde_json::from_str(&up.done("replay state fleet/log")).unwrap();
+    assert_eq!(state["state_hash"], verified["state_hash"]);
+    let counts = &state["state"]["campaigns"]["spring"]["counts"];
+    let same = ["waiting", "in_flight", "uncertain", "attempts", "rang", "answered", "refused", "digits"];
+    for key in same {
+        assert_eq!(counts[key], last[key], "{key}");
+    }
+    assert_eq!(counts["imported"], last["contacts"]);
+    let exported = up.done("replay export fleet/log");
+    let events: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len() as u64, number(&verified, "events"));
+    let of = |kind: &str, campaign: &str| {
+        let is = |event: &&Value| event["type"] == kind && event["campaign"] == campaign;
+        events.iter().filter(is).count() as u64
+    };
+    assert_eq!(of("ATTEMPT_ORIGINATING", "spring"), number(last, "rang"));
+    assert_eq!((of("CAMPAIGN_PAUSED", "spring"), of("CAMPAIGN_STOPPED", "spring")), (1, 1));
+    let rings = up.rings();
+    assert!(rings.values().all(|count| *count == 1), "{rings:?}");
+    assert_eq!(rings.len() as u64, number(last, "rang") + 1, "the campaign's and the test call");
+    assert!(!exported.contains("20255"), "no number in the log");
+}
