@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Rejection;
 use crate::event::Event;
@@ -15,7 +15,7 @@ use crate::state::{Effectless, State};
 pub const OBJECT_MAX_BYTES: usize = 512;
 
 /// A published document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Published {
     /// Name for people.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Published {
 }
 
 /// Flows and manifests by id. An id is a hash of the content, so nothing is ever overwritten.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalogue {
     /// Flows.
     pub flows: BTreeMap<String, Published>,

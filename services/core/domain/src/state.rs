@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use asterism_proto::Origin;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::state::{Campaigns, TrunkUse};
@@ -39,7 +39,7 @@ impl Effectless {
 }
 
 /// Something in the log that must not be: shown, counted, never repaired in silence.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incident {
     /// Global sequence of the event.
     pub sequence: u64,
@@ -50,7 +50,7 @@ pub struct Incident {
 }
 
 /// Everything the log says. Ordered maps and integers only: its bytes are canonical.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Events applied: the log position.
     pub size: u64,
@@ -123,8 +123,19 @@ impl State {
 
     /// SHA-256 of the canonical bytes: equal states, and only those, have equal hashes.
     pub fn hash(&self) -> [u8; 32] {
-        let bytes = postcard::to_allocvec(self).unwrap_or_default();
-        Sha256::digest(bytes).into()
+        Sha256::digest(self.to_bytes()).into()
+    }
+
+    /// The canonical bytes, for a snapshot.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        postcard::to_allocvec(self).unwrap_or_default()
+    }
+
+    /// Reads [`State::to_bytes`] of the same reducer. `None` if the bytes are anything else, down to the last one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (state, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
+        // Only the canonical form is a state: a set spelt in another order would hash differently.
+        (rest.is_empty() && state.to_bytes() == bytes).then_some(state)
     }
 
     /// Attempts still to be made by running campaigns.

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::EventRef;
 use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, Outcome, Timestamp};
 
 /// Where a campaign stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CampaignStatus {
     /// Contacts may still be imported; nothing is dialled.
@@ -24,7 +24,7 @@ pub enum CampaignStatus {
 }
 
 /// Where a contact stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContactStatus {
     /// To be dialled.
     Waiting,
@@ -37,7 +37,7 @@ pub enum ContactStatus {
 }
 
 /// One person on a list. What names the person is sealed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// Index of the import, whose key seals it.
     pub import: u16,
@@ -58,7 +58,7 @@ pub struct Contact {
 }
 
 /// Where an attempt in flight stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum AttemptStatus {
     /// Committed by the dialer; the order is owed.
     Intended,
@@ -71,7 +71,7 @@ pub enum AttemptStatus {
 }
 
 /// An attempt that holds a slot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its node.
     pub node: NodeId,
@@ -92,7 +92,7 @@ pub struct Attempt {
 }
 
 /// Contacts by state, and attempts by fate.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Contacts imported.
     pub imported: u32,
@@ -130,7 +130,7 @@ impl Counts {
 }
 
 /// A campaign.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Campaign {
     /// Name for people.
     pub name: String,
@@ -184,7 +184,7 @@ pub struct Campaign {
 pub type Campaigns = BTreeMap<CampaignId, Campaign>;
 
 /// What a trunk carries, over all campaigns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrunkUse {
     /// Attempts in flight.
     pub in_flight: u32,

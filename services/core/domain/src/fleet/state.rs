@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 
 /// Where a launch intent stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum IntentStatus {
     /// Committed; the cloud owes us an instance. Never dropped unasked.
     Requested,
@@ -18,7 +18,7 @@ pub enum IntentStatus {
 }
 
 /// A committed launch.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intent {
     /// Where it stands.
     pub status: IntentStatus,
@@ -31,7 +31,7 @@ pub struct Intent {
 }
 
 /// Where a node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum NodeStatus {
     /// The cloud runs it; its agent has not registered.
     Launched,
@@ -57,7 +57,7 @@ impl NodeStatus {
 }
 
 /// Under which key and epoch a node may write: the same the sequencer knows, so that it never refuses a decision.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Admission {
     /// 32-byte Ed25519.
     pub public_key: Vec<u8>,
@@ -70,7 +70,7 @@ pub struct Admission {
 }
 
 /// A node as the log knows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The launch intent it came from.
     pub intent: IntentId,
@@ -127,7 +127,7 @@ impl Node {
 }
 
 /// The fleet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     /// Every node there ever was.
     pub nodes: BTreeMap<NodeId, Node>,
