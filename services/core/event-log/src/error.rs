@@ -155,6 +155,16 @@ pub enum Error {
         /// What it is.
         what: String,
     },
+    /// A copy cannot be opened from this snapshot; nothing was changed.
+    #[error("AST-L017: the snapshot at size {size} does not lead to the log in {}: {why}; the log is folded from its beginning", .folder.display())]
+    Snapshot {
+        /// The log folder.
+        folder: PathBuf,
+        /// Size of the snapshot.
+        size: u64,
+        /// What does not fit.
+        why: String,
+    },
 }
 
 impl Error {
@@ -191,6 +201,7 @@ impl Error {
             Self::Rule { .. } => "AST-L014",
             Self::TooNew { .. } => "AST-L015",
             Self::NoFolder { .. } => "AST-L016",
+            Self::Snapshot { .. } => "AST-L017",
         }
     }
 

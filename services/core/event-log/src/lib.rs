@@ -1,7 +1,7 @@
 //! The log: which frames count (sequencer), the tree over them, and the copy of them on disk.
 //!
 //! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`]; then
-//! [`tiles`] and [`proof`].
+//! [`snapshot`], [`tiles`] and [`proof`].
 
 pub mod block;
 mod codec;
@@ -18,6 +18,7 @@ pub mod sealed;
 pub mod segment;
 pub mod sequencer;
 mod sled_store;
+pub mod snapshot;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testkit;
 #[cfg(test)]

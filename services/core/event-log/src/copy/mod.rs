@@ -107,7 +107,20 @@ impl Copy {
         stores: Box<dyn OpenStore>,
         mut on_frame: impl FnMut(&AcceptedFrame),
     ) -> Result<Opened, Error> {
-        open::open(folder, fleet, anchor, stores, &mut on_frame)
+        open::open(folder, Sequencer::new(fleet, anchor), stores, &mut on_frame)
+    }
+
+    /// [`Copy::open`] from a snapshot's sequencer: what it covers is not read, only that the sealed segments lead up to
+    /// it and that what follows has the roots they and HEAD name. The frames behind it go to `on_frame`.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`] if anything does not fit or is damaged: nothing was changed, open without one.
+    pub fn open_behind(
+        folder: &Path,
+        sequencer: Sequencer,
+        mut on_frame: impl FnMut(&AcceptedFrame),
+    ) -> Result<Opened, Error> {
+        open::open(folder, sequencer, Box::new(Backend::default()), &mut on_frame)
     }
 
     /// Takes an accepted frame into memory; [`Copy::commit`] makes it durable.

@@ -59,12 +59,15 @@ pub(super) struct Opening<'a> {
     pub(super) feeder: Feeder<'a>,
     pub(super) suspect: Option<Suspect>,
     pub(super) promised: Option<Head>,
+    /// Size of the snapshot it begins with, 0 without one. With one, nothing is repaired.
+    pub(super) snapshot: u64,
 }
 
+/// Opens a copy whose first `sequencer.size()` events a snapshot answers for: none, or all up to some place in the
+/// sealed segments.
 pub(super) fn open(
     folder: &Path,
-    fleet: &str,
-    anchor: Option<Hash>,
+    sequencer: Sequencer,
     stores: Box<dyn OpenStore>,
     on_frame: &mut dyn FnMut(&AcceptedFrame),
 ) -> Result<Opened, Error> {
@@ -75,7 +78,8 @@ pub(super) fn open(
     let mut opening = Opening {
         folder: folder.to_owned(),
         stores,
-        feeder: Feeder { folder: folder.to_owned(), sequencer: Sequencer::new(fleet, anchor), on_frame },
+        snapshot: sequencer.size(),
+        feeder: Feeder { folder: folder.to_owned(), sequencer, on_frame },
         suspect: None,
         promised: None,
     };
@@ -97,6 +101,9 @@ pub(super) fn open(
     if head_lost && opening.size() > 0 {
         opening.suspect("the head file is missing", None);
     }
+    if let Some(suspect) = &opening.suspect {
+        opening.must_repair(&suspect.reason)?;
+    }
     opening.finish(lock, head_file, hot)
 }
 
@@ -111,10 +118,55 @@ impl Opening<'_> {
         self.suspect.get_or_insert(Suspect { reason: reason.into(), kept, promised, set_aside });
     }
 
+    /// Before anything is set aside or rebuilt: with a snapshot nothing is, since what precedes it was not looked at.
+    pub(super) fn must_repair(&self, why: &str) -> Result<(), Error> {
+        match self.snapshot {
+            0 => Ok(()),
+            size => Err(Error::Snapshot { folder: self.folder.clone(), size, why: why.to_owned() }),
+        }
+    }
+
+    /// Skips the sealed segments the snapshot covers and replays the rest of the one it ends in. They must lead from
+    /// the empty tree to the snapshot's root. Returns the end of what it passed.
+    fn pass_sealed(&mut self) -> Result<u64, Error> {
+        let (mut end, mut root) = (0, Frontier::new().root());
+        for (first, _, path) in
+            sealed::list(&self.folder)?.into_iter().take_while(|(first, ..)| *first < self.snapshot)
+        {
+            let mut reader = sealed::Reader::open(&path)?;
+            let footer = *reader.footer();
+            if (footer.first, footer.root_before) != (end, root) || first != end {
+                return Err(Error::damaged(&path, end, "it does not continue the segment before it"));
+            }
+            (end, root) = (footer.end, footer.root);
+            if footer.end > self.snapshot {
+                let mut at = footer.first;
+                while let Some(frame) = reader.next_frame()? {
+                    at += frame.leaves.len() as u64;
+                    if at > self.snapshot {
+                        self.feeder.feed(frame)?;
+                    }
+                }
+                check_end(&reader, &self.feeder.sequencer)?;
+            } else if Some(footer.anchor) != self.feeder.sequencer.anchor() {
+                return Err(Error::damaged(&path, footer.first, "it is of another log"));
+            }
+        }
+        if (end, root) != (self.size(), self.feeder.sequencer.root()) {
+            return Err(Error::damaged(&self.folder, end, "the sealed segments do not lead to the snapshot"));
+        }
+        Ok(end)
+    }
+
     /// Replays the sealed segments. If one is damaged, it and all that follows is set aside, and the hot segment
     /// returned holds what of it is whole.
     fn replay_sealed(&mut self) -> Result<Option<Hot>, Error> {
-        for (_, _, path) in sealed::list(&self.folder)? {
+        let passed = match self.snapshot {
+            0 => 0,
+            _ => self.pass_sealed().or_else(|error| self.must_repair(&error.to_string()).map(|()| 0))?,
+        };
+        for (_, _, path) in sealed::list(&self.folder)?.into_iter().skip_while(|(first, ..)| *first < passed)
+        {
             let start = self.feeder.sequencer.tree().clone();
             match self.feeder.feed_sealed(&path) {
                 Ok(()) => {}
@@ -146,6 +198,7 @@ impl Opening<'_> {
             match first {
                 _ if *first < sealed_end => hot::remove(path)?,
                 _ if *first > sealed_end => {
+                    self.must_repair("a hot segment stands behind a hole")?;
                     let aside = set_aside(&self.folder, std::slice::from_ref(path))?;
                     self.suspect("a hot segment stands behind a hole", Some(aside));
                 }

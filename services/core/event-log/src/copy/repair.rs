@@ -57,6 +57,7 @@ impl Opening<'_> {
         start: &Frontier,
         why: &Error,
     ) -> Result<Hot, Error> {
+        self.must_repair(&why.to_string())?;
         let aside = set_aside(&self.folder, &[path.to_owned()])?;
         self.suspect(why.to_string(), Some(aside.clone()));
         let Some(mut store) = store else { return self.rebuild(start, &mut |_| Ok(())) };
@@ -75,6 +76,7 @@ impl Opening<'_> {
         start: &Frontier,
         why: &Error,
     ) -> Result<Hot, Error> {
+        self.must_repair(&why.to_string())?;
         let mut paths: Vec<PathBuf> = sealed::list(&self.folder)?
             .into_iter()
             .map(|(_, _, other)| other)
@@ -97,6 +99,7 @@ impl Opening<'_> {
 
     /// Hot segments that nothing sealed leads up to.
     pub(super) fn rebuild_without_hot(&mut self, why: &str, hots: &[(u64, PathBuf)]) -> Result<Hot, Error> {
+        self.must_repair(why)?;
         let paths: Vec<PathBuf> = hots.iter().map(|(_, path)| path.clone()).collect();
         let aside = set_aside(&self.folder, &paths)?;
         self.suspect(why, Some(aside));
@@ -133,6 +136,9 @@ impl Opening<'_> {
     pub(super) fn give_up(&self, path: &Path, position: u64) -> Error {
         let what = "the events do not have the root the head file names; \
                     the whole copy was set aside, the next start refills it";
+        if let Err(error) = self.must_repair(what) {
+            return error;
+        }
         let everything = || -> Result<PathBuf, Error> {
             let mut paths = vec![self.folder.join("HEAD")];
             paths.extend(sealed::list(&self.folder)?.into_iter().map(|(_, _, path)| path));

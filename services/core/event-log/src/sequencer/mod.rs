@@ -7,6 +7,7 @@
 mod control;
 mod origins;
 mod rules;
+mod saved;
 mod verdict;
 
 use std::collections::VecDeque;

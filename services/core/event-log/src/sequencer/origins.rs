@@ -166,6 +166,13 @@ impl Staged {
 }
 
 impl Origins {
+    /// Counts what is known.
+    pub(super) fn from_known(known: BTreeMap<Origin, OriginState>) -> Self {
+        let nodes = known.keys().filter(|origin| matches!(origin, Origin::Node(_))).count();
+        let procs = known.keys().filter(|origin| matches!(origin, Origin::Proc(..))).count();
+        Self { known, nodes, procs }
+    }
+
     pub(super) fn commit(&mut self, staged: Staged) {
         for (origin, state) in staged.changed {
             let (node, process) = (matches!(origin, Origin::Node(_)), matches!(origin, Origin::Proc(..)));

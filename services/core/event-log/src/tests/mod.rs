@@ -7,4 +7,5 @@ mod damage;
 mod election;
 mod faults;
 mod sequencer;
+mod snapshot;
 mod store;
