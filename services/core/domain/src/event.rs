@@ -2,7 +2,7 @@
 
 use asterism_proto::{Origin, Role};
 
-use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, Outcome, Timestamp};
+use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
 
 /// Where an event stands: its derived id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -43,8 +43,8 @@ pub struct Recorded {
 pub struct SealedContact {
     /// Number within the campaign.
     pub contact: ContactId,
-    /// Keyed hash of the number, 16 bytes.
-    pub number_hash: [u8; 16],
+    /// Keyed hash of the number.
+    pub number_hash: NumberHash,
     /// Nonce and ciphertext of number and fields.
     pub sealed: Vec<u8>,
 }
@@ -96,6 +96,30 @@ pub enum Event {
         size: u64,
         hash: Vec<u8>,
         reducer: String,
+    },
+    FramesLost {
+        origin: String,
+        epoch: Vec<u8>,
+        from: u64,
+        to: u64,
+        reason: String,
+    },
+    LogRepaired {
+        holder: String,
+        reason: String,
+        kept: u64,
+        promised: u64,
+        set_aside: String,
+        refilled_from: String,
+        size: u64,
+    },
+    SegmentArchived {
+        first: u64,
+        end: u64,
+        object: String,
+        sha256: Vec<u8>,
+        size_bytes: u64,
+        root: Vec<u8>,
     },
 
     LaunchIntended {
@@ -214,6 +238,11 @@ pub enum Event {
     },
     CampaignLive {
         campaign: CampaignId,
+        reason: String,
+    },
+    ContactsErased {
+        import: String,
+        contacts: Vec<NumberHash>,
         reason: String,
     },
 
@@ -357,8 +386,12 @@ impl Event {
             Event::OriginClosed { origin: closed, .. } => {
                 *origin == Origin::Role(Role::Scaler) || *closed == origin.to_string()
             }
-            Event::Checkpoint { .. } | Event::Continues { .. } => *origin == Origin::Role(Role::Ledger),
+            Event::Checkpoint { .. }
+            | Event::Continues { .. }
+            | Event::FramesLost { .. }
+            | Event::SegmentArchived { .. } => *origin == Origin::Role(Role::Ledger),
             Event::StateHashed { .. } => matches!(origin, Origin::Role(_)),
+            Event::LogRepaired { .. } => matches!(origin, Origin::Role(_) | Origin::Proc(..)),
             Event::NodeAdmitted { .. }
             | Event::LaunchIntended { .. }
             | Event::NodeLaunched { .. }
@@ -378,6 +411,7 @@ impl Event {
             | Event::CampaignStopped { .. }
             | Event::CampaignCompleted { .. }
             | Event::CampaignLive { .. }
+            | Event::ContactsErased { .. }
             | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 *origin == Origin::Role(Role::MediaSync)

@@ -17,6 +17,9 @@ pub type IntentId = String;
 /// Number of a contact within its campaign, from 0.
 pub type ContactId = u32;
 
+/// Keyed hash of a contact's number: tells numbers apart, names nobody.
+pub type NumberHash = [u8; 16];
+
 /// One ring of one contact. Its spelling is the Asterisk channel id: `<campaign>-<contact>-<ordinal>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AttemptId {

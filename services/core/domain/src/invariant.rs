@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::campaign::apply::SECOND_ORIGINATE;
+use crate::campaign::apply::{SECOND_ORIGINATE, STEP_INCIDENTS};
 use crate::campaign::{AttemptStatus, Campaign, Contact, ContactStatus};
 use crate::fleet::NodeStatus;
 use crate::state::State;
@@ -39,7 +39,7 @@ type Predicate = fn(&State) -> Verdict;
 /// Every invariant that can be judged on a state.
 pub const INVARIANTS: [(&str, &str, Predicate); 16] = [
     ("INV-01", "at most one ring per attempt", one_ring),
-    ("INV-02", "imported = settled + waiting + in flight + uncertain", conservation),
+    ("INV-02", "imported = settled + waiting + in flight + uncertain + erased", conservation),
     ("INV-03", "active <= cap on every node, trunk and campaign", caps),
     (
         "INV-04",
@@ -120,7 +120,8 @@ fn rings(id: &str, campaign: &Campaign) -> Option<String> {
 fn conservation(state: &State) -> Verdict {
     verdict(state.campaigns.iter().find_map(|(id, campaign)| {
         let counts = &campaign.counts;
-        let sum = counts.settled_total() + counts.waiting + counts.in_flight + counts.uncertain;
+        let sum =
+            counts.settled_total() + counts.waiting + counts.in_flight + counts.uncertain + counts.erased;
         let lists = campaign.waiting.len() as u32 == counts.waiting
             && campaign.in_flight.len() as u32 == counts.in_flight
             && campaign.contacts.len() as u32 == counts.imported;
@@ -168,7 +169,7 @@ fn no_incident_about_steps(state: &State) -> Verdict {
         state
             .incident_list
             .iter()
-            .find(|incident| incident.reason.contains("step"))
+            .find(|incident| STEP_INCIDENTS.contains(&incident.reason.as_str()))
             .map(|incident| format!("event {}: {}", incident.sequence, incident.reason)),
     )
 }
@@ -192,7 +193,9 @@ fn explained(state: &State) -> Verdict {
             let fits = match contact.status {
                 ContactStatus::Waiting => waits && !flies,
                 ContactStatus::InFlight => flies && !waits,
-                ContactStatus::Settled(_) | ContactStatus::Uncertain => !waits && !flies,
+                ContactStatus::Settled(_) | ContactStatus::Uncertain | ContactStatus::Erased => {
+                    !waits && !flies
+                }
             };
             (!fits).then(|| format!("contact {index} of {id} is in two states"))
         })

@@ -30,6 +30,8 @@ pub struct CampaignReport {
     pub excluded: u32,
     /// Contacts uncertain.
     pub uncertain: u32,
+    /// Contacts erased before they were settled.
+    pub erased: u32,
     /// Contacts by outcome.
     pub outcomes: BTreeMap<&'static str, u32>,
     /// Answered contacts by digits pressed; the empty string is none.
@@ -80,6 +82,7 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 settled: counts.settled_total(),
                 excluded: counts.excluded,
                 uncertain: counts.uncertain,
+                erased: counts.erased,
                 outcomes: counts.settled.iter().map(|(outcome, n)| (outcome.name(), *n)).collect(),
                 digits: counts.digits.clone(),
                 attempts: counts.attempts,

@@ -6,7 +6,7 @@ use asterism_proto::Origin;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::campaign::state::{Campaigns, TrunkUse};
+use crate::campaign::state::{Campaigns, Erasure, TrunkUse};
 use crate::catalogue::Catalogue;
 use crate::event::{Event, Recorded};
 use crate::fleet::state::Fleet;
@@ -14,7 +14,7 @@ use crate::ids::Timestamp;
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-4";
+pub const REDUCER: &str = "asterism-5";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -84,6 +84,12 @@ pub struct State {
     pub terms: BTreeMap<String, u64>,
     /// Size of the newest checkpoint seen in the log.
     pub checkpoint: u64,
+    /// Log size up to which sealed segments stand in the object store without a gap.
+    pub archived: u64,
+    /// Times a copy of the log was repaired.
+    pub repairs: u64,
+    /// What was erased, by import.
+    pub erasures: BTreeMap<String, Erasure>,
     /// Decisions that came too late.
     pub voids: u64,
     /// Events that fit nothing.
@@ -169,6 +175,22 @@ impl State {
             }
             Event::Checkpoint { size, .. } => {
                 self.checkpoint = self.checkpoint.max(*size);
+                Ok(())
+            }
+            Event::FramesLost { origin, from, to, reason, .. } => {
+                let text = format!("frames {from} to {to} of {origin} are lost: {reason}");
+                self.incident(recorded, &text);
+                Ok(())
+            }
+            Event::LogRepaired { .. } => {
+                self.repairs += 1;
+                Ok(())
+            }
+            Event::SegmentArchived { first, end, .. } => {
+                if *first > self.archived {
+                    return Err(Effectless::void("it does not follow what is archived"));
+                }
+                self.archived = self.archived.max(*end);
                 Ok(())
             }
             Event::Continues { .. } | Event::StateHashed { .. } | Event::NodeLoad { .. } => Ok(()),

@@ -6,7 +6,7 @@ use asterism_proto::v1::{self, EventType};
 use prost::Message;
 
 use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
-use crate::ids::{AttemptId, Outcome, Timestamp};
+use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
 
 /// Why an event's bytes are not understood. A reducer that meets one stops.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -205,6 +205,15 @@ impl Field<Vec<v1::SealedContact>> for Vec<SealedContact> {
     }
 }
 
+impl Field<Vec<Vec<u8>>> for Vec<NumberHash> {
+    fn put(&self) -> Vec<Vec<u8>> {
+        self.iter().map(|hash| hash.to_vec()).collect()
+    }
+    fn take(wire: Vec<Vec<u8>>) -> Result<Self, &'static str> {
+        wire.into_iter().map(|hash| hash.try_into().map_err(|_| "number hash")).collect()
+    }
+}
+
 /// The table: domain variant, wire number, and each field as `domain field = wire field`.
 macro_rules! events {
     ($( $variant:ident $kind:ident { $($field:ident),* } )*) => {
@@ -279,6 +288,9 @@ events! {
     Checkpoint Checkpoint { size, root }
     Continues Continues { size, root }
     StateHashed StateHashed { size, hash, reducer }
+    FramesLost FramesLost { origin, epoch, from, to, reason }
+    LogRepaired LogRepaired { holder, reason, kept, promised, set_aside, refilled_from, size }
+    SegmentArchived SegmentArchived { first, end, object, sha256, size_bytes, root }
     LaunchIntended LaunchIntended { intent, reason, instance_type }
     NodeLaunched NodeLaunched { intent, node }
     LaunchFailed LaunchFailed { intent, code, reason, r#final }
@@ -307,6 +319,7 @@ events! {
     CampaignStopped CampaignStopped { campaign, reason }
     CampaignCompleted CampaignCompleted { campaign }
     CampaignLive CampaignLive { campaign, reason }
+    ContactsErased ContactsErased { import, contacts, reason }
     AttemptAccepted AttemptAccepted { attempt, order_term }
     AttemptRefused AttemptRefused { attempt, reason }
     AttemptOriginating AttemptOriginating { attempt, boot_id }

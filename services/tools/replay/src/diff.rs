@@ -128,6 +128,7 @@ fn counts(campaign: &Campaign) -> BTreeMap<String, String> {
         ("in flight", counts.in_flight),
         ("excluded", counts.excluded),
         ("uncertain", counts.uncertain),
+        ("erased", counts.erased),
         ("attempts", counts.attempts),
         ("refused", counts.refused),
         ("rang", counts.rang),
@@ -151,6 +152,7 @@ fn contact(status: &ContactStatus) -> String {
         ContactStatus::InFlight => "in flight".into(),
         ContactStatus::Settled(outcome) => format!("settled {}", outcome.name()),
         ContactStatus::Uncertain => "uncertain".into(),
+        ContactStatus::Erased => "erased".into(),
     }
 }
 

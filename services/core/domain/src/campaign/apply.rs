@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts};
 use crate::event::{Event, Recorded, SealedContact, StepSource};
-use crate::ids::{AttemptId, NodeId, Outcome, Timestamp};
+use crate::ids::{AttemptId, NodeId, NumberHash, Outcome, Timestamp};
 use crate::state::{Effectless, State};
 
 /// What INV-01 looks for: the node itself says that it went to the carrier twice.
 pub(crate) const SECOND_ORIGINATE: &str = "an attempt is originated a second time";
+/// What INV-10 looks for.
+pub(crate) const STEP_INCIDENTS: [&str; 2] =
+    ["a second answer to one step", "a step taken without its decision in the log"];
 
 /// Applies an event about a campaign or an attempt.
 pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
@@ -24,8 +27,13 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             Ok(())
         }
         Event::ContactsImported { campaign, import, contacts, duplicates, last } => {
+            let erasure = state.erasures.get(import);
+            if erasure.is_some_and(|erasure| contacts.iter().any(|row| erasure.covers(&row.number_hash))) {
+                return Err(Effectless::void("a contact was erased before it was imported"));
+            }
             imported(known(state, campaign)?, import, contacts, *duplicates, *last)
         }
+        Event::ContactsErased { import, contacts, .. } => erased(state, import, contacts),
         Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, .. } => {
             let window = (*not_before_ms, *not_after_ms);
             intended(state, attempt, node, trunk, window, at)
@@ -211,6 +219,7 @@ fn imported(
         campaign.contacts.push(Contact {
             import: index as u16,
             status: ContactStatus::Waiting,
+            erased: false,
             attempts: 0,
             rang: 0,
             never_rang: 0,
@@ -223,6 +232,38 @@ fn imported(
     campaign.counts.waiting += contacts.len() as u32;
     campaign.counts.duplicates += duplicates;
     campaign.import_complete |= last;
+    Ok(())
+}
+
+/// Takes people out: who waits is never dialled, who is in flight is not dialled again, what happened stands.
+fn erased(state: &mut State, import: &str, numbers: &[NumberHash]) -> Result<(), Effectless> {
+    let mut named = false;
+    for campaign in state.campaigns.values_mut() {
+        let Some(index) = campaign.imports.iter().position(|known| known == import) else { continue };
+        named = true;
+        let Campaign { contacts, waiting, counts, .. } = campaign;
+        let meant = |person: &Contact| {
+            usize::from(person.import) == index
+                && !person.erased
+                && (numbers.is_empty() || numbers.contains(&person.number_hash))
+        };
+        for (contact, person) in (0u32..).zip(contacts).filter(|(_, person)| meant(person)) {
+            person.erased = true;
+            person.sealed = Box::default();
+            if person.status == ContactStatus::Waiting {
+                person.status = ContactStatus::Erased;
+                waiting.remove(&contact);
+                counts.waiting -= 1;
+                counts.erased += 1;
+            }
+        }
+    }
+    if !named {
+        return Err(Effectless::void("no campaign has contacts of this import"));
+    }
+    let erasure = state.erasures.entry(import.to_owned()).or_default();
+    erasure.whole |= numbers.is_empty();
+    erasure.numbers.extend(numbers);
     Ok(())
 }
 
@@ -312,7 +353,7 @@ fn step_taken(
 ) -> Result<(), Effectless> {
     let attempt = in_flight(state, call).ok_or(Effectless::incident("the call is not in flight"))?;
     if step <= attempt.step {
-        return Err(Effectless::incident("a second answer to one step"));
+        return Err(Effectless::incident(STEP_INCIDENTS[0]));
     }
     let proven = source != StepSource::Responder
         || decision.is_some_and(|id| attempt.decisions.contains(&(step, id.clone())));
@@ -324,7 +365,7 @@ fn step_taken(
     attempt.step = step;
     state.superseded_decisions += superseded;
     state.steps += 1;
-    if proven { Ok(()) } else { Err(Effectless::incident("a step taken without its decision in the log")) }
+    if proven { Ok(()) } else { Err(Effectless::incident(STEP_INCIDENTS[1])) }
 }
 
 /// Takes the attempt out of flight and gives its slot back.
@@ -380,6 +421,11 @@ fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits
 }
 
 fn to_waiting(campaign: &mut Campaign, attempt: &AttemptId) {
+    if contact(campaign, attempt).erased {
+        contact(campaign, attempt).status = ContactStatus::Erased;
+        campaign.counts.erased += 1;
+        return;
+    }
     contact(campaign, attempt).status = ContactStatus::Waiting;
     campaign.waiting.insert(attempt.contact);
     campaign.counts.waiting += 1;

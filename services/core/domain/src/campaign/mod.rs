@@ -4,6 +4,7 @@
 //! contact:  waiting ──AttemptIntended──▶ in flight ──AttemptEnded──▶ settled (or waiting again, by max_attempts)
 //!              ▲                            │ │
 //!              └──────AttemptRefused────────┘ └──AttemptUncertain, node lost──▶ uncertain (never dialled by itself)
+//!           a contact erased while it waits, or comes back to waiting, is erased: it is never dialled again
 //! attempt:  intended ─▶ accepted ─▶ originating ─▶ answered ─▶ ended
 //! ```
 
@@ -14,4 +15,4 @@ pub mod state;
 
 pub use command::{CampaignCommand, DialTick, TrunkLimits};
 pub use decide::decide;
-pub use state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts};
+pub use state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts, Erasure};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::event::EventRef;
-use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, Outcome, Timestamp};
+use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Outcome, Timestamp};
 
 /// Where a campaign stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,8 @@ pub enum ContactStatus {
     Settled(Outcome),
     /// It may have rung and nobody can prove how it ended.
     Uncertain,
+    /// Erased before it was settled: there is no number to dial any more.
+    Erased,
 }
 
 /// One person on a list. What names the person is sealed.
@@ -43,6 +45,8 @@ pub struct Contact {
     pub import: u16,
     /// Where it stands.
     pub status: ContactStatus,
+    /// Its number and fields are erased; what happened to it stands.
+    pub erased: bool,
     /// Attempts so far, refused ones included: the next attempt's ordinal less one.
     pub attempts: u32,
     /// Attempts that may have reached the carrier.
@@ -52,8 +56,8 @@ pub struct Contact {
     /// Digits pressed in the last answered call.
     pub digits: Box<str>,
     /// Keyed hash of the number.
-    pub number_hash: [u8; 16],
-    /// Nonce and ciphertext.
+    pub number_hash: NumberHash,
+    /// Nonce and ciphertext; empty once erased.
     pub sealed: Box<[u8]>,
 }
 
@@ -106,6 +110,8 @@ pub struct Counts {
     pub excluded: u32,
     /// Contacts whose last attempt cannot be explained.
     pub uncertain: u32,
+    /// Contacts erased before they were settled.
+    pub erased: u32,
     /// Attempts intended and in effect.
     pub attempts: u32,
     /// Attempts refused by the node: never rang.
@@ -165,7 +171,7 @@ pub struct Campaign {
     /// Ids of the waiting ones.
     pub waiting: BTreeSet<ContactId>,
     /// Keyed hashes of every number on it.
-    pub numbers: BTreeSet<[u8; 16]>,
+    pub numbers: BTreeSet<NumberHash>,
     /// Attempts that hold a slot.
     pub in_flight: BTreeMap<AttemptId, Attempt>,
     /// Counts kept by the reducer.
@@ -182,6 +188,22 @@ pub struct Campaign {
 
 /// Every campaign.
 pub type Campaigns = BTreeMap<CampaignId, Campaign>;
+
+/// What of an import was erased.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Erasure {
+    /// All of it: its key is gone or going.
+    pub whole: bool,
+    /// Keyed hashes of the numbers erased one by one.
+    pub numbers: BTreeSet<NumberHash>,
+}
+
+impl Erasure {
+    /// Whether it covers the number.
+    pub fn covers(&self, number: &NumberHash) -> bool {
+        self.whole || self.numbers.contains(number)
+    }
+}
 
 /// What a trunk carries, over all campaigns.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -219,9 +219,11 @@ impl<'a> Teller<'a> {
                     ContactStatus::InFlight => "has an attempt in flight".to_owned(),
                     ContactStatus::Settled(outcome) => format!("is settled: {}", outcome.name()),
                     ContactStatus::Uncertain => "is uncertain and not dialled again by itself".to_owned(),
+                    ContactStatus::Erased => "was erased before it was settled".to_owned(),
                 };
+                let gone = if contact.erased { ", its number and fields are erased" } else { "" };
                 let (attempts, rang) = (contact.attempts, contact.rang);
-                format!("contact {number} of campaign {campaign} {stands}; attempts: {attempts}, may have rung: {rang}")
+                format!("contact {number} of campaign {campaign} {stands}{gone}; attempts: {attempts}, may have rung: {rang}")
             })
             .collect();
         if answer.is_empty() {

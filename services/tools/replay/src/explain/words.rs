@@ -20,6 +20,16 @@ fn fleet(event: &Event) -> Option<String> {
         Event::Checkpoint { size, .. } => format!("checkpoint over the first {size} events"),
         Event::Continues { size, .. } => format!("a new stream continues the log at {size} events"),
         Event::StateHashed { size, .. } => format!("the state after {size} events was hashed"),
+        Event::FramesLost { origin, from, to, reason, .. } => {
+            format!("frames {from} to {to} of {origin} are given up as lost: {reason}")
+        }
+        Event::LogRepaired { holder, reason, kept, promised, refilled_from, size, .. } => format!(
+            "the copy of {holder} was repaired: {reason}; {kept} of {promised} events were sound, refilled from the \
+             {refilled_from} to {size}"
+        ),
+        Event::SegmentArchived { first, end, object, .. } => {
+            format!("events {first} to {end} stand in the object store as {object}")
+        }
         Event::LaunchIntended { intent, reason, instance_type } => {
             format!("a {instance_type} is to be launched (intent {intent}): {reason}")
         }
@@ -100,6 +110,12 @@ fn campaign(event: &Event) -> Option<String> {
         Event::CampaignCompleted { campaign } => format!("campaign {campaign} is complete"),
         Event::CampaignLive { campaign, reason } => {
             format!("campaign {campaign} may dial every number: {reason}")
+        }
+        Event::ContactsErased { import, contacts, reason } if contacts.is_empty() => {
+            format!("every contact of import {} is erased: {reason}", short(import))
+        }
+        Event::ContactsErased { import, contacts, reason } => {
+            format!("{} contacts of import {} are erased: {reason}", contacts.len(), short(import))
         }
         _ => return None,
     })

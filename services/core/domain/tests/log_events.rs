@@ -1,0 +1,112 @@
+//! Events about the log itself and about people taken out of it: what they fold to.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use asterism_domain::campaign::ContactStatus;
+use asterism_domain::{Event, Outcome};
+use asterism_proto::{Origin, Role};
+use support::Lab;
+
+const LEDGER: Origin = Origin::Role(Role::Ledger);
+
+fn erase(lab: &mut Lab, import: &str, contacts: Vec<[u8; 16]>) {
+    let event = Event::ContactsErased { import: import.into(), contacts, reason: "asked to".into() };
+    lab.write(Origin::Role(Role::Dialer), event);
+}
+
+#[test]
+fn who_is_erased_is_not_dialled_and_what_happened_stands() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 5, 2);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    // Capacity is 3 a node: all five are in flight; one settles, one comes back to waiting, one stays in flight.
+    let flights = lab.in_flight();
+    lab.end(&flights[0].0, &flights[0].1, Outcome::Answered);
+    lab.end(&flights[1].0, &flights[1].1, Outcome::Busy);
+    erase(&mut lab, "c-1", vec![[0; 16], [1; 16], [2; 16]]);
+    lab.end(&flights[2].0, &flights[2].1, Outcome::Busy);
+    lab.end(&flights[3].0, &flights[3].1, Outcome::Busy);
+    let campaign = &lab.state.campaigns["c"];
+    let statuses: Vec<ContactStatus> = campaign.contacts.iter().map(|one| one.status.clone()).collect();
+    let settled = ContactStatus::Settled(Outcome::Answered);
+    let rest =
+        [ContactStatus::Erased, ContactStatus::Erased, ContactStatus::Waiting, ContactStatus::InFlight];
+    assert_eq!((&statuses[0], &statuses[1..]), (&settled, rest.as_slice()));
+    assert!(campaign.contacts[..3].iter().all(|one| one.erased && one.sealed.is_empty()));
+    assert!(campaign.contacts[3..].iter().all(|one| !one.erased && !one.sealed.is_empty()));
+    assert_eq!((campaign.counts.erased, campaign.counts.waiting, campaign.counts.rang), (2, 1, 4));
+    assert_eq!(
+        campaign.numbers.len(),
+        5,
+        "the keyed hashes stay: an import of the same number is a duplicate"
+    );
+    let dialled = lab.tick();
+    assert!(matches!(dialled.as_slice(), [Event::AttemptIntended { attempt, .. }] if attempt.contact == 3));
+    // The rest of the import; whoever is gone already is not counted twice.
+    erase(&mut lab, "c-1", vec![]);
+    for (attempt, node) in lab.in_flight() {
+        lab.end(&attempt, &node, Outcome::Busy);
+    }
+    assert_eq!(lab.state.campaigns["c"].counts.erased, 3, "the one that had its two attempts is settled");
+    assert!(matches!(lab.tick().as_slice(), [Event::CampaignCompleted { .. }]));
+    assert!(lab.state.erasures["c-1"].whole);
+    assert_eq!((lab.state.voids, lab.state.incidents), (0, 0));
+    erase(&mut lab, "nobody", vec![]);
+    assert_eq!((lab.state.voids, lab.state.erasures.len()), (1, 1));
+}
+
+#[test]
+fn archived_is_the_end_of_what_stands_without_a_gap() {
+    let mut lab = Lab::new();
+    let archive = |lab: &mut Lab, first, end| {
+        let (object, sha256, root) = ("segments/x".into(), vec![1; 32], vec![2; 32]);
+        lab.write(LEDGER, Event::SegmentArchived { first, end, object, sha256, size_bytes: 9, root });
+    };
+    archive(&mut lab, 0, 10);
+    archive(&mut lab, 20, 30);
+    assert_eq!((lab.state.archived, lab.state.voids), (10, 1));
+    archive(&mut lab, 10, 20);
+    archive(&mut lab, 10, 20);
+    archive(&mut lab, 0, 10);
+    assert_eq!((lab.state.archived, lab.state.voids), (20, 1));
+}
+
+#[test]
+fn lost_frames_are_an_incident_with_its_text_and_only_the_ledger_says_so() {
+    let mut lab = Lab::new();
+    let lost = |from| Event::FramesLost {
+        origin: "node/i-1".into(),
+        epoch: vec![1; 16],
+        from,
+        to: 9,
+        reason: "no step of repair found them".into(),
+    };
+    lab.write(LEDGER, lost(5));
+    let text = &lab.state.incident_list[0].reason;
+    assert_eq!(text, "frames 5 to 9 of node/i-1 are lost: no step of repair found them");
+    lab.write(Origin::Role(Role::Scaler), lost(7));
+    assert!(lab.state.incident_list[1].reason.contains("may not write"));
+}
+
+#[test]
+fn any_leader_or_process_tells_of_its_repair_and_no_node_does() {
+    let mut lab = Lab::new();
+    let repaired = Event::LogRepaired {
+        holder: "dialer-1".into(),
+        reason: "a block's checksum".into(),
+        kept: 5,
+        promised: 9,
+        set_aside: "suspect-0".into(),
+        refilled_from: "ledger".into(),
+        size: 12,
+    };
+    lab.write(Origin::Role(Role::Dialer), repaired.clone());
+    lab.write(Origin::Proc(Role::LogicResponder, "1".into()), repaired.clone());
+    assert_eq!((lab.state.repairs, lab.state.incidents), (2, 0));
+    lab.write(Origin::Node("i-1".into()), repaired);
+    assert_eq!((lab.state.repairs, lab.state.incidents), (2, 1));
+}
