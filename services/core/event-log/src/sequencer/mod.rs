@@ -130,7 +130,9 @@ impl Sequencer {
     pub fn judge(&mut self, bytes: &[u8], at: StreamAt) -> Verdict {
         match OpenFrame::read(bytes) {
             Ok(frame) => self.admit(frame, at, SignatureCheck::Check, None),
-            Err(FrameError::Version(version)) => Verdict::Stop { reason: StopReason::FrameVersion(version) },
+            Err(FrameError::Version(version)) if self.is_ours(bytes) => {
+                Verdict::Stop { reason: StopReason::FrameVersion(version) }
+            }
             Err(error) => {
                 self.position = Some(at);
                 Verdict::Refused { origin: None, reason: RefusedReason::Malformed(error) }
@@ -243,6 +245,11 @@ impl Sequencer {
 
     /// Compares a checkpoint with the log here.
     pub fn check_checkpoint(&self, size: u64, root: &Hash) -> CheckpointCheck {
+        // The newest is remembered however old: two roots of one size are two histories.
+        let signed = self.checkpoint.filter(|seen| seen.size == size).map(|seen| seen.root);
+        if signed.is_some_and(|signed| signed != *root) {
+            return CheckpointCheck::Differs;
+        }
         match self.root_at(size) {
             Some(ours) if ours == *root => CheckpointCheck::Agrees,
             None if self.recent.front().is_some_and(|(oldest, _)| size < *oldest) && size > 0 => {
@@ -332,6 +339,11 @@ impl Sequencer {
     /// log. Call it when the stream's id is not the one this log was read from.
     pub const fn await_continues(&mut self) {
         self.awaiting_continues = true;
+    }
+
+    /// Whether the stream read has yet to continue this log.
+    pub const fn awaits_continues(&self) -> bool {
+        self.awaiting_continues
     }
 }
 

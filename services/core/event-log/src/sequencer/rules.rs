@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use asterism_proto::hash::Hash;
+use asterism_proto::hash::{Hash, sha256};
 use asterism_proto::{OpenFrame, Origin, PublicKey, Role, v1};
+use prost::Message as _;
 
 use super::control::{Body, Control, controls};
 use super::origins::{LogCreated, OriginState};
@@ -36,7 +37,7 @@ impl Sequencer {
             changes.staged.put(frame.origin.clone(), leader);
         }
         for control in controls.iter().filter(|c| !c.is(v1::EventType::LeaderElected)) {
-            self.rule_control(frame, control, &mut changes)?;
+            self.rule_control(frame, control, elected, &mut changes)?;
         }
         Ok(changes)
     }
@@ -93,6 +94,7 @@ impl Sequencer {
         &self,
         frame: &OpenFrame,
         control: &Control,
+        elected: bool,
         changes: &mut Changes,
     ) -> Result<(), Denied> {
         let writer = &frame.origin;
@@ -103,7 +105,8 @@ impl Sequencer {
             Ok(v1::EventType::NodeAdmitted) => is_scaler,
             Ok(v1::EventType::OriginClosed) => closes,
             Ok(v1::EventType::Checkpoint) => is_ledger,
-            Ok(v1::EventType::Continues) => is_ledger && frame.events.len() == 1,
+            // Alone, or behind the election of the ledger that continues.
+            Ok(v1::EventType::Continues) => is_ledger && frame.events.len() == 1 + usize::from(elected),
             _ => false,
         };
         if !allowed {
@@ -117,9 +120,7 @@ impl Sequencer {
                 changes.staged.close(&self.origins, writer, &body).map_err(|why| control.refused(why).into())
             }
             Body::Checkpoint(body) => {
-                if body.root.len() != 32 {
-                    return Err(control.refused("the root is not 32 bytes").into());
-                }
+                self.rule_checkpoint(&body).map_err(|why| control.refused(why))?;
                 changes.checkpoints.push((control.index, body));
                 Ok(())
             }
@@ -133,6 +134,37 @@ impl Sequencer {
             }
             Body::LogCreated(_) | Body::LeaderElected(_) => Err(control.not_allowed().into()),
         }
+    }
+}
+
+impl Sequencer {
+    /// Sizes never go back, so an old one signed with another root has no effect on any copy; that the newest size has
+    /// one root only is compared, not refused.
+    fn rule_checkpoint(&self, body: &v1::Checkpoint) -> Result<(), &'static str> {
+        match &self.checkpoint {
+            _ if body.root.len() != 32 => Err("the root is not 32 bytes"),
+            Some(newest) if body.size < newest.size => Err("a newer checkpoint is in the log"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Sequencer {
+    /// Whether a frame of a version not known here is by a member of the fleet: then this reader must stop. Anybody else
+    /// could stop all readers at once. Every version keeps the outer frame, the header's origin and what is signed.
+    pub(super) fn is_ours(&self, bytes: &[u8]) -> bool {
+        let Ok(v1::Frame { header, signature, .. }) = v1::Frame::decode(bytes) else { return false };
+        let Ok(read) = v1::FrameHeader::decode(header.as_slice()) else { return false };
+        let Ok(origin) = read.origin.parse::<Origin>() else { return false };
+        let Some(created) = &self.created else {
+            return self.configured_anchor.is_none_or(|anchor| anchor == sha256(&header));
+        };
+        let key = match (self.origins.known.get(&origin), &origin) {
+            (Some(state), _) => Some(state.key),
+            (None, Origin::Proc(role, _)) => created.role_key(*role),
+            (None, _) => None,
+        };
+        read.fleet == self.fleet && key.is_some_and(|key| key.verifies(&header, &signature))
     }
 }
 

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod block;
+mod copies;
 mod copy;
 mod damage;
 mod election;
 mod faults;
+mod hostile;
 mod sequencer;
 mod snapshot;
 mod store;

@@ -1,13 +1,15 @@
 //! What the sequencer accepts, from whom, and that nothing else leaves a trace.
 
-use asterism_proto::OriginKey;
 use asterism_proto::v1::{self, EventType};
+use asterism_proto::{OpenFrame, OriginKey};
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::record::StreamAt;
-use crate::sequencer::{CheckpointCheck, RefusedReason, Sequencer, StopReason, Verdict};
-use crate::testkit::{FLEET, Script, Writer, admitted, checkpoint, closed, event, log_created, opaque};
+use crate::record::{StoredFrame, StreamAt};
+use crate::sequencer::{CheckpointCheck, RefusedReason, Sequencer, SignatureCheck, StopReason, Verdict};
+use crate::testkit::{
+    FLEET, Script, Writer, admitted, checkpoint, closed, elected, event, log_created, opaque,
+};
 
 fn at(sequence: u64) -> StreamAt {
     StreamAt { sequence, time_ms: 1_700_000_000_000 + sequence }
@@ -172,7 +174,7 @@ fn the_logs_own_events_are_refused_from_anyone_else() {
         (1, closed("node/n1")),
         (3, fake_checkpoint),
         (2, log_created()),
-        (3, crate::testkit::elected(&"role/dialer".parse().unwrap(), 2)),
+        (3, elected(&"role/dialer".parse().unwrap(), 2)),
     ];
     for (writer, event) in cases {
         // Behind another event of the frame, too: the frame is refused whole.
@@ -186,8 +188,25 @@ fn the_logs_own_events_are_refused_from_anyone_else() {
 fn versions_from_the_future_stop_the_reader() {
     let mut script = Script::begin();
     let position = script.sequencer.position();
-    let header = v1::FrameHeader { version: 2, ..v1::FrameHeader::default() }.encode_to_vec();
-    let bytes = v1::Frame { header, signature: vec![], events: vec![vec![1]] }.encode_to_vec();
+    let node = &script.writers[3];
+    let newer = |fleet: &str, origin: &str, key: &OriginKey| {
+        let (fleet, origin) = (fleet.to_owned(), origin.to_owned());
+        let header = v1::FrameHeader { version: 2, fleet, origin, ..Default::default() }.encode_to_vec();
+        let signature = key.sign(&header).to_vec();
+        v1::Frame { header, signature, events: vec![vec![1]] }.encode_to_vec()
+    };
+    // Whoever reaches the bus can write the number 2; only a member can sign it.
+    let strangers = [
+        newer(FLEET, "node/n1", &OriginKey::from_entropy([9; 32])),
+        newer(FLEET, "node/n9", &node.key),
+        newer("other", "node/n1", &node.key),
+    ];
+    for bytes in strangers {
+        let reason = RefusedReason::Malformed(asterism_proto::frame::FrameError::Version(2));
+        let verdict = script.sequencer.clone().judge(&bytes, at(70));
+        assert_eq!(refused(verdict), reason);
+    }
+    let bytes = newer(FLEET, "node/n1", &node.key);
     let stop = without_effect(&mut script.sequencer, &bytes);
     assert_eq!(stop, Verdict::Stop { reason: StopReason::FrameVersion(2) });
     let body = v1::Event { r#type: EventType::NodeAdmitted as u32, schema: 2, ..v1::Event::default() };
@@ -206,14 +225,15 @@ fn checkpoints_are_compared_with_the_root_they_name() {
     let mut script = Script::with_frames(40);
     let counts = script.sequencer.checkpoint_counts();
     assert_eq!((counts.agreed, counts.differed, counts.unchecked), (2, 0, 0));
-    let lie = v1::Checkpoint { size: 3, root: vec![1; 32], ..v1::Checkpoint::default() };
+    let size = script.sequencer.size();
+    let lie = v1::Checkpoint { size, root: vec![1; 32], ..v1::Checkpoint::default() };
     script.write(2, vec![event(EventType::Checkpoint, &lie)]);
     let seen = *script.sequencer.checkpoint().unwrap();
-    assert_eq!((seen.size, seen.check), (3, CheckpointCheck::Differs));
+    assert_eq!((seen.size, seen.check), (size, CheckpointCheck::Differs));
     let ahead = v1::Checkpoint { size: 1 << 40, root: vec![1; 32], ..v1::Checkpoint::default() };
     script.write(2, vec![event(EventType::Checkpoint, &ahead)]);
     assert_eq!(script.sequencer.checkpoint_counts().differed, 2);
-    let short = v1::Checkpoint { size: 3, root: vec![1; 31], ..v1::Checkpoint::default() };
+    let short = v1::Checkpoint { size: 1 << 41, root: vec![1; 31], ..v1::Checkpoint::default() };
     let bytes = script.writers[2].clone().frame(vec![event(EventType::Checkpoint, &short)]);
     assert!(matches!(refused(without_effect(&mut script.sequencer, &bytes)), RefusedReason::Body { .. }));
 }
@@ -232,6 +252,68 @@ fn a_recreated_stream_counts_from_its_continuation_on() {
     assert!(matches!(stop, Verdict::Stop { reason: StopReason::Continues { .. } }));
     script.write(2, vec![body(size, root)]);
     script.write(3, vec![opaque(1, 10)]);
+}
+
+#[test]
+fn a_newly_elected_ledger_may_continue_a_recreated_stream_in_the_frame_of_its_election() {
+    let mut script = Script::with_frames(5);
+    script.sequencer.await_continues();
+    let mut ledger = script.writers[2].clone();
+    let plain = ledger.clone().elect(60);
+    assert_eq!(refused(without_effect(&mut script.sequencer, &plain)), RefusedReason::BeforeContinues);
+    let body = v1::Continues {
+        size: script.sequencer.size(),
+        root: script.sequencer.root().to_vec(),
+        marks: vec![],
+    };
+    (ledger.term, ledger.number, ledger.epoch) = (ledger.term + 1, 1, [60; 16]);
+    let (election, continues) = (elected(&ledger.origin, ledger.term), event(EventType::Continues, &body));
+    let more = ledger.frame_again(vec![election.clone(), opaque(1, 9), continues.clone()]);
+    assert!(matches!(
+        refused(without_effect(&mut script.sequencer, &more)),
+        RefusedReason::NotAllowed { index: 2, .. }
+    ));
+    script.publish(ledger.frame_again(vec![election, continues]));
+    assert!(!script.sequencer.awaits_continues());
+    script.write(3, vec![opaque(1, 10)]);
+}
+
+/// A signer that tells two histories: of the newest size stops every copy that holds the other, of an older size it
+/// has no effect anywhere, however little a copy remembers.
+#[test]
+fn a_checkpoint_signer_that_equivocates_is_found_out() {
+    let mut script = Script::with_frames(20);
+    let (size, root) = (script.sequencer.size(), script.sequencer.root());
+    let signed = |size: u64, root: &[u8]| {
+        event(
+            EventType::Checkpoint,
+            &v1::Checkpoint { size, root: root.to_vec(), ..v1::Checkpoint::default() },
+        )
+    };
+    script.write(2, vec![signed(size, &root)]);
+    assert_eq!(script.sequencer.checkpoint().unwrap().check, CheckpointCheck::Agrees);
+    let older = script.writers[2].clone().frame(vec![signed(size - 1, &[7; 32])]);
+    assert!(matches!(refused(without_effect(&mut script.sequencer, &older)), RefusedReason::Body { .. }));
+
+    // Far behind, so that the root of that size is no longer among the remembered ones.
+    let mut forgetful = script.sequencer.clone();
+    let mut node = script.writers[3].clone();
+    for step in 0..crate::sequencer::RECENT_ROOTS_MAX as u64 + 2 {
+        let frame = OpenFrame::read(&node.frame(vec![opaque(step, 5)])).unwrap();
+        let stored = StoredFrame::new(frame, u64::MAX, at(1_000 + step));
+        assert!(matches!(forgetful.readmit(stored, SignatureCheck::Trust), Verdict::Accepted(_)));
+    }
+    for (of, root, check) in [
+        (script.sequencer.clone(), [7; 32], CheckpointCheck::Differs),
+        (forgetful.clone(), [7; 32], CheckpointCheck::Differs),
+        (script.sequencer.clone(), root, CheckpointCheck::Agrees),
+        (forgetful, root, CheckpointCheck::TooOld),
+    ] {
+        let mut copy = of;
+        let again = script.writers[2].clone().frame(vec![signed(size, &root)]);
+        assert!(matches!(copy.judge(&again, at(99_999)), Verdict::Accepted(_)));
+        assert_eq!(copy.checkpoint().unwrap().check, check);
+    }
 }
 
 #[test]
