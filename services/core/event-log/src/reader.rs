@@ -75,11 +75,19 @@ impl LogFolder {
 
     /// All frames in order, each checked. Ends after the first error.
     pub fn frames(&self) -> Frames {
+        self.frames_behind(Sequencer::new(&self.fleet, self.anchor))
+    }
+
+    /// The frames behind those a sequencer has judged, each checked; what it stands for is believed as far as the
+    /// segments' roots bear it out.
+    pub fn frames_behind(&self, sequencer: Sequencer) -> Frames {
+        let left = self.segments.iter().filter(|(_, end, _)| *end > sequencer.size());
         Frames {
             folder: self.folder.clone(),
-            left: self.segments.iter().map(|(_, _, path)| path.clone()).collect::<Vec<_>>().into_iter(),
+            left: left.map(|(_, _, path)| path.clone()).collect::<Vec<_>>().into_iter(),
             reader: None,
-            sequencer: Sequencer::new(&self.fleet, self.anchor),
+            begin: sequencer.size(),
+            sequencer,
             promised: self.promised,
             ended: false,
         }
@@ -93,6 +101,8 @@ pub struct Frames {
     left: std::vec::IntoIter<PathBuf>,
     reader: Option<Reader>,
     sequencer: Sequencer,
+    /// What precedes it is skipped.
+    begin: u64,
     promised: u64,
     ended: bool,
 }
@@ -110,10 +120,15 @@ impl Frames {
             } else {
                 let Some(path) = self.left.next() else { return self.check_promised().map(|()| None) };
                 let reader = Reader::open(&path)?;
-                check_start(&reader, &self.sequencer)?;
+                if self.begin == 0 || reader.footer().first >= self.begin {
+                    check_start(&reader, &self.sequencer)?;
+                }
                 self.reader.insert(reader)
             };
             if let Some(stored) = reader.next_frame()? {
+                if reader.position() <= self.begin {
+                    continue;
+                }
                 return readmit(&mut self.sequencer, &self.folder, stored).map(Some);
             }
             check_end(reader, &self.sequencer)?;

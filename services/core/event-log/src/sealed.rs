@@ -271,6 +271,11 @@ impl Reader {
         &self.path
     }
 
+    /// Log size after the last frame returned.
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next frame; `None` behind the last one, and only if the whole file had the SHA-256 its footer names.
     pub fn next_frame(&mut self) -> Result<Option<StoredFrame>, Error> {
         if self.offset == self.chunk.len() && !self.next_chunk()? {

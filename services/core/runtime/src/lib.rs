@@ -1,6 +1,6 @@
 //! What every process shares: configuration, keys, its copy of the log, leadership, health, shutdown.
 //!
-//! Reading order: [`log`] (follow and fold), [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
+//! Reading order: [`log`] (follow and fold), [`snapshot`], [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
 //! the log misses them), [`leader`] (the one loop: receive, decide, commit, apply, act), [`keys`] and [`seal`],
 //! [`heartbeat`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
@@ -17,6 +17,7 @@ pub mod program;
 pub mod role;
 pub mod seal;
 pub mod shutdown;
+pub mod snapshot;
 pub mod spool;
 mod storage;
 pub mod telemetry;

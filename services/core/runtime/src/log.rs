@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::{State, wire};
 use asterism_event_log::sequencer::CheckpointCheck;
-use asterism_event_log::{AcceptedFrame, Copy, Sequencer, StreamAt, Verdict};
+use asterism_event_log::{AcceptedFrame, Sequencer, StreamAt, Verdict};
 use asterism_nats::{Bus, ReadFrom, Reader, ReaderEvent};
 use asterism_proto::hash::{Hash, sha256};
 use asterism_proto::{OpenFrame, Origin, Role};
@@ -18,6 +18,7 @@ use tokio::sync::{oneshot, watch};
 use crate::gaps::Gaps;
 use crate::health::Health;
 use crate::keys;
+use crate::snapshot::{self, Snapshots, Snapshotter, Start};
 use crate::spool::{Spool, SpoolError};
 use crate::storage::Storage;
 
@@ -78,7 +79,8 @@ pub struct Log(Arc<Inner>);
 struct Inner {
     fleet: String,
     bus: Bus,
-    folded: RwLock<Folded>,
+    folded: Arc<RwLock<Folded>>,
+    snapshots: watch::Receiver<Snapshots>,
     head: watch::Sender<Head>,
     waiters: Mutex<HashMap<String, oneshot::Sender<Delivery>>>,
     storage: Storage,
@@ -87,9 +89,10 @@ struct Inner {
     failure: watch::Sender<Option<String>>,
 }
 
-struct Folded {
-    state: State,
-    sequencer: Sequencer,
+/// What the log has folded to so far.
+pub(crate) struct Folded {
+    pub(crate) state: State,
+    pub(crate) sequencer: Sequencer,
     stream_id: String,
     stream_sequence: u64,
 }
@@ -106,16 +109,7 @@ impl Log {
         let log_key = keys::log_key(&config.first_frame, &config.anchor).ok_or_else(|| {
             LogError::Stopped("frame 1 is not the anchor's, or names no log key".to_owned())
         })?;
-        let mut state = State::default();
-        let mut stopped = None;
-        let mut opened = Copy::open(&config.dir, &config.fleet, Some(config.anchor), |frame| {
-            if stopped.is_none() {
-                stopped = fold(&mut state, frame).err();
-            }
-        })?;
-        if let Some(reason) = stopped {
-            return Err(LogError::Stopped(reason));
-        }
+        let Start { mut opened, state, from: snapshot } = snapshot::open(&config)?;
         if let Some(suspect) = &opened.repaired {
             tracing::error!(?suspect, "the copy was damaged and is refilled from the stream");
         }
@@ -134,7 +128,6 @@ impl Log {
         }
         let (failure, _) = watch::channel(None);
         let (size, root) = (opened.sequencer.size(), opened.sequencer.root());
-        let storage = Storage::start(opened.copy, size, root, failure.clone());
         let spool = Spool::open(&spool_dir(&config.dir))?;
         tokio::spawn(spool.clone().serve(bus.clone(), config.fleet.clone(), log_key));
         let folded = Folded {
@@ -143,10 +136,16 @@ impl Log {
             stream_id: info.stream_id.clone(),
             stream_sequence: from.sequence - 1,
         };
+        let folded = Arc::new(RwLock::new(folded));
+        let snapshotter =
+            Snapshotter::start(&config.dir, Arc::clone(&folded), snapshot.as_ref(), failure.clone());
+        let snapshots = snapshotter.watch();
+        let storage = Storage::start(opened.copy, snapshotter, (size, root), failure.clone());
         let log = Self(Arc::new(Inner {
             fleet: config.fleet.clone(),
             bus: bus.clone(),
-            folded: RwLock::new(folded),
+            folded,
+            snapshots,
             head: watch::channel(Head { size, caught_up: false }).0,
             waiters: Mutex::default(),
             storage,
@@ -190,10 +189,16 @@ impl Log {
         self.0.gaps.subscribe()
     }
 
+    /// This copy's snapshots, and how far they are proved.
+    pub fn snapshots(&self) -> watch::Receiver<Snapshots> {
+        self.0.snapshots.clone()
+    }
+
     /// Shows spool and gaps in the process's health. A gap is another's fault: it is counted, and no reason not to be
     /// ready.
     pub fn report(&self, health: &Health) {
         tokio::spawn(self.spool().clone().report(health.clone()));
+        tokio::spawn(snapshot::report(self.snapshots(), health.clone()));
         let (health, mut gaps) = (health.clone(), self.gaps());
         let gauge = |name, help| health.metrics().gauge(name, help);
         let open = gauge("asterism_log_gaps", "Origins whose next frame the log misses.");
@@ -389,7 +394,7 @@ fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
 }
 
 /// Folds a frame; an event this version does not know stops the reducer.
-fn fold(state: &mut State, frame: &AcceptedFrame) -> Result<(), String> {
+pub(crate) fn fold(state: &mut State, frame: &AcceptedFrame) -> Result<(), String> {
     for index in 0..frame.frame.events.len() as u32 {
         let sequence = frame.first + u64::from(index);
         let recorded = wire::recorded(&frame.frame, index, sequence, frame.record_time_ms)

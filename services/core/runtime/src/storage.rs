@@ -1,4 +1,5 @@
-//! The copy's own thread: group commit, so that no fsync ever stands in the way of a decision.
+//! The copy's own thread: group commit, so that no fsync ever stands in the way of a decision; seals, and the snapshot
+//! that goes with each.
 //!
 //! Nothing waits for it but a checkpoint, a seal and the end of the process. Any error stops the process: after a
 //! failed fsync nobody knows what is on the disk.
@@ -6,9 +7,12 @@
 use std::time::{Duration, Instant};
 
 use asterism_event_log::sealed::SealedSegment;
+use asterism_event_log::snapshot::Snapshot;
 use asterism_event_log::{AcceptedFrame, Copy};
 use asterism_proto::hash::Hash;
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::snapshot::Snapshotter;
 
 /// Frames that may wait for the disk.
 const QUEUE_FRAMES: usize = 4_096;
@@ -20,7 +24,7 @@ const COMMIT_EVENTS: usize = 1_024;
 pub(crate) enum Work {
     Frame(Box<AcceptedFrame>, Hash),
     Commit(oneshot::Sender<u64>),
-    Seal(oneshot::Sender<Result<Vec<SealedSegment>, String>>),
+    Seal(SealAsker),
 }
 
 /// Handle to the storage thread.
@@ -32,11 +36,17 @@ pub(crate) struct Storage {
 
 impl Storage {
     /// Starts the thread. `failure` gets the reason when the disk fails.
-    pub(crate) fn start(copy: Copy, size: u64, root: Hash, failure: watch::Sender<Option<String>>) -> Self {
+    pub(crate) fn start(
+        copy: Copy,
+        snapshots: Snapshotter,
+        (size, root): (u64, Hash),
+        failure: watch::Sender<Option<String>>,
+    ) -> Self {
         let (work, queue) = mpsc::channel(QUEUE_FRAMES);
         let (durable_in, durable) = watch::channel(size);
         let handle = tokio::runtime::Handle::current();
-        let keeper = Keeper { copy, root, oldest: None, durable: durable_in };
+        let keeper =
+            Keeper { copy, root, taken: size, oldest: None, durable: durable_in, snapshots, sealing: None };
         let spawned = std::thread::Builder::new().name("log-copy".into()).spawn(move || {
             if let Err(error) = keeper.run(&handle, queue) {
                 let _ = failure.send(Some(error));
@@ -75,9 +85,21 @@ impl Storage {
 struct Keeper {
     copy: Copy,
     root: Hash,
+    /// Log size with everything appended.
+    taken: u64,
     oldest: Option<Instant>,
     durable: watch::Sender<u64>,
+    snapshots: Snapshotter,
+    sealing: Option<Sealing>,
 }
+
+/// A seal that waits until the copy has taken everything its snapshot has folded.
+struct Sealing {
+    snapshot: Snapshot,
+    askers: Vec<SealAsker>,
+}
+
+type SealAsker = oneshot::Sender<Result<Vec<SealedSegment>, String>>;
 
 impl Keeper {
     fn run(mut self, handle: &tokio::runtime::Handle, mut queue: mpsc::Receiver<Work>) -> Result<(), String> {
@@ -102,23 +124,45 @@ impl Keeper {
         match work {
             Work::Frame(frame, root) => {
                 self.copy.append(&frame).map_err(|error| error.to_string())?;
-                self.root = root;
+                (self.root, self.taken) = (root, frame.end());
                 self.oldest.get_or_insert_with(Instant::now);
                 if self.copy.pending() >= COMMIT_EVENTS {
                     self.commit()?;
                 }
+                self.seal_if_whole()?;
             }
             Work::Commit(answer) => {
                 let size = self.commit()?;
                 let _ = answer.send(size);
             }
             Work::Seal(answer) => {
-                self.commit()?;
-                let result = self.copy.seal().map_err(|error| error.to_string());
-                let _ = answer.send(result.map(|segment| segment.into_iter().collect()));
+                let snapshots = &self.snapshots;
+                let waiting = self
+                    .sealing
+                    .get_or_insert_with(|| Sealing { snapshot: snapshots.take(), askers: Vec::new() });
+                waiting.askers.push(answer);
+                self.seal_if_whole()?;
             }
         }
         Ok(())
+    }
+
+    /// Seals once everything the snapshot has folded is in the copy: the snapshot then ends in what is sealed.
+    fn seal_if_whole(&mut self) -> Result<(), String> {
+        let Some(Sealing { snapshot, askers }) =
+            self.sealing.take_if(|sealing| sealing.snapshot.size() <= self.taken)
+        else {
+            return Ok(());
+        };
+        self.commit()?;
+        let sealed = self.copy.seal().map_err(|error| error.to_string());
+        if matches!(sealed, Ok(Some(_))) {
+            self.snapshots.keep(&snapshot);
+        }
+        for asker in askers {
+            let _ = asker.send(sealed.clone().map(|segment| segment.into_iter().collect()));
+        }
+        sealed.map(|_| ())
     }
 
     fn commit(&mut self) -> Result<u64, String> {
