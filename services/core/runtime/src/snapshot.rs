@@ -178,7 +178,9 @@ impl Snapshotter {
                     told.send_modify(|told| told.proved = told.proved.max(mark.size));
                     *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
                 }
-                Err(reason) => {
+                // A file that cannot be read now says nothing of the state.
+                Err(Doubt::Unread(error)) => tracing::warn!(%error, "a snapshot could not be proved"),
+                Err(Doubt::False(reason)) => {
                     discard(&dir);
                     failure.send_replace(Some(reason));
                 }
@@ -190,6 +192,14 @@ impl Snapshotter {
             Err(error) => tracing::warn!(%error, "a snapshot could not be proved"),
         }
     }
+}
+
+/// Why a second fold did not come to the mark.
+enum Doubt {
+    /// The disk did not answer.
+    Unread(Error),
+    /// State and log disagree.
+    False(String),
 }
 
 /// What a second fold must come to.
@@ -214,26 +224,28 @@ impl Mark {
         same.then(|| State::from_bytes(&read.state)).flatten().map(|state| (state, read.sequencer))
     }
 
-    /// Folds the sealed segments from a mark that held, or from the first frame. An error here says that state and
-    /// log disagree.
-    fn holds(&self, dir: &Path, before: Option<Mark>) -> Result<(), String> {
+    /// Folds the sealed segments from a mark that held, or from the first frame.
+    fn holds(&self, dir: &Path, before: Option<Mark>) -> Result<(), Doubt> {
         let differs = |what: &str| {
-            format!(
+            Doubt::False(format!(
                 "AST-R023: the state at size {} is not what the log folds to: {what}; the snapshots in {} were \
                  removed, start again to fold from the beginning",
                 self.size,
                 dir.display()
-            )
+            ))
         };
-        let folder = LogFolder::open(dir, None).map_err(|error| differs(&error.to_string()))?;
+        let unread = |error: Error| match error {
+            Error::Io { .. } => Doubt::Unread(error),
+            error => differs(&error.to_string()),
+        };
+        let folder = LogFolder::open(dir, None).map_err(unread)?;
         let (mut state, mut frames) = match before.and_then(|mark| mark.read(dir)) {
             Some((state, sequencer)) => (state, folder.frames_behind(sequencer)),
             None => (State::default(), folder.frames()),
         };
         while state.size < self.size {
             let frame = frames.next().ok_or_else(|| differs("the sealed segments end before it"))?;
-            fold(&mut state, &frame.map_err(|error| differs(&error.to_string()))?)
-                .map_err(|reason| differs(&reason))?;
+            fold(&mut state, &frame.map_err(unread)?).map_err(|reason| differs(&reason))?;
         }
         let root = Sequencer::root(frames.sequencer());
         if state.size != self.size || root != self.root {

@@ -125,33 +125,17 @@ impl<'t> Problems<'t> {
 
 /// `; did you mean "x"?` when one of the candidates is close, else nothing.
 pub(super) fn did_you_mean<'a>(wrong: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    // Names are at most 64 characters; a longer key of a hostile document is far from all of them.
+    if wrong.len() > 256 {
+        return String::new();
+    }
     let limit = (wrong.chars().count() / 3).clamp(1, 3);
     candidates
         .into_iter()
-        .map(|candidate| (distance(wrong, candidate), candidate))
+        .map(|candidate| (strsim::osa_distance(wrong, candidate), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min()
         .map_or_else(String::new, |(_, candidate)| format!("; did you mean {candidate:?}?"))
-}
-
-/// Edit distance with insertions, deletions and changes of one character.
-fn distance(a: &str, b: &str) -> usize {
-    // Names are at most 64 characters; a longer key of a hostile document is far from all of them.
-    if a.len() > 256 || b.len() > 256 {
-        return usize::MAX;
-    }
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let changed = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -172,6 +156,11 @@ mod tests {
     fn only_close_names_are_suggested() {
         assert_eq!(did_you_mean("tanks", ["thanks", "menu"]), "; did you mean \"thanks\"?");
         assert_eq!(did_you_mean("done", ["thanks", "menu"]), "");
+        assert_eq!(
+            did_you_mean("plya", ["play", "pause"]),
+            "; did you mean \"play\"?",
+            "two letters swapped"
+        );
         assert_eq!(did_you_mean("nxt", ["next", "on"]), "; did you mean \"next\"?");
     }
 }

@@ -116,6 +116,8 @@ fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let verbs: Vec<&'static str> = VERBS.into_iter().filter(|verb| state.get(verb).is_some()).collect();
     let [verb] = verbs[..] else {
         let reason = if verbs.is_empty() {
+            // A misspelt verb is named, with the one that was meant.
+            only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
             "the state does nothing; give it one of play, gather, pause, hangup".to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))

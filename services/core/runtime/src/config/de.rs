@@ -94,29 +94,13 @@ fn kind(unexpected: Unexpected<'_>) -> String {
 /// The name meant by a mistyped one, if one is near: at most two edits, or a third of its length, or one begins with the
 /// other.
 pub(super) fn closest<'a>(typed: &str, names: &[&'a str]) -> Option<&'a str> {
-    let typed: Vec<char> = typed.chars().take(64).collect();
+    let typed: String = typed.chars().take(64).collect();
     let near = names.iter().map(|name| {
-        let letters: Vec<char> = name.chars().collect();
-        let begins = typed.len() > 2 && (letters.starts_with(&typed) || typed.starts_with(&letters));
-        let edits = distance(&typed, &letters);
+        let begins = typed.len() > 2 && (name.starts_with(&typed) || typed.starts_with(name));
+        let edits = strsim::osa_distance(&typed, name);
         (if begins { edits.min(2) } else { edits }, *name)
     });
     near.min().filter(|(edits, name)| *edits <= (name.len() / 3).max(2)).map(|(_, name)| name)
-}
-
-/// Edits between two words: insert, delete, replace.
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replace = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 macro_rules! numbers {
