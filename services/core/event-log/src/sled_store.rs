@@ -1,8 +1,8 @@
 //! A segment as one sled database: position (big endian) to block.
 //!
 //! What sled 0.34.7 does not do is done here: its `flush` is no fsync on Linux, so a second descriptor on the same
-//! file is synced; a damaged file panics inside it, so opening runs on a thread of its own and every later call is
-//! contained; a stop during open leaves a file that makes every later open fail, so that file is removed first.
+//! file is synced; a damaged file panics inside it, so opening runs on a thread of its own and every later call, the
+//! destructor too, is contained; a stop during open leaves a file that makes every later open fail, so that file is removed first.
 
 use std::any::Any;
 use std::fs::File;
@@ -27,7 +27,8 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// See the module's text.
 pub struct SledStore {
     folder: PathBuf,
-    db: sled::Db,
+    /// There until it is dropped.
+    db: Option<sled::Db>,
     /// Our own descriptor on sled's file, for the sync that sled leaves out.
     file: File,
 }
@@ -42,7 +43,7 @@ impl SledStore {
         let file = File::open(&path).map_err(|error| Error::io("opening the segment", &path, error))?;
         file.sync_all().map_err(|error| Error::io("syncing the segment", &path, error))?;
         sync_folder(folder)?;
-        Ok(Self { folder: folder.to_owned(), db, file })
+        Ok(Self { folder: folder.to_owned(), db: Some(db), file })
     }
 
     fn contained<T>(
@@ -50,10 +51,20 @@ impl SledStore {
         doing: &'static str,
         work: impl FnOnce(&sled::Db) -> sled::Result<T>,
     ) -> Result<T, Error> {
-        match catch_unwind(AssertUnwindSafe(|| work(&self.db))) {
+        let Some(db) = &self.db else { return Err(Error::Failed) };
+        match catch_unwind(AssertUnwindSafe(|| work(db))) {
             Ok(result) => result.map_err(|error| from_sled(doing, &self.folder, error)),
             Err(panic) => Err(from_panic(doing, &self.folder, panic.as_ref())),
         }
+    }
+}
+
+impl Drop for SledStore {
+    /// sled syncs once more when it is dropped and panics if that fails. What was committed was synced before, by us,
+    /// and whoever drops a store knows of the failing disk: the panic must not take down the process or its unwinding.
+    fn drop(&mut self) {
+        let db = self.db.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(db)));
     }
 }
 
@@ -144,7 +155,8 @@ impl SegmentStore for SledStore {
 
     fn scan(&mut self, each: &mut EachBlock<'_>) -> Result<(), Error> {
         const DOING: &str = "reading the segment";
-        let mut entries = self.db.iter();
+        let Some(db) = &self.db else { return Err(Error::Failed) };
+        let mut entries = db.iter();
         loop {
             let next = catch_unwind(AssertUnwindSafe(|| entries.next()))
                 .map_err(|panic| from_panic(DOING, &self.folder, panic.as_ref()))?;

@@ -93,8 +93,8 @@ struct Inner {
 pub(crate) struct Folded {
     pub(crate) state: State,
     pub(crate) sequencer: Sequencer,
-    stream_id: String,
-    stream_sequence: u64,
+    pub(crate) stream_id: String,
+    pub(crate) stream_sequence: u64,
 }
 
 impl std::fmt::Debug for Log {

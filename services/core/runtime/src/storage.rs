@@ -172,3 +172,70 @@ impl Keeper {
         Ok(durable.size)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::path::Path;
+    use std::sync::{Arc, RwLock};
+
+    use asterism_domain::State;
+    use asterism_event_log::segment::{Backend, EachBlock, OpenStore, SegmentStore};
+    use asterism_event_log::testkit::{FLEET, Script};
+    use asterism_event_log::{Error, Sequencer, Verdict};
+
+    use super::*;
+    use crate::log::Folded;
+
+    /// A store whose sync fails.
+    struct Failing(Box<dyn SegmentStore>);
+
+    impl SegmentStore for Failing {
+        fn append(&mut self, first: u64, block: &[u8]) -> Result<(), Error> {
+            self.0.append(first, block)
+        }
+        fn sync(&mut self) -> Result<(), Error> {
+            let source = std::io::ErrorKind::Other.into();
+            Err(Error::Io { doing: "syncing", path: "the segment".into(), source })
+        }
+        fn scan(&mut self, each: &mut EachBlock<'_>) -> Result<(), Error> {
+            self.0.scan(each)
+        }
+        fn last(&mut self) -> Result<Option<u64>, Error> {
+            self.0.last()
+        }
+        fn truncate(&mut self, _: u64) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    struct Opens;
+
+    impl OpenStore for Opens {
+        fn open(&self, folder: &Path) -> Result<Box<dyn SegmentStore>, Error> {
+            Ok(Box::new(Failing(Backend::File.open(folder)?)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failing_sync_stops_the_thread_and_says_why() {
+        let home = tempfile::tempdir().unwrap();
+        let opened = Copy::open_with(home.path(), FLEET, None, Box::new(Opens), |_| {}).unwrap();
+        let (failure, mut failed) = watch::channel(None);
+        let (state, stream_id) = (State::default(), String::new());
+        let folded = Folded { state, sequencer: Sequencer::new(FLEET, None), stream_id, stream_sequence: 0 };
+        let folded = Arc::new(RwLock::new(folded));
+        let snapshots = Snapshotter::start(home.path(), folded, None, failure.clone());
+        let storage = Storage::start(opened.copy, snapshots, (0, opened.sequencer.root()), failure);
+        let (script, mut sequencer) = (Script::begin(), Sequencer::new(FLEET, None));
+        for (bytes, at) in &script.frames {
+            let Verdict::Accepted(frame) = sequencer.judge(bytes, *at) else { panic!("refused") };
+            storage.frame(frame, sequencer.root()).await;
+        }
+        let wait = failed.wait_for(Option::is_some);
+        let reason = tokio::time::timeout(Duration::from_mins(1), wait).await.unwrap().unwrap().clone();
+        assert!(reason.as_deref().is_some_and(|reason| reason.starts_with("AST-L005")), "{reason:?}");
+        assert_eq!((storage.durable(), storage.commit().await), (0, None));
+        assert_eq!(storage.seal().await.unwrap_err(), "the log's storage has stopped");
+    }
+}
