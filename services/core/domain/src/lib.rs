@@ -1,7 +1,8 @@
 //! Every decision of Asterism, as functions of state, command and time; and the reducers that fold the log to state.
 //!
 //! Reading order: [`event`] (what can happen), [`state`] (what it folds to), [`campaign`] and [`fleet`] (`decide`,
-//! `apply`, `plan`), [`logic`] (`next`: one step of a flow), [`invariant`] (what must always hold), [`wire`] (prost).
+//! `apply`, `plan`), [`logic`] (`next`: one step of a flow), [`invariant`] (what must always hold), [`wire`] (prost), [`upcast`]
+//! (bodies of older schemas).
 //!
 //! No IO, clock, randomness, hash map or float: replaying these functions is the product.
 
@@ -16,6 +17,7 @@ pub mod logic;
 pub mod media;
 pub mod report;
 pub mod state;
+pub mod upcast;
 pub mod wire;
 
 pub use event::{Event, EventRef, Recorded};

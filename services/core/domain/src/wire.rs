@@ -7,6 +7,7 @@ use prost::Message;
 
 use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
 use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
+use crate::upcast;
 
 /// Why an event's bytes are not understood. A reducer that meets one stops.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -54,7 +55,7 @@ pub fn decode_bytes(bytes: &[u8]) -> Result<(v1::Event, Event), DecodeError> {
 pub fn envelope(event_type: EventType, body: Vec<u8>, meta: &Envelope) -> v1::Event {
     v1::Event {
         r#type: event_type as u32,
-        schema: 1,
+        schema: upcast::newest(upcast::STEPS, event_type),
         occurred_at_ms: meta.occurred_at_ms,
         causation: meta.causation.as_ref().map(|id| v1::EventId {
             origin: id.origin.clone(),
@@ -248,12 +249,11 @@ macro_rules! events {
                 .ok()
                 .and_then(|number| EventType::try_from(number).ok())
                 .ok_or(DecodeError::UnknownType(number))?;
-            if wire.schema != 1 {
-                return Err(DecodeError::UnknownSchema(number, wire.schema));
-            }
+            let body = upcast::raise(upcast::STEPS, kind, wire.schema, &wire.body)?;
+            let body: &[u8] = &body;
             match kind {
                 $( EventType::$kind => {
-                    let body = v1::$variant::decode(wire.body.as_slice())
+                    let body = v1::$variant::decode(body)
                         .map_err(|_| DecodeError::Body(number))?;
                     Ok(Event::$variant {
                         $( $field: Field::take(body.$field)
@@ -261,7 +261,7 @@ macro_rules! events {
                     })
                 } )*
                 EventType::AttemptIntended => {
-                    let body = v1::AttemptIntended::decode(wire.body.as_slice())
+                    let body = v1::AttemptIntended::decode(body)
                         .map_err(|_| DecodeError::Body(number))?;
                     Ok(Event::AttemptIntended {
                         attempt: body.attempt.parse().map_err(|_| DecodeError::Field(number, "attempt id"))?,

@@ -1,7 +1,9 @@
 //! Frames once they have a place: as the sequencer accepts them and as segments store them.
 
-use asterism_proto::OpenFrame;
+use asterism_proto::frame::FRAME_VERSION;
 use asterism_proto::hash::{Hash, event_leaf};
+use asterism_proto::{OpenFrame, v1};
+use prost::Message;
 
 use crate::codec::{Cursor, put_slice16, put_u64};
 
@@ -95,6 +97,13 @@ impl StoredFrame {
         for event in &self.frame.events {
             put_slice16(out, event);
         }
+    }
+
+    /// The version of a stored frame, if that is why [`StoredFrame::decode`] cannot read it.
+    pub(crate) fn newer_version(bytes: &[u8]) -> Option<u32> {
+        let header = Cursor::new(bytes).slice16()?;
+        let version = v1::FrameHeader::decode(header).ok()?.version;
+        (version > FRAME_VERSION).then_some(version)
     }
 
     /// Reads one frame from the beginning of the bytes; returns it and how many bytes it took. `None` if they hold

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use asterism_proto::frame::FRAME_VERSION;
 use asterism_proto::hash::Hash;
 use sha2::{Digest, Sha256};
 
@@ -283,7 +284,14 @@ impl Reader {
         }
         let rest = self.chunk.get(self.offset..).unwrap_or_default();
         let Some((frame, length)) = StoredFrame::decode(rest) else {
-            return Err(self.damaged("a chunk does not hold whole frames"));
+            return Err(match StoredFrame::newer_version(rest) {
+                Some(version) => Error::TooNew {
+                    folder: self.path.clone(),
+                    position: self.position,
+                    what: format!("a frame of version {version}, only {FRAME_VERSION} is known here"),
+                },
+                None => self.damaged("a chunk does not hold whole frames"),
+            });
         };
         self.offset += length;
         self.position += frame.leaves.len() as u64;

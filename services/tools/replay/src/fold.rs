@@ -36,15 +36,23 @@ pub struct Pass<'a> {
 impl Pass<'_> {
     /// Every event in log order, each frame verified before; `each` may end it.
     pub(crate) fn each(&mut self, each: &mut EachEvent<'_>) -> Result<(), Error> {
+        self.each_before(u64::MAX, each)
+    }
+
+    /// As [`Pass::each`], and nothing at this position or behind it is looked at.
+    fn each_before(&mut self, end: u64, each: &mut EachEvent<'_>) -> Result<(), Error> {
         for frame in LogFolder::open(self.folder, self.anchor)?.frames() {
             let frame = frame?;
-            for event in events(&frame) {
+            for event in events(&frame).take(end.saturating_sub(frame.first) as usize) {
                 let event = event.map_err(|(position, source)| Error::Event { position, source })?;
                 if each(&frame, &event)?.is_break() {
                     return Ok(());
                 }
             }
             (self.progress)(frame.end());
+            if frame.end() >= end {
+                break;
+            }
         }
         Ok(())
     }
@@ -92,7 +100,8 @@ impl At {
 /// The state at a moment, or after all that are sealed. Every frame is verified on the way.
 pub fn state_at(pass: &mut Pass<'_>, at: Option<At>) -> Result<State, Error> {
     let mut state = State::default();
-    pass.each(&mut |_, event| {
+    let end = if let Some(At::Size(size)) = at { size } else { u64::MAX };
+    pass.each_before(end, &mut |_, event| {
         if at.is_some_and(|at| at.is_before(event)) {
             return Ok(ControlFlow::Break(()));
         }

@@ -210,7 +210,9 @@ impl Verifier {
             match event {
                 Ok(event) => self.event(state, &event),
                 Err((position, why)) => {
-                    self.problem(format!("position {position}: {why}; the fold stopped there"));
+                    self.problem(format!(
+                        "position {position}: {why}; the fold stopped there, use a newer asterism-replay"
+                    ));
                     hold = None;
                 }
             }

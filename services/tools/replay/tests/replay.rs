@@ -186,18 +186,38 @@ fn a_checkpoint_over_another_history_is_found() {
 
 #[test]
 fn an_event_from_the_future_stops_the_fold_but_not_the_proof() {
-    let mut script = history();
-    let newer = v1::Event { r#type: 4_000, schema: 1, ..v1::Event::default() };
+    let script = history();
     let position = script.sequencer.size();
-    script.write(NODE, vec![newer.encode_to_vec()]);
-    let folder = tempfile::tempdir().unwrap();
-    seal(&script, folder.path(), 2);
-    let (status, report) = verify_json(folder.path(), &[]);
-    assert_eq!((status, &report["state_hash"]), (1, &Value::Null));
-    assert_eq!(report["events"], script.sequencer.size(), "the log itself is whole");
-    assert!(report["problems"][0].as_str().unwrap().contains(&format!("position {position}")));
-    let error = state_at(folder.path(), None).unwrap_err();
-    assert!(matches!(error, Error::Event { position: at, .. } if at == position));
+    let load = v1::EventType::NodeLoad as u32;
+    for (kind, schema, why) in [
+        (4_000, 1, "event type 4000 is not known here; a newer version wrote it".to_owned()),
+        (
+            load,
+            2,
+            format!(
+                "event type {load} has schema version 2, which is not known here; a newer version wrote it"
+            ),
+        ),
+    ] {
+        let newer = v1::Event { r#type: kind, schema, ..v1::Event::default() };
+        let mut script = script.clone();
+        script.write(NODE, vec![newer.encode_to_vec()]);
+        let folder = tempfile::tempdir().unwrap();
+        seal(&script, folder.path(), 2);
+        let (status, report) = verify_json(folder.path(), &[]);
+        assert_eq!((status, &report["state_hash"]), (1, &Value::Null));
+        assert_eq!(report["events"], script.sequencer.size(), "the log itself is whole");
+        assert_eq!(report["root"], hex::encode(script.sequencer.root()));
+        let next = "the fold stopped there, use a newer asterism-replay";
+        assert_eq!(report["problems"][0], format!("position {position}: {why}; {next}"));
+        let (status, _, err) = run(&["state", folder.path().to_str().unwrap()]);
+        let text = format!(
+            "AST-V003: the event at position {position} is not understood: {why}; use a newer version\n"
+        );
+        assert_eq!((status, err), (1, text));
+        let before = state_at(folder.path(), Some(fold::At::Size(position))).unwrap();
+        assert_eq!(before.size, position, "what precedes it can still be read");
+    }
 }
 
 #[test]
