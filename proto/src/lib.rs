@@ -1,11 +1,13 @@
 //! Wire and log format: the `.proto` files as prost types, and the frame, the one envelope every event travels in.
 //!
 //! Reading order: [`v1`] (generated), [`origin`] (who may write), [`frame`] (build, sign, open), [`hash`] (RFC 6962),
-//! [`key`] (nkey seeds as Ed25519 keys), [`notice`] (what a checkpoint lets its hearers forget).
+//! [`key`] (nkey seeds as Ed25519 keys), [`notice`] (what a checkpoint lets its hearers forget), [`note`] (a
+//! checkpoint as C2SP text).
 
 pub mod frame;
 pub mod hash;
 pub mod key;
+pub mod note;
 pub mod notice;
 pub mod origin;
 

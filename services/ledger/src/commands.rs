@@ -30,6 +30,8 @@ pub struct Head {
     pub durable: u64,
     /// Size of the newest checkpoint in the log; 0 before the first.
     pub checkpoint: u64,
+    /// Size up to which the log says it is archived; 0 without an archive.
+    pub archived: u64,
     /// The stream read.
     pub stream_id: String,
     /// Position in it.
@@ -91,11 +93,13 @@ async fn handle(log: &Log, asks: &mpsc::Sender<Ask>, command: &RoleCommand) -> R
 
 fn head(log: &Log) -> Head {
     let durable = log.durable();
+    let archived = log.read(|state| state.archived);
     log.sequencer(|sequencer, stream_id, stream_sequence| Head {
         size: sequencer.size(),
         root: hex::encode(sequencer.root()),
         durable,
         checkpoint: sequencer.checkpoint().map_or(0, |seen| seen.size),
+        archived,
         stream_id: stream_id.to_owned(),
         stream_sequence,
     })
@@ -105,7 +109,7 @@ fn head(log: &Log) -> Head {
 async fn seal(log: &Log, asks: &mpsc::Sender<Ask>) -> RoleReply {
     let (ask, made) = oneshot::channel();
     let lost = || refusal("AST-R033", AskError::NotLeading(Role::Ledger).to_string());
-    if asks.send(ask).await.is_err() {
+    if asks.send(Ask::Checkpoint(ask)).await.is_err() {
         return lost();
     }
     let Ok(Ok(notice)) = tokio::time::timeout(CHECKPOINT_PATIENCE, made).await else { return lost() };

@@ -3,19 +3,26 @@
 //!
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
-//! (what is signed), [`commands`], [`range`], [`resend`].
+//! (what is signed), [`commands`], [`range`], [`resend`], `archiver` (sealed segments to the object store).
 
+mod archiver;
 pub mod checkpoint;
 pub mod commands;
 pub mod office;
 pub mod range;
 pub mod resend;
 
+use std::time::Duration;
+
 use asterism_proto::Role;
+use asterism_runtime::archive::{Archive, ArchiveError};
 use asterism_runtime::config::Config;
+use asterism_runtime::health::Health;
 use asterism_runtime::role::Deps;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+
+use archiver::Archiver;
 
 /// Local requests for a checkpoint that may wait.
 const ASKS_MAX: usize = 64;
@@ -27,17 +34,27 @@ pub struct LedgerConfig {
     pub checkpoint_every_ms: u64,
     /// Requests that come within this time of a checkpoint share the next one.
     pub share_ms: u64,
+    /// Where sealed segments go, if anywhere.
+    pub archive: Option<String>,
+    /// Time between two seals for the archive.
+    pub seal_every_ms: u64,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { checkpoint_every_ms: 10_000, share_ms: 50 }
+        Self { checkpoint_every_ms: 10_000, share_ms: 50, archive: None, seal_every_ms: 900_000 }
     }
 }
 
 impl From<&Config> for LedgerConfig {
     fn from(config: &Config) -> Self {
-        Self { checkpoint_every_ms: config.ledger.checkpoint_every_ms, ..Self::default() }
+        let ledger = &config.ledger;
+        Self {
+            checkpoint_every_ms: ledger.checkpoint_every_ms,
+            archive: ledger.archive.clone(),
+            seal_every_ms: ledger.seal_every_ms,
+            ..Self::default()
+        }
     }
 }
 
@@ -50,6 +67,9 @@ pub enum Error {
     /// The bus refuses it.
     #[error(transparent)]
     Bus(#[from] asterism_nats::Error),
+    /// The archive cannot be opened.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The copy of the log stopped; the process must end.
     #[error("AST-R031: the log has stopped: {0}")]
     Stopped(String),
@@ -57,12 +77,26 @@ pub enum Error {
 
 /// Runs the ledger until shutdown.
 pub async fn run(config: LedgerConfig, deps: Deps) -> Result<(), Error> {
+    run_with(config, deps, None).await
+}
+
+/// [`run`], with the state of the archive in the process's health.
+pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) -> Result<(), Error> {
     let key = deps.key(Role::Ledger)?;
     let _ranges = range::serve(&deps.log).await?;
     let (lead, leading) = watch::channel(None);
     let (asks, queue) = mpsc::channel(ASKS_MAX);
-    commands::serve(&deps, leading.clone(), asks);
-    let mut asking = JoinSet::new();
-    asking.spawn(resend::ask(deps.log.clone(), leading));
-    office::Office::new(config, deps, key, lead, queue).run().await
+    commands::serve(&deps, leading.clone(), asks.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(resend::ask(deps.log.clone(), leading.clone()));
+    if let Some(url) = &config.archive {
+        let (anchor, log_key) = (deps.keyring.anchor(), deps.keyring.log_key()?);
+        let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;
+        let every = Duration::from_millis(config.seal_every_ms);
+        let archiver = Archiver::new(deps.log.clone(), archive, key.clone(), every, asks.clone(), health);
+        tasks.spawn(archiver.run(leading));
+    }
+    let ended = office::Office::new(config, deps, key, lead, queue).run().await;
+    drop(asks); // held until here: a closed queue ends a term
+    ended
 }

@@ -1,4 +1,4 @@
-//! `asterism-ledger`: signs checkpoints, seals, serves ranges.
+//! `asterism-ledger`: signs checkpoints, seals, archives, serves ranges.
 
 use std::process::ExitCode;
 
@@ -19,7 +19,8 @@ async fn run(args: CommonArgs) -> anyhow::Result<()> {
         return Ok(());
     };
     let deps = boot::with_log(&booted).await?;
-    asterism_ledger::run(LedgerConfig::from(&booted.config), deps.clone()).await?;
+    let health = Some(booted.health.clone());
+    asterism_ledger::run_with(LedgerConfig::from(&booted.config), deps.clone(), health).await?;
     boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())

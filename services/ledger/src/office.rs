@@ -8,6 +8,7 @@ use asterism_nats::{Bus, Lease, LeaseEvent, Reply, Subject, Subscription, stream
 use asterism_proto::v1::CheckpointNotice;
 use asterism_proto::{OriginKey, Role};
 use asterism_runtime::commit::{CommitError, Term};
+use asterism_runtime::leader::now_ms;
 use asterism_runtime::log::Log;
 use asterism_runtime::role::Deps;
 use asterism_runtime::shutdown::Shutdown;
@@ -33,8 +34,13 @@ enum Waiter {
     Local(oneshot::Sender<CheckpointNotice>),
 }
 
-/// A request of this process for a checkpoint.
-pub type Ask = oneshot::Sender<CheckpointNotice>;
+/// A request of this process to its own ledger; unanswered if the term ends before.
+pub enum Ask {
+    /// A checkpoint of everything so far.
+    Checkpoint(oneshot::Sender<CheckpointNotice>),
+    /// These events, in one frame; answered with the log's size after them.
+    Commit(Vec<Event>, oneshot::Sender<u64>),
+}
 
 /// The ledger's office in this process.
 pub(crate) struct Office {
@@ -185,7 +191,15 @@ impl<'a> Work<'a> {
                     Some(request) => self.waiters.extend(request.reply.map(Waiter::Bus)),
                     None => return End::Lost,
                 },
-                ask = asks.recv(), if room => self.waiters.extend(ask.map(Waiter::Local)),
+                ask = asks.recv(), if room => match ask {
+                    Some(Ask::Checkpoint(ask)) => self.waiters.push(Waiter::Local(ask)),
+                    Some(Ask::Commit(events, done)) => match self.commit(&events).await {
+                        // Who asked may have gone.
+                        Ok(size) => drop(done.send(size)),
+                        Err(error) => return error.into(),
+                    },
+                    None => return End::Stop, // the ledger itself holds a sender
+                },
                 () = sleep_until(due) => {
                     if !lease.is_held() {
                         return End::Lost;
@@ -203,6 +217,11 @@ impl<'a> Work<'a> {
     fn due(&self) -> Instant {
         let pause = if self.waiters.is_empty() { self.every } else { self.share };
         self.last.map_or_else(Instant::now, |last| last + pause)
+    }
+
+    async fn commit(&mut self, events: &[Event]) -> Result<u64, CommitError> {
+        let meta = Envelope { occurred_at_ms: now_ms(), ..Envelope::default() };
+        self.term.commit(events, &meta).await
     }
 
     /// Before a seal: what this copy has folded to, so that INV-08 can be checked from the log alone.

@@ -21,7 +21,8 @@ use prost::Message;
 use tokio::task::JoinHandle;
 
 /// Only on request, after the first of a term.
-const ON_REQUEST: LedgerConfig = LedgerConfig { checkpoint_every_ms: 3_600_000, share_ms: 50 };
+const ON_REQUEST: LedgerConfig =
+    LedgerConfig { checkpoint_every_ms: 3_600_000, share_ms: 50, archive: None, seal_every_ms: 3_600_000 };
 
 fn start(config: &LedgerConfig, deps: &Deps) -> JoinHandle<Result<(), asterism_ledger::Error>> {
     tokio::spawn(run(config.clone(), deps.clone()))
@@ -202,7 +203,7 @@ async fn many_requests_at_once_share_checkpoints() {
 async fn checkpoints_come_by_the_clock_while_the_log_grows_and_only_then() {
     let fixture = Fixture::start().await;
     let deps = fixture.process("ledger").await;
-    let _ledger = start(&LedgerConfig { checkpoint_every_ms: 100, share_ms: 50 }, &deps);
+    let _ledger = start(&LedgerConfig { checkpoint_every_ms: 100, ..ON_REQUEST }, &deps);
     let mut term = write(&deps, 1).await;
     for _ in 0..3 {
         let size = deps.log.read(|state| state.size);

@@ -13,6 +13,7 @@ pub mod merkle;
 pub mod proof;
 pub mod reader;
 pub mod record;
+pub mod recut;
 mod replay;
 pub mod sealed;
 pub mod segment;

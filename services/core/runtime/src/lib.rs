@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`log`] (follow and fold), [`snapshot`], [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
 //! the log misses them), [`leader`] (the one loop: receive, decide, commit, apply, act), [`keys`] and [`seal`],
-//! [`heartbeat`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
+//! [`heartbeat`], [`archive`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
+pub mod archive;
 pub mod boot;
 pub mod commit;
 pub mod config;

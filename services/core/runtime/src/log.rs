@@ -78,6 +78,7 @@ pub struct Log(Arc<Inner>);
 
 struct Inner {
     fleet: String,
+    folder: PathBuf,
     bus: Bus,
     folded: Arc<RwLock<Folded>>,
     snapshots: watch::Receiver<Snapshots>,
@@ -143,6 +144,7 @@ impl Log {
         let storage = Storage::start(opened.copy, snapshotter, (size, root), failure.clone());
         let log = Self(Arc::new(Inner {
             fleet: config.fleet.clone(),
+            folder: config.dir.clone(),
             bus: bus.clone(),
             folded,
             snapshots,
@@ -161,6 +163,11 @@ impl Log {
     /// The fleet's name.
     pub fn fleet(&self) -> &str {
         &self.0.fleet
+    }
+
+    /// The folder of this copy.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
     }
 
     /// The bus the log is read from.

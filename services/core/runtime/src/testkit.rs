@@ -71,6 +71,11 @@ impl Fixture {
 
     /// Starts a service's program on this fleet.
     pub fn program(&self, path: &str) -> Program {
+        self.program_with(path, &[])
+    }
+
+    /// [`Fixture::program`] with settings, `section.key=value`.
+    pub fn program_with(&self, path: &str, sets: &[String]) -> Program {
         let below = |name: &str| self.dir.path().join(name).display().to_string();
         let password = self.server.password_file("service").display().to_string();
         let mut command = Command::new(path);
@@ -83,6 +88,9 @@ impl Fixture {
             ("paths.keys_dir", &below("keys")),
         ] {
             command.args(["--set", &format!("{key}={value}")]);
+        }
+        for set in sets {
+            command.args(["--set", set]);
         }
         Program(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }

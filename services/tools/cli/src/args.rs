@@ -95,6 +95,9 @@ Examples:
     /// The log: where it stands, and sealing it for an auditor
     #[command(subcommand)]
     Log(LogCommand),
+    /// The archive of the log: list it, fetch it for an auditor, check it
+    #[command(subcommand)]
+    Archive(ArchiveCommand),
     /// Sealed logs: verify, explain, prove, compare, export. Works offline
     #[command(
         subcommand,
@@ -237,6 +240,46 @@ pub enum LogCommand {
         before_help = "Examples:\n  asterism log seal && asterism replay verify asterism-data/log-ledger\n"
     )]
     Seal,
+}
+
+/// `asterism archive`.
+#[derive(Subcommand)]
+pub enum ArchiveCommand {
+    /// List the sealed segments in the archive, and what is missing
+    #[command(before_help = "Examples:\n  asterism archive list\n  asterism --json archive list\n")]
+    List {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        source: ArchiveSource,
+    },
+    /// Fetch the whole log as a folder that `replay` reads, each file checked; goes on where it broke off
+    #[command(
+        before_help = "Examples:\n  asterism archive fetch copy/ && asterism replay verify copy/\n  asterism archive fetch copy/ --from s3://bucket/fleet?region=eu-west-1\n"
+    )]
+    Fetch {
+        /// The folder: empty, or one that a fetch began
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        source: ArchiveSource,
+    },
+    /// Read every object of the archive and check sizes, hashes, footers and signed checkpoints
+    #[command(before_help = "Examples:\n  asterism archive verify\n")]
+    Verify {
+        #[command(flatten)]
+        #[allow(missing_docs)]
+        source: ArchiveSource,
+    },
+}
+
+/// Which archive.
+#[derive(Args)]
+pub struct ArchiveSource {
+    #[allow(clippy::doc_markdown)] // help shows no backticks
+    /// The archive's address [default: ledger.archive of the configuration]
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
 }
 
 /// `asterism init`.

@@ -112,6 +112,7 @@ from_coded! {
     asterism_nats::Error => "asterism doctor",
     asterism_nats::SubjectError => "asterism config check",
     asterism_object_store::Error => "asterism doctor",
+    asterism_runtime::archive::ArchiveError => "asterism archive list",
     asterism_runtime::config::ConfigError => "asterism config check",
     asterism_runtime::keys::KeyringError => "asterism doctor",
     asterism_media_sync::publish::Error => "",

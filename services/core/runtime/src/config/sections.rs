@@ -235,13 +235,18 @@ impl Default for MediaConfig {
 pub struct LedgerConfig {
     /// Time between two checkpoints.
     pub checkpoint_every_ms: u64,
+    /// Where sealed segments and signed checkpoints go, `file:///folder` or `s3://bucket/prefix?region=...`; nowhere
+    /// when absent. Every service restores a lost copy of the log from there.
+    pub archive: Option<String>,
+    /// Time between two seals of the ledger's copy for the archive, while the log grows.
+    pub seal_every_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { checkpoint_every_ms: 10_000, http_listen: ANY_PORT }
+        Self { checkpoint_every_ms: 10_000, archive: None, seal_every_ms: 900_000, http_listen: ANY_PORT }
     }
 }
 

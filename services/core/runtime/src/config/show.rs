@@ -9,12 +9,13 @@ use super::Config;
 /// Whether a section has a key, by name. Sections of sections do not count.
 pub(super) fn has_key(section: &str, key: &str) -> bool {
     // Keys without a default do not show in a default configuration.
-    const ABSENT: [(&str, &str); 8] = [
+    const ABSENT: [(&str, &str); 9] = [
         ("nats", "user"),
         ("nats", "password_file"),
         ("nats", "ca_file"),
         ("paths", "keys_dir"),
         ("objects", "url"),
+        ("ledger", "archive"),
         ("scaler", "agent_bin"),
         ("agent", "node"),
         ("agent", "intent"),

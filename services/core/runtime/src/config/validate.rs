@@ -55,6 +55,12 @@ impl<'a> Checks<'a> {
         self.range("logic.deadline_ms", config.logic.deadline_ms, 10, 10_000);
         self.range("logic.concurrency", config.logic.concurrency.into(), 1, 100_000);
         self.range("ledger.checkpoint_every_ms", config.ledger.checkpoint_every_ms, 100, DAY_MS);
+        self.range("ledger.seal_every_ms", config.ledger.seal_every_ms, 1_000, DAY_MS);
+        if let Some(url) = &config.ledger.archive
+            && let Err(error) = asterism_object_store::Location::parse(url)
+        {
+            self.say("AST-C010", "ledger.archive", error.to_string());
+        }
         self.agent(config);
         self.range("test.clock_scale", config.test.clock_scale.into(), 1, 1_000);
         if config.trunks.len() > TRUNKS_MAX {

@@ -20,6 +20,7 @@ pub(super) async fn run(context: &Context, command: &LogCommand) -> Result<(), C
                     ("root", head.root.clone()),
                     ("durable", format!("{} events in the ledger's copy", head.durable)),
                     ("checkpoint", format!("at {} events", head.checkpoint)),
+                    ("archived", format!("{} events", head.archived)),
                     ("stream", format!("{} at {}", head.stream_id, head.stream_sequence)),
                 ])
             })

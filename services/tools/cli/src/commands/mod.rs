@@ -1,5 +1,6 @@
 //! The commands, one file per noun. Each gets the [`Context`] and says what became of it.
 
+mod archive;
 mod call;
 mod campaign;
 mod config;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
         Command::Log(command) => log::run(&context, &command).await?,
+        Command::Archive(command) => archive::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),
         Command::Init(args) => init::run(&context, &args)?,
         Command::Doctor => return doctor::run(&context).await,

@@ -21,7 +21,7 @@ const NODE: &str = "a node is told this by the program that starts it, not by a 
 const CARRIER: &str = "nodes do not log in to a carrier yet";
 
 /// Keys and whole sections that `up` decides, each with the reason or the flag that is meant.
-const OWN: [(&str, &str); 36] = [
+const OWN: [(&str, &str); 37] = [
     ("fleet", "the fleet of `up` is called local"),
     ("nats.url", SERVER),
     ("nats.user", SERVER),
@@ -32,6 +32,7 @@ const OWN: [(&str, &str); 36] = [
     ("paths.data_dir", FOLDER),
     ("paths.keys_dir", FOLDER),
     ("objects.url", FOLDER),
+    ("ledger.archive", FOLDER),
     ("scaler.provider", LOCAL),
     ("scaler.ec2", LOCAL),
     ("scaler.agent_bin", LOCAL),
@@ -100,6 +101,7 @@ impl Settings {
             format!("paths.data_dir={}", dir.display()),
             format!("paths.keys_dir={}", dir.join("keys").display()),
             format!("objects.url=file://{}", dir.join("objects").display()),
+            format!("ledger.archive=file://{}", dir.join("archive").display()),
         ])?;
         let mut table = toml::Table::try_from(&config)?;
         without(&mut table, &toml::Table::try_from(Config::default())?);
@@ -237,6 +239,7 @@ mod tests {
                 "sim",
                 "local",
                 "nats://127.0.0.1:4222",
+                "file:///a",
                 "sip:127.0.0.1",
                 "+12025550123",
             ];

@@ -1,0 +1,300 @@
+//! Keeps the archive: seals now and then, stores what is sealed, signs it, and says so in the log.
+//!
+//! What is archived is found in the archive itself, so a ledger that was killed goes on where it was. Two ledgers whose
+//! copies are sealed at different places make one chain: what begins inside a segment here is cut anew.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use asterism_domain::Event;
+use asterism_event_log::{LogFolder, recut};
+use asterism_proto::hash::Hash;
+use asterism_proto::note::TreeHead;
+use asterism_proto::v1::OriginMark;
+use asterism_proto::{OriginKey, Role};
+use asterism_runtime::archive::{Archive, ArchiveError, Segment, Stored};
+use asterism_runtime::health::Health;
+use asterism_runtime::log::Log;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::office::Ask;
+
+/// How often the copy's folder is looked at for sealed files.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Pause after the store did not answer, first and longest.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Why archiving stops.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The copy's sealed files.
+    #[error(transparent)]
+    Copy(#[from] asterism_event_log::Error),
+    /// What is archived is not this log.
+    #[error(
+        "AST-G020: the archive's segment up to event {end} has root {theirs}, this copy has {ours} there; nothing was \
+         overwritten, archiving stops; compare both by `asterism archive fetch` and `asterism replay diff`"
+    )]
+    OtherLog {
+        /// Where it ends.
+        end: u64,
+        /// Its root.
+        theirs: String,
+        /// The root here.
+        ours: String,
+    },
+    /// A task died.
+    #[error("AST-G021: reading the sealed files failed: {0}")]
+    Task(String),
+    /// The term is over, or the copy has stopped.
+    #[error("this process does not lead any more")]
+    NotLeading,
+}
+
+impl Problem {
+    fn is_transient(&self) -> bool {
+        matches!(self, Self::Archive(error) if error.is_transient())
+    }
+}
+
+/// The archiver of a ledger process.
+pub(crate) struct Archiver {
+    log: Log,
+    archive: Archive,
+    key: OriginKey,
+    every: Duration,
+    asks: mpsc::Sender<Ask>,
+    health: Option<Health>,
+    /// Where the archive ends, once that is known.
+    end: Option<u64>,
+    /// The marks of all others at the last seal: a log to which only the ledger adds is not sealed again.
+    sealed: Vec<OriginMark>,
+}
+
+impl Archiver {
+    pub(crate) fn new(
+        log: Log,
+        archive: Archive,
+        key: OriginKey,
+        every: Duration,
+        asks: mpsc::Sender<Ask>,
+        health: Option<Health>,
+    ) -> Self {
+        Self { log, archive, key, every, asks, health, end: None, sealed: Vec::new() }
+    }
+
+    /// Works while this process leads; ends with the sender of `leading`.
+    pub(crate) async fn run(mut self, mut leading: watch::Receiver<Option<u64>>) {
+        loop {
+            if leading.wait_for(Option::is_some).await.is_err() {
+                return;
+            }
+            // What `wait_for` gives back is a lock: it must be gone before the next await.
+            let mut ended = leading.clone();
+            let ended = async { ended.wait_for(Option::is_none).await.is_ok() };
+            let problem = tokio::select! {
+                problem = self.work() => Some(problem),
+                none = ended => if none { None } else { return },
+            };
+            if let Some(problem) = problem.filter(|problem| !matches!(problem, Problem::NotLeading)) {
+                // Said once, and shown until a new term or a restart: nothing more is stored.
+                tracing::error!(%problem, "archiving stops");
+                self.show(Err(problem.to_string()));
+            }
+            if leading.wait_for(Option::is_none).await.is_err() {
+                return;
+            }
+            self.end = None;
+        }
+    }
+
+    fn show(&self, state: Result<(), String>) {
+        if let Some(health) = &self.health {
+            health.set("archive", state);
+        }
+    }
+
+    /// Until something ends it.
+    async fn work(&mut self) -> Problem {
+        let (mut pause, mut sealed_at) = (RETRY.0, Instant::now());
+        loop {
+            let done = async {
+                if sealed_at.elapsed() >= self.every && self.seal().await? {
+                    sealed_at = Instant::now();
+                }
+                self.catch_up().await?;
+                self.announce().await
+            };
+            match done.await {
+                Ok(()) => {
+                    self.show(Ok(()));
+                    pause = RETRY.0;
+                    sleep(LOOK_EVERY.min(self.every)).await;
+                }
+                Err(problem) if problem.is_transient() => {
+                    tracing::warn!(%problem, "the archive is tried again");
+                    self.show(Err(problem.to_string()));
+                    sleep(pause).await;
+                    pause = (pause * 2).min(RETRY.1);
+                }
+                Err(problem) => return problem,
+            }
+        }
+    }
+
+    /// A checkpoint first, as for every seal. `false`: nobody but the ledger has written since the last one.
+    async fn seal(&mut self) -> Result<bool, Problem> {
+        let ledger = Role::Ledger.to_string();
+        let others = |mark: &OriginMark| mark.origin.strip_prefix("role/") != Some(&ledger);
+        let marks: Vec<OriginMark> =
+            self.log.sequencer(|sequencer, _, _| sequencer.marks().into_iter().filter(others).collect());
+        if marks == self.sealed {
+            return Ok(false);
+        }
+        let (ask, made) = oneshot::channel();
+        self.asks.send(Ask::Checkpoint(ask)).await.map_err(|_| Problem::NotLeading)?;
+        made.await.map_err(|_| Problem::NotLeading)?;
+        self.log.seal().await.map_err(|_| Problem::NotLeading)?;
+        self.sealed = marks;
+        Ok(true)
+    }
+
+    /// Stores every sealed file that is not in the archive.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Problem> {
+        let mut at = match self.end {
+            Some(end) => end,
+            None => self.find_end().await?,
+        };
+        let files = self.files()?;
+        while let Some((first, _, path)) = files.iter().find(|(_, end, _)| *end > at) {
+            let (path, made) =
+                if *first == at { (path.clone(), None) } else { self.recut(&files, at).await? };
+            let stored = self.archive.put_segment(&path).await?;
+            drop(made);
+            let segment = match stored {
+                Stored::Here(segment) => segment,
+                Stored::Other(segment) => {
+                    self.check_ours(&files, &segment).await?;
+                    segment
+                }
+            };
+            self.sign(&segment).await?;
+            tracing::info!(
+                first = segment.first,
+                end = segment.end,
+                bytes = segment.size_bytes,
+                "segment archived"
+            );
+            at = segment.end;
+            self.end = Some(at);
+        }
+        self.end = Some(at);
+        Ok(())
+    }
+
+    /// Where the archive ends, and whether what it ends with is this log.
+    async fn find_end(&self) -> Result<u64, Problem> {
+        let Some(last) = self.archive.last_segment().await? else { return Ok(0) };
+        let mut files = self.files()?;
+        if files.last().is_none_or(|(_, end, _)| *end < last.end) {
+            // The archive may be ahead of the files here, not of the copy.
+            self.log.seal().await.map_err(|_| Problem::NotLeading)?;
+            files = self.files()?;
+        }
+        self.check_ours(&files, &last).await?;
+        // A ledger that was killed may not have signed it.
+        self.sign(&last).await?;
+        Ok(last.end)
+    }
+
+    fn files(&self) -> Result<Vec<(u64, u64, PathBuf)>, Problem> {
+        match LogFolder::open(self.log.folder(), None) {
+            Ok(folder) => Ok(folder.segments().to_vec()),
+            Err(asterism_event_log::Error::NothingSealed { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What somebody else has stored must have the root this copy has at its end.
+    async fn check_ours(&self, files: &[(u64, u64, PathBuf)], segment: &Segment) -> Result<(), Problem> {
+        let (files, end) = (files.to_vec(), segment.end);
+        let ours = tokio::task::spawn_blocking(move || recut::root_at(&files, end)).await;
+        let ours = ours.map_err(|error| Problem::Task(error.to_string()))??.map(hex::encode);
+        if ours.as_deref() == Some(&segment.root) {
+            return Ok(());
+        }
+        let ours = ours.unwrap_or_else(|| "no such place".to_owned());
+        Err(Problem::OtherLog { end, theirs: segment.root.clone(), ours })
+    }
+
+    /// The events from a place on that is inside a sealed file here. The folder goes with the second value.
+    async fn recut(
+        &self,
+        files: &[(u64, u64, PathBuf)],
+        first: u64,
+    ) -> Result<(PathBuf, Option<Scratch>), Problem> {
+        let scratch = Scratch::make(self.log.folder().join("recut"))?;
+        let (files, folder) = (files.to_vec(), scratch.0.clone());
+        let cut = tokio::task::spawn_blocking(move || recut::recut(&files, first, &folder)).await;
+        let segment = cut.map_err(|error| Problem::Task(error.to_string()))??;
+        Ok((segment.path, Some(scratch)))
+    }
+
+    async fn sign(&self, segment: &Segment) -> Result<(), Problem> {
+        let head = TreeHead { size: segment.end, root: hash(&segment.root) };
+        Ok(self.archive.put_note(&self.key, &head).await?)
+    }
+
+    /// Says in the log what is archived and not said yet.
+    async fn announce(&self) -> Result<(), Problem> {
+        loop {
+            let archived = self.log.read(|state| state.archived);
+            if self.end.is_none_or(|end| end <= archived) {
+                return Ok(());
+            }
+            let Some(segment) = self.archive.segment_holding(archived).await? else { return Ok(()) };
+            let event = Event::SegmentArchived {
+                first: segment.first,
+                end: segment.end,
+                object: segment.object,
+                sha256: hash(&segment.sha256).to_vec(),
+                size_bytes: segment.size_bytes,
+                root: hash(&segment.root).to_vec(),
+            };
+            let (done, committed) = oneshot::channel();
+            let ask = Ask::Commit(vec![event], done);
+            self.asks.send(ask).await.map_err(|_| Problem::NotLeading)?;
+            committed.await.map_err(|_| Problem::NotLeading)?;
+        }
+    }
+}
+
+/// 64 hex digits, as every index entry has them that was read.
+fn hash(text: &str) -> Hash {
+    hex::decode(text).ok().and_then(|bytes| bytes.try_into().ok()).unwrap_or_default()
+}
+
+/// A folder for one file, gone when it is stored.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn make(path: PathBuf) -> Result<Self, ArchiveError> {
+        let _ = std::fs::remove_dir_all(&path); // of a process that was killed
+        std::fs::create_dir_all(&path).map_err(|error| ArchiveError::Io {
+            doing: "making",
+            path: path.clone(),
+            error,
+        })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0); // the next one clears it too
+    }
+}

@@ -1,0 +1,214 @@
+//! The archive: what the ledger stores, that it goes on after a kill, and that it never writes over another's work.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use asterism_domain::Event;
+use asterism_domain::wire::Envelope;
+use asterism_event_log::LogFolder;
+use asterism_ledger::{LedgerConfig, run, run_with};
+use asterism_proto::Role;
+use asterism_runtime::archive::{Archive, Segment, holes};
+use asterism_runtime::commit::Term;
+use asterism_runtime::health::Health;
+use asterism_runtime::role::Deps;
+use asterism_runtime::shutdown::Shutdown;
+use asterism_runtime::testkit::{FLEET, Fixture, within};
+
+/// The pause of a poll.
+const POLL: Duration = Duration::from_millis(20);
+
+fn url(fixture: &Fixture) -> String {
+    format!("file://{}", fixture.dir.path().join("archive").display())
+}
+
+fn config(fixture: &Fixture, seal_every_ms: u64) -> LedgerConfig {
+    let archive = Some(url(fixture));
+    LedgerConfig { checkpoint_every_ms: 200, archive, seal_every_ms, ..LedgerConfig::default() }
+}
+
+async fn archive(fixture: &Fixture) -> Archive {
+    let log_key = fixture.keyring.log_key().unwrap();
+    Archive::open(&url(fixture), FLEET, fixture.keyring.anchor(), log_key).await.unwrap()
+}
+
+/// Events of a role that leads.
+async fn write(deps: &Deps, term: &mut Term, events: u64) {
+    for _ in 0..events {
+        let event = Event::LaunchIntended {
+            intent: format!("{}-{}", term.number(), deps.log.read(|state| state.size)),
+            reason: "test".to_owned(),
+            instance_type: "sim".to_owned(),
+        };
+        within("a commit", term.commit(&[event], &Envelope::default())).await.unwrap();
+    }
+}
+
+async fn elect(deps: &Deps) -> Term {
+    let key = deps.key(Role::Scaler).unwrap();
+    within("an election", Term::elect(&deps.log, Role::Scaler, &key, "test")).await.unwrap()
+}
+
+/// Waits until the log says that this much is archived.
+async fn archived(deps: &Deps, size: u64) {
+    let mut head = deps.log.head();
+    within("the archive", async {
+        while deps.log.read(|state| state.archived) < size {
+            head.changed().await.unwrap();
+        }
+    })
+    .await;
+}
+
+/// Fetches all of it and reads it as an auditor does: every note, every hash, every signature.
+async fn audit(fixture: &Fixture, name: &str) -> (Vec<Segment>, u64) {
+    let (archive, folder) = (archive(fixture).await, fixture.dir.path().join(name));
+    std::fs::create_dir(&folder).unwrap();
+    let segments = archive.segments().await.unwrap();
+    assert_eq!(holes(&segments), []);
+    assert_eq!(archive.chain_from(0).await.unwrap(), segments);
+    for segment in &segments {
+        archive.check_note(segment).await.unwrap();
+        archive.fetch(segment, &folder).await.unwrap();
+    }
+    let mut frames = LogFolder::open(&folder, Some(fixture.keyring.anchor())).unwrap().frames();
+    for frame in frames.by_ref() {
+        frame.unwrap();
+    }
+    let sequencer = frames.sequencer();
+    let (head, _) = archive.note_at(sequencer.size()).await.unwrap().unwrap();
+    assert_eq!(head.root, sequencer.root());
+    assert_eq!(sequencer.checkpoint_counts().differed, 0);
+    (segments, sequencer.size())
+}
+
+#[tokio::test]
+async fn what_the_ledger_seals_is_archived_signed_and_said_in_the_log() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let health = Health::new("ledger", &["archive"]);
+    let ledger = tokio::spawn(run_with(config(&fixture, 100), deps.clone(), Some(health.clone())));
+    let mut term = elect(&deps).await;
+    for _ in 0..3 {
+        write(&deps, &mut term, 20).await;
+        let size = deps.log.read(|state| state.size);
+        archived(&deps, size).await;
+    }
+    within("readiness", async {
+        while !health.is_ready() {
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await;
+    // Nobody but the ledger writes: nothing more is sealed, so the log and the archive come to rest.
+    let settled = deps.log.read(|state| (state.archived, state.size));
+    let (segments, size) = audit(&fixture, "fetched").await;
+    assert!(segments.len() >= 3 && size >= 60);
+    tokio::time::sleep(Duration::from_millis(500)).await; // five times the interval of seals
+    let (after, _) = audit(&fixture, "again").await;
+    assert!(
+        after.len() <= segments.len() + 1,
+        "{} segments, {} before, {settled:?}",
+        after.len(),
+        segments.len()
+    );
+
+    // Each is in the log with its hash.
+    let mut said = Vec::new();
+    deps.log.seal().await.unwrap();
+    for frame in LogFolder::open(deps.log.folder(), None).unwrap().frames() {
+        let frame = frame.unwrap();
+        for index in 0..frame.frame.events.len() as u32 {
+            let sequence = frame.first + u64::from(index);
+            let recorded = asterism_domain::wire::recorded(&frame.frame, index, sequence, 0).unwrap();
+            if let Event::SegmentArchived { first, end, sha256, size_bytes, .. } = recorded.event {
+                said.push((first, end, hex::encode(sha256), size_bytes));
+            }
+        }
+    }
+    let stored = after.iter().map(|s| (s.first, s.end, s.sha256.clone(), s.size_bytes));
+    assert!(said.len() >= 3 && stored.zip(&said).all(|(stored, said)| stored == *said));
+    deps.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_killed_at_any_moment_leaves_one_chain_that_another_goes_on_with() {
+    let fixture = Fixture::start().await;
+    let sets = ["ledger.seal_every_ms=1000".to_owned(), format!("ledger.archive={}", url(&fixture))];
+    let start = || fixture.program_with(env!("CARGO_BIN_EXE_asterism-ledger"), &sets);
+    let writer = fixture.process("writer").await;
+    let mut term = elect(&writer).await;
+    for round in 0..3u64 {
+        let mut ledger = start();
+        write(&writer, &mut term, 30).await;
+        archived(&writer, writer.log.read(|state| state.archived) + 1).await;
+        write(&writer, &mut term, 1).await;
+        // A moment after the next seal may have begun, another one each time.
+        tokio::time::sleep(Duration::from_millis(700 + 250 * round)).await;
+        ledger.kill9().await;
+        write(&writer, &mut term, 1).await;
+    }
+    let (stored, _) = audit(&fixture, "killed").await;
+    // Another machine's ledger: its copy is sealed at other places, or not at all.
+    let other = fixture.process("other").await;
+    within("the end of the stream", other.log.caught_up()).await;
+    let sealed = other.log.seal().await.unwrap();
+    assert!(sealed[0].end > stored.last().unwrap().end, "the archive ends inside of its first segment");
+    write(&other, &mut elect(&other).await, 10).await;
+    let size = other.log.read(|state| state.size);
+    let ledger = tokio::spawn(run(config(&fixture, 100), other.clone()));
+    archived(&other, size).await;
+    let (_, audited) = audit(&fixture, "other").await;
+    assert!(audited >= size);
+    other.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+}
+
+/// Files below a folder with their bytes.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.clone(), std::fs::read(path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn an_archive_that_is_not_this_log_stops_archiving_and_stays_as_it_is() {
+    let fixture = Fixture::start().await;
+    let first = fixture.process("first").await;
+    let ledger = tokio::spawn(run(config(&fixture, 100), first.clone()));
+    write(&first, &mut elect(&first).await, 20).await;
+    archived(&first, first.log.read(|state| state.size)).await;
+    first.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+    // The same keys, another history: a stream made anew by somebody who forgot the log.
+    let mut other = Fixture::start().await;
+    other.keyring = fixture.keyring.clone();
+    let deps = other.process("second").await;
+    let health = Health::new("ledger", &["archive"]);
+    let config = LedgerConfig { archive: Some(url(&fixture)), ..config(&other, 100) };
+    let before = files(&fixture.dir.path().join("archive/log"));
+    let shutdown = Shutdown::new();
+    let second = Deps { shutdown: shutdown.clone(), ..deps.clone() };
+    let ledger = tokio::spawn(run_with(config, second, Some(health.clone())));
+    write(&deps, &mut elect(&deps).await, 90).await;
+    within("the alarm", async {
+        while !health.readiness().checks["archive"].contains("AST-G020") {
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await;
+    assert_eq!(files(&fixture.dir.path().join("archive/log")), before, "nothing was written");
+    assert_eq!(deps.log.read(|state| state.archived), 0);
+    shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+}
