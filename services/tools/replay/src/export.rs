@@ -1,4 +1,7 @@
-//! Export: one JSON object a line and event, or one row of CSV, in log order, from verified frames.
+//! Export: one JSON object a line and event, or one row of CSV or Parquet, in log order, from verified frames.
+
+#[cfg(feature = "parquet")]
+mod parquet;
 
 use std::io::Write;
 
@@ -10,6 +13,15 @@ use serde_json::{Map, Value, json};
 use crate::Error;
 use crate::fold::Pass;
 use crate::sheet::Sheet;
+
+#[cfg(feature = "parquet")]
+pub use self::parquet::parquet;
+
+/// This build has none.
+#[cfg(not(feature = "parquet"))]
+pub fn parquet(_pass: &mut Pass<'_>, _out: &mut dyn Write) -> Result<u64, Error> {
+    Err(Error::NoParquet)
+}
 
 /// What there is of an event, in the order of the columns of CSV.
 pub const COLUMNS: [&str; 21] = [

@@ -90,6 +90,17 @@ pub enum Error {
     /// A flag without the one it goes with.
     #[error("AST-V010: --spreadsheet is for rows: add --format csv")]
     NoRows,
+    /// A format this build cannot write.
+    #[error(
+        "AST-V020: this build writes no Parquet; install one with `cargo install --path services/tools/replay --features parquet`, \
+         or export CSV"
+    )]
+    NoParquet,
+    /// Bytes to a terminal.
+    #[error(
+        "AST-V021: Parquet is no text for a terminal; send it to a file: `... --format parquet >events.parquet`"
+    )]
+    Terminal,
     /// The output cannot be written.
     #[error("AST-V004: writing the output failed: {0}; check the disk or the reader of the pipe")]
     Output(#[from] std::io::Error),

@@ -230,4 +230,6 @@ pub enum Format {
     Jsonl,
     /// Comma-separated, with a header
     Csv,
+    /// Apache Parquet, with types (builds with the feature `parquet`)
+    Parquet,
 }

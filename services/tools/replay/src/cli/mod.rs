@@ -98,7 +98,9 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
         Command::Export(args) => {
             with(&args.log, |pass| match args.format {
                 Format::Csv => export::csv(pass, args.spreadsheet, out),
-                Format::Jsonl if args.spreadsheet => Err(Error::NoRows),
+                Format::Jsonl | Format::Parquet if args.spreadsheet => Err(Error::NoRows),
+                Format::Parquet if std::io::stdout().is_terminal() => Err(Error::Terminal),
+                Format::Parquet => export::parquet(pass, out),
                 Format::Jsonl => export::jsonl(pass, out),
             })?;
         }
