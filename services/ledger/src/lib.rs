@@ -32,6 +32,8 @@ const ASKS_MAX: usize = 64;
 pub struct LedgerConfig {
     /// Time between checkpoints while the log grows.
     pub checkpoint_every_ms: u64,
+    /// Events after which one is due before its time: what origins hold until a checkpoint covers it stays bounded.
+    pub checkpoint_every_events: u64,
     /// Requests that come within this time of a checkpoint share the next one.
     pub share_ms: u64,
     /// Where sealed segments go, if anywhere.
@@ -42,7 +44,13 @@ pub struct LedgerConfig {
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { checkpoint_every_ms: 10_000, share_ms: 50, archive: None, seal_every_ms: 900_000 }
+        Self {
+            checkpoint_every_ms: 10_000,
+            checkpoint_every_events: 65_536,
+            share_ms: 50,
+            archive: None,
+            seal_every_ms: 900_000,
+        }
     }
 }
 

@@ -149,6 +149,7 @@ struct Work<'a> {
     log: &'a Log,
     key: &'a OriginKey,
     every: Duration,
+    every_events: u64,
     share: Duration,
     term: Term,
     signed: Option<Signed>,
@@ -163,6 +164,7 @@ impl<'a> Work<'a> {
             log,
             key,
             every: Duration::from_millis(config.checkpoint_every_ms.max(1)),
+            every_events: config.checkpoint_every_events.max(1),
             share: Duration::from_millis(config.share_ms),
             term,
             signed: None,
@@ -177,9 +179,11 @@ impl<'a> Work<'a> {
         mut requests: Subscription,
         asks: &mut mpsc::Receiver<Ask>,
     ) -> End {
+        let mut head = self.log.head();
         loop {
             let room = self.waiters.len() < WAITERS_MAX;
             let due = self.due();
+            let grown = self.grown();
             // Requests before the clock: all that wait share the checkpoint that is due.
             tokio::select! {
                 biased;
@@ -200,17 +204,29 @@ impl<'a> Work<'a> {
                     },
                     None => return End::Stop, // the ledger itself holds a sender
                 },
-                () = sleep_until(due) => {
-                    if !lease.is_held() {
-                        return End::Lost;
+                () = sleep_until(due) => if let Err(end) = self.in_time(lease).await { return end },
+                () = async { drop(head.wait_for(|head| head.size >= grown).await) } => {
+                    if let Err(end) = self.in_time(lease).await {
+                        return end;
                     }
-                    if let Err(error) = self.make().await {
-                        return error.into();
-                    }
-                    self.last = Some(Instant::now());
                 }
             }
         }
+    }
+
+    /// Makes the checkpoint that is due, while the lease is held.
+    async fn in_time(&mut self, lease: &Lease) -> Result<(), End> {
+        if !lease.is_held() {
+            return Err(End::Lost);
+        }
+        self.make().await?;
+        self.last = Some(Instant::now());
+        Ok(())
+    }
+
+    /// The log size at which a checkpoint is due before its time.
+    fn grown(&self) -> u64 {
+        self.signed.as_ref().map_or(u64::MAX, |signed| signed.size.saturating_add(self.every_events))
     }
 
     /// At once at the start of a term; then by the clock, or a little after the last one when somebody waits.

@@ -21,8 +21,13 @@ use prost::Message;
 use tokio::task::JoinHandle;
 
 /// Only on request, after the first of a term.
-const ON_REQUEST: LedgerConfig =
-    LedgerConfig { checkpoint_every_ms: 3_600_000, share_ms: 50, archive: None, seal_every_ms: 3_600_000 };
+const ON_REQUEST: LedgerConfig = LedgerConfig {
+    checkpoint_every_ms: 3_600_000,
+    checkpoint_every_events: u64::MAX,
+    share_ms: 50,
+    archive: None,
+    seal_every_ms: 3_600_000,
+};
 
 fn start(config: &LedgerConfig, deps: &Deps) -> JoinHandle<Result<(), asterism_ledger::Error>> {
     tokio::spawn(run(config.clone(), deps.clone()))
@@ -82,6 +87,20 @@ async fn checkpointed(log: &Log, size: u64) {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_log_that_grows_fast_is_signed_before_the_time() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let config = LedgerConfig { checkpoint_every_events: 16, ..ON_REQUEST };
+    let _ledger = start(&config, &deps);
+    checkpointed(&deps.log, 1).await;
+    let first = deps.log.read(|state| state.checkpoint);
+    let _term = write(&deps, 15).await;
+    checkpointed(&deps.log, first + 16).await;
+    let _more = write(&deps, 40).await;
+    checkpointed(&deps.log, first + 48).await;
 }
 
 #[tokio::test]
