@@ -47,6 +47,14 @@ pub struct TreeHead {
     pub root: Hash,
 }
 
+/// Bytes of the anchor in a log's tag: tells logs of one fleet's name apart.
+const ANCHOR_BYTES: usize = 8;
+
+/// What a log is known by outside: its fleet and the beginning of its anchor.
+pub fn tag(fleet: &str, anchor: &Hash) -> String {
+    format!("{fleet}-{}", hex::encode(&anchor[..ANCHOR_BYTES]))
+}
+
 /// The name a log signs under: `asterism/<tag>/log`.
 pub fn origin(tag: &str) -> String {
     format!("asterism/{tag}/log")
@@ -135,6 +143,14 @@ mod tests {
         assert_eq!(read(""), Err(NoteError::Format));
         let witnessed = format!("{note}\u{2014} witness AAAAAAAA\n");
         assert_eq!(read(&witnessed), Ok(head()));
+    }
+
+    #[test]
+    fn the_key_id_is_that_of_the_format() {
+        // From the Go implementation's own example (golang.org/x/mod/sumdb/note): PeterNeumann+c74f20a3.
+        let bytes = STANDARD.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
+        let key = PublicKey::from_bytes(&bytes[1..]).unwrap();
+        assert_eq!((bytes[0], hex::encode(key_id("PeterNeumann", &key)).as_str()), (ED25519, "c74f20a3"));
     }
 
     proptest! {

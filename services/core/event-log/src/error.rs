@@ -205,6 +205,16 @@ impl Error {
         }
     }
 
+    /// First log position that the error is about, if it is about one.
+    pub const fn position(&self) -> Option<u64> {
+        match self {
+            Self::Damaged { position, .. } | Self::Rule { position, .. } | Self::TooNew { position, .. } => {
+                Some(*position)
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the data, not the caller or the machine, is at fault: a copy that meets one is set aside and refilled.
     pub(crate) const fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Store { .. } | Self::Rule { .. })

@@ -164,6 +164,19 @@ impl Writer {
 
     /// Ends the file, syncs it, reads it back against the same tree and only then gives it its name.
     pub(crate) fn finish(mut self, anchor: &Hash) -> Result<SealedSegment, Error> {
+        let footer = self.close(anchor)?;
+        self.check_written(&footer)?;
+        self.publish(&footer)
+    }
+
+    /// As [`Writer::finish`], without reading it back: what an attacker writes need not be sound.
+    #[cfg(any(test, feature = "test-util"))]
+    pub(crate) fn finish_unread(mut self, anchor: &Hash) -> Result<SealedSegment, Error> {
+        let footer = self.close(anchor)?;
+        self.publish(&footer)
+    }
+
+    fn close(&mut self, anchor: &Hash) -> Result<Footer, Error> {
         self.close_chunk()?;
         let (end, root) = (self.tree.size(), self.tree.root());
         let footer = Footer {
@@ -182,12 +195,16 @@ impl Writer {
         let crc = crc32fast::hash(&bytes);
         self.put(&crc.to_be_bytes())?;
         self.out.flush().and_then(|()| self.out.get_ref().sync_all()).map_err(|error| self.failed(error))?;
+        Ok(footer)
+    }
+
+    fn publish(self, footer: &Footer) -> Result<SealedSegment, Error> {
         let size = self.out.get_ref().metadata().map_err(|error| self.failed(error))?.len();
-        self.check_written(&footer)?;
-        let path = self.folder.join(file_name(self.first, end));
+        let (first, end) = (footer.first, footer.end);
+        let path = self.folder.join(file_name(first, end));
         std::fs::rename(&self.part, &path).map_err(|error| self.failed(error))?;
         sync_folder(&self.folder)?;
-        Ok(SealedSegment { path, first: self.first, end, size, sha256: self.hasher.finalize().into() })
+        Ok(SealedSegment { path, first, end, size, sha256: self.hasher.finalize().into() })
     }
 
     /// Reads the file back from the disk: same footer, same number of frames, and a root that the leaves of what

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use asterism_proto::v1::{self, EventType};
-use asterism_proto::{FrameDraft, Origin, OriginKey, Role};
+use asterism_proto::{FrameDraft, OpenFrame, Origin, OriginKey, Role};
 use prost::Message;
 
-use crate::record::{AcceptedFrame, StreamAt};
+use crate::merkle::Frontier;
+use crate::record::{AcceptedFrame, StoredFrame, StreamAt};
+use crate::sealed;
 use crate::sequencer::{Sequencer, Verdict};
 
 /// Name of the test fleet.
@@ -208,5 +210,27 @@ impl Script {
             other => panic!("the script wrote a frame that is {other:?}"),
         }
         self.frames.push((bytes, at));
+    }
+}
+
+/// Seals frames as somebody would who can write files and compute every hash, but has no key: checksums, tree and
+/// footers fit whatever is in the frames.
+pub fn forge(folder: &std::path::Path, frames: &[StoredFrame], per_segment: usize) {
+    let anchor = frames[0].frame.header_hash();
+    let mut tree = Frontier::new();
+    for frames in frames.chunks(per_segment) {
+        let mut writer = sealed::Writer::create(folder, &tree).unwrap();
+        for frame in frames {
+            let OpenFrame { header_bytes, events, .. } = &frame.frame;
+            // The leaves of what is written, whatever the header says.
+            let leaves = crate::record::leaves_of(
+                &asterism_proto::hash::sha256(header_bytes),
+                frame.record_time_ms,
+                events,
+            );
+            writer.push(&StoredFrame { leaves, ..frame.clone() }).unwrap();
+        }
+        tree = writer.tree().clone();
+        writer.finish_unread(&anchor).unwrap();
     }
 }

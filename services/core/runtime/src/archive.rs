@@ -31,8 +31,6 @@ pub use store::Stored;
 const ENTRIES_MAX: usize = 1_000_000;
 /// Longest index entry, in bytes.
 const INDEX_MAX_BYTES: u64 = 4 * 1024;
-/// Bytes of the anchor in the name of a log.
-const ANCHOR_BYTES: usize = 8;
 
 /// A sealed segment in the archive, as its index entry names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,7 +86,7 @@ impl Archive {
 
     /// The archive of a log in a store that is open.
     pub fn new(store: Arc<dyn ObjectStore>, fleet: &str, anchor: Hash, log_key: PublicKey) -> Self {
-        let tag = format!("{fleet}-{}", hex::encode(&anchor[..ANCHOR_BYTES]));
+        let tag = note::tag(fleet, &anchor);
         Self { store, fleet: fleet.to_owned(), tag, anchor, log_key }
     }
 

@@ -8,13 +8,17 @@ use asterism_domain::invariant::{self, Finding, Verdict};
 use asterism_domain::{REDUCER, Recorded, State};
 use asterism_event_log::sealed::Reader;
 use asterism_event_log::sequencer::{CheckpointCheck, CheckpointCounts};
-use asterism_event_log::{AcceptedFrame, LogFolder};
+use asterism_event_log::{AcceptedFrame, LogFolder, Sequencer};
 use asterism_proto::hash::Hash;
 use asterism_proto::v1::{self, EventType};
 use prost::Message;
 use serde::Serialize;
 
 use crate::{Error, fold};
+
+mod outside;
+
+use outside::Outside;
 
 /// Most problems listed with their text; all are counted.
 pub const PROBLEMS_LISTED_MAX: usize = 100;
@@ -47,6 +51,8 @@ pub struct Verification {
     pub anchor: Option<String>,
     /// Whether that was compared with an anchor given from outside.
     pub anchor_given: bool,
+    /// Size of the checkpoint given from outside, if this log has its root at that size.
+    pub checkpoint_agreed: Option<u64>,
     /// Sealed segments.
     pub segments: usize,
     /// Frames verified.
@@ -75,6 +81,10 @@ pub struct Verification {
     pub invariant_checks: u64,
     /// The invariants at the end of the log.
     pub invariants: Vec<Finding>,
+    /// First position that is not what it must be. Everything below `trusted` stands all the same.
+    pub first_bad: Option<u64>,
+    /// Events under a checkpoint that agreed: the first change is at or behind this position.
+    pub trusted: u64,
     /// Number of problems.
     pub problem_count: u64,
     /// The first of them, in log order.
@@ -105,8 +115,19 @@ fn hashed_sizes(log: &LogFolder) -> BTreeMap<u64, Option<Hash>> {
     sizes
 }
 
+/// What is held against a log from outside.
+#[derive(Debug, Default)]
+pub struct Against<'a> {
+    /// The only first frame accepted, by its header hash.
+    pub anchor: Option<Hash>,
+    /// Text of a checkpoint kept outside (C2SP signed note): only it can tell that a log was rolled back.
+    pub checkpoint: Option<&'a str>,
+}
+
 struct Verifier {
     state: Option<State>,
+    first_bad: Option<u64>,
+    trusted: u64,
     hashes: BTreeMap<u64, Option<Hash>>,
     state_hashes: Compared,
     differed_checkpoints: u64,
@@ -122,46 +143,46 @@ struct Verifier {
 /// is no log to verify; what is wrong with one is in the result.
 pub fn verify(
     folder: &Path,
-    anchor: Option<Hash>,
+    against: &Against<'_>,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification, Error> {
-    let log = LogFolder::open(folder, anchor)?;
+    let log = LogFolder::open(folder, against.anchor)?;
     let mut verifier = Verifier::new(hashed_sizes(&log));
+    let mut outside = against.checkpoint.map(Outside::new);
     let mut frames = log.frames();
     while let Some(frame) = frames.next() {
         match frame {
             Ok(frame) => {
                 verifier.frame(&frame);
-                let counts = frames.sequencer().checkpoint_counts();
-                verifier.checkpoints(counts.differed, frames.sequencer().checkpoint());
+                verifier.checkpoints(frames.sequencer());
+                if let Some(outside) = &mut outside {
+                    outside.pass(frames.sequencer(), &mut verifier);
+                }
                 progress(frame.end());
             }
-            Err(error) => verifier.problem(error.to_string()),
+            Err(error) => {
+                let position = error.position().unwrap_or_else(|| frames.sequencer().size());
+                verifier.problem(position, error.to_string());
+            }
         }
     }
     let sequencer = frames.sequencer();
-    let mut notes = Vec::new();
+    if let Some(outside) = &mut outside {
+        outside.finish(sequencer, &mut verifier);
+    }
     let unsealed_events = log.unsealed().map(|unsealed| unsealed.events.unwrap_or(0));
-    if let Some(events) = unsealed_events {
-        notes.push(format!(
-            "the hot segment with {events} events by HEAD is not sealed and was not read; its owner seals on request"
-        ));
-    }
-    if anchor.is_none() {
-        notes.push("no --anchor given: the log agrees with itself, not with an anchor you trust".into());
-    }
-    let checkpoints = Compared::from(sequencer.checkpoint_counts());
     let mut result = Verification {
         fleet: log.fleet().to_owned(),
         anchor: sequencer.anchor().map(hex::encode),
-        anchor_given: anchor.is_some(),
+        anchor_given: against.anchor.is_some(),
+        checkpoint_agreed: outside.and_then(|outside| outside.agreed),
         segments: log.segments().len(),
         frames: verifier.frames,
         events: sequencer.size(),
         root: hex::encode(sequencer.root()),
         state_hash: None,
         reducer: REDUCER,
-        checkpoints,
+        checkpoints: Compared::from(sequencer.checkpoint_counts()),
         state_hashes: verifier.state_hashes,
         origins: BTreeMap::new(),
         voids: 0,
@@ -169,19 +190,42 @@ pub fn verify(
         unsealed_events,
         invariant_checks: 0,
         invariants: Vec::new(),
+        first_bad: None,
+        trusted: 0,
         problem_count: 0,
         problems: Vec::new(),
-        notes,
+        notes: notes(against, unsealed_events),
         replay_ok: false,
     };
     verifier.finish(&mut result);
     Ok(result)
 }
 
+/// What was not checked, and what would check it.
+fn notes(against: &Against<'_>, unsealed_events: Option<u64>) -> Vec<String> {
+    let mut notes = Vec::new();
+    if let Some(events) = unsealed_events {
+        notes.push(format!(
+            "the hot segment with {events} events by HEAD is not sealed and was not read; its owner seals on request"
+        ));
+    }
+    if against.anchor.is_none() {
+        notes.push("no --anchor given: the log agrees with itself, not with an anchor you trust".into());
+    }
+    if against.checkpoint.is_none() {
+        notes.push(
+            "no --checkpoint given: nothing says whether the log once was longer than this, or cut at its end".into(),
+        );
+    }
+    notes
+}
+
 impl Verifier {
     fn new(hashes: BTreeMap<u64, Option<Hash>>) -> Self {
         Self {
             state: Some(State::default()),
+            first_bad: None,
+            trusted: 0,
             hashes,
             state_hashes: Compared::default(),
             differed_checkpoints: 0,
@@ -194,11 +238,23 @@ impl Verifier {
         }
     }
 
-    fn problem(&mut self, text: String) {
+    pub(crate) fn problem(&mut self, position: u64, text: String) {
+        self.first_bad = Some(self.first_bad.map_or(position, |first| first.min(position)));
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_LISTED_MAX {
             self.problems.push(text);
         }
+    }
+
+    /// A checkpoint agreed: what it covers stands, unless something before was wrong.
+    fn trust(&mut self, size: u64) {
+        if self.problem_count == 0 {
+            self.trusted = self.trusted.max(size);
+        }
+    }
+
+    const fn trusted(&self) -> u64 {
+        self.trusted
     }
 
     fn frame(&mut self, frame: &AcceptedFrame) {
@@ -210,9 +266,12 @@ impl Verifier {
             match event {
                 Ok(event) => self.event(state, &event),
                 Err((position, why)) => {
-                    self.problem(format!(
-                        "position {position}: {why}; the fold stopped there, use a newer asterism-replay"
-                    ));
+                    self.problem(
+                        position,
+                        format!(
+                            "position {position}: {why}; the fold stopped there, use a newer asterism-replay"
+                        ),
+                    );
                     hold = None;
                 }
             }
@@ -242,15 +301,21 @@ impl Verifier {
             Some(ours) if ours == hash => self.state_hashes.agreed += 1,
             Some(ours) => {
                 self.state_hashes.differed += 1;
-                self.problem(format!(
-                    "position {position}: the state at {size} had hash {}, the replay has {} (INV-08)",
-                    hex::encode(hash),
-                    hex::encode(ours)
-                ));
+                self.problem(
+                    position,
+                    format!(
+                        "position {position}: the state at {size} had hash {}, the replay has {} (INV-08)",
+                        hex::encode(hash),
+                        hex::encode(ours)
+                    ),
+                );
             }
             None => {
                 self.state_hashes.differed += 1;
-                self.problem(format!("position {position}: it hashes a state at {size} that never was"));
+                self.problem(
+                    position,
+                    format!("position {position}: it hashes a state at {size} that never was"),
+                );
             }
         }
     }
@@ -263,25 +328,31 @@ impl Verifier {
                 && !self.broken.contains(&finding.id)
             {
                 self.broken.push(finding.id);
-                self.problem(format!(
-                    "position {position}: {} is broken ({}): {why}",
-                    finding.id, finding.rule
-                ));
+                self.problem(
+                    position,
+                    format!("position {position}: {} is broken ({}): {why}", finding.id, finding.rule),
+                );
             }
         }
     }
 
-    fn checkpoints(&mut self, differed: u64, newest: Option<&asterism_event_log::sequencer::SeenCheckpoint>) {
+    /// A checkpoint in the log against the recomputed root. What differs differs somewhere behind the last that agreed.
+    fn checkpoints(&mut self, sequencer: &Sequencer) {
+        let Some(seen) = sequencer.checkpoint() else { return };
+        let differed = sequencer.checkpoint_counts().differed;
+        if seen.check == CheckpointCheck::Agrees {
+            self.trust(seen.size);
+        }
         if differed == self.differed_checkpoints {
             return;
         }
         self.differed_checkpoints = differed;
-        if let Some(seen) = newest.filter(|seen| seen.check == CheckpointCheck::Differs) {
-            self.problem(format!(
-                "position {}: the checkpoint names root {} at size {}, the log has another (INV-09)",
-                seen.position,
-                hex::encode(seen.root),
-                seen.size
+        if seen.check == CheckpointCheck::Differs {
+            let (position, root, size) = (seen.position, hex::encode(seen.root), seen.size);
+            self.problem(self.trusted.min(position), format!(
+                "position {position}: the checkpoint names root {root} at size {size}, the log has another (INV-09); \
+                 the first change is at or behind position {}",
+                self.trusted
             ));
         }
     }
@@ -297,6 +368,7 @@ impl Verifier {
         result.invariant_checks = self.invariant_checks;
         result.state_hashes = self.state_hashes;
         result.replay_ok = self.problem_count == 0 && result.state_hash.is_some();
+        (result.first_bad, result.trusted) = (self.first_bad, self.trusted);
         result.problem_count = self.problem_count;
         result.problems = self.problems;
     }

@@ -141,7 +141,12 @@ fn a_sound_log_verifies_to_the_writers_root_and_state() {
     assert_eq!(report["origins"]["node/n1"], 25);
     let (status, text, _) = run(&["verify", folder.path().to_str().unwrap()]);
     assert_eq!(status, 0);
-    assert!(text.contains("ok: ") && text.contains("note: no --anchor given"), "{text}");
+    assert!(
+        text.contains("note: no --anchor given") && text.contains("note: no --checkpoint given"),
+        "{text}"
+    );
+    let claim = "agree with one another; neither anchor nor checkpoint was compared";
+    assert!(text.ends_with(&format!("ok: {} events {claim}\n", script.sequencer.size())), "{text}");
 }
 
 #[test]
@@ -318,6 +323,6 @@ fn a_folder_without_a_log_is_an_error_that_names_it() {
         assert_eq!(status, 1);
         assert!(err.contains("AST-L0") && err.contains(path.to_str().unwrap()), "{err}");
     }
-    let error = verify::verify(folder.path(), None, &mut |_| {}).unwrap_err();
+    let error = verify::verify(folder.path(), &verify::Against::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Log(_)));
 }

@@ -42,9 +42,22 @@ impl AnchorArgs {
 pub struct VerifyArgs {
     #[command(flatten)]
     pub(super) log: LogArgs,
+    /// A checkpoint kept outside (C2SP signed note): finds a log that was rolled back or cut
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl VerifyArgs {
+    pub(super) fn checkpoint(&self) -> Result<Option<String>, Error> {
+        let read = |path: &PathBuf| {
+            std::fs::read_to_string(path)
+                .map_err(|error| Error::File { path: path.clone(), why: error.to_string() })
+        };
+        self.checkpoint.as_ref().map(read).transpose()
+    }
 }
 
 /// Arguments of `state`.

@@ -18,7 +18,7 @@ pub use args::{
 
 use crate::explain::explain;
 use crate::fold::Pass;
-use crate::verify::verify;
+use crate::verify::{Against, verify};
 use crate::{Error, cdr, diff, export, fold, stats, tail};
 
 /// Events between two progress lines.
@@ -61,7 +61,11 @@ pub fn run(command: &Command) -> Result<ExitCode, Error> {
 fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
     match command {
         Command::Verify(args) => {
-            let result = with(&args.log, |pass| verify(pass.folder, pass.anchor, pass.progress))?;
+            let checkpoint = args.checkpoint()?;
+            let result = with(&args.log, |pass| {
+                let against = Against { anchor: pass.anchor, checkpoint: checkpoint.as_deref() };
+                verify(pass.folder, &against, pass.progress)
+            })?;
             show(args.json, &result, out, |out| verified::print(&result, &args.log.folder, out))?;
             return Ok(result.replay_ok);
         }

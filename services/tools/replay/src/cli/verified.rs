@@ -43,9 +43,28 @@ pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -
         writeln!(out, "problem: {problem}")?;
     }
     match result.problem_count {
-        0 if result.replay_ok => writeln!(out, "ok: {} events verified", result.events),
-        count => {
-            writeln!(out, "NOT OK: {count} problems; nothing is claimed beyond {} events", result.events)
+        0 if result.replay_ok => writeln!(out, "ok: {} events {}", result.events, claim(result)),
+        count => writeln!(
+            out,
+            "NOT OK: {count} problems, the first at position {}; checkpoints that agree cover {} events, nothing is \
+             claimed beyond",
+            result.first_bad.unwrap_or_default(),
+            result.trusted
+        ),
+    }
+}
+
+/// What may be said of a log without a problem: as much as was compared from outside, and no more.
+fn claim(result: &Verification) -> String {
+    let checkpoint = result.checkpoint_agreed.map(|size| format!("and contain your checkpoint of {size}"));
+    match (result.anchor_given, checkpoint) {
+        (true, Some(checkpoint)) => format!("verified from the anchor given {checkpoint}"),
+        (true, None) => {
+            "verified from the anchor given; no checkpoint was given, a cut at the end cannot be told".into()
         }
+        (false, Some(checkpoint)) => {
+            format!("agree with one another {checkpoint}; the anchor was not compared")
+        }
+        (false, None) => "agree with one another; neither anchor nor checkpoint was compared".into(),
     }
 }
