@@ -56,7 +56,7 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    fn is_transient(&self) -> bool {
+    pub(crate) fn is_transient(&self) -> bool {
         matches!(self, Self::Archive(error) if error.is_transient())
     }
 }

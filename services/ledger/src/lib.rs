@@ -3,11 +3,13 @@
 //!
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
-//! (what is signed), [`commands`], [`range`], [`resend`], `archiver` (sealed segments to the object store).
+//! (what is signed), [`commands`], [`range`], [`resend`], `archiver` (sealed segments to the object store), `continues` (a
+//! stream that was made anew).
 
 mod archiver;
 pub mod checkpoint;
 pub mod commands;
+mod continues;
 pub mod office;
 pub mod range;
 pub mod resend;
@@ -97,14 +99,19 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     commands::serve(&deps, leading.clone(), asks.clone());
     let mut tasks = JoinSet::new();
     tasks.spawn(resend::ask(deps.log.clone(), leading.clone()));
+    let mut continuer = None;
     if let Some(url) = &config.archive {
         let (anchor, log_key) = (deps.keyring.anchor(), deps.keyring.log_key()?);
         let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;
         let every = Duration::from_millis(config.seal_every_ms);
-        let archiver = Archiver::new(deps.log.clone(), archive, key.clone(), every, asks.clone(), health);
-        tasks.spawn(archiver.run(leading));
+        let archiver = |health| {
+            let (log, archive) = (deps.log.clone(), archive.clone());
+            Archiver::new(log, archive, key.clone(), every, asks.clone(), health)
+        };
+        continuer = Some(archiver(None));
+        tasks.spawn(archiver(health).run(leading));
     }
-    let ended = office::Office::new(config, deps, key, lead, queue).run().await;
+    let ended = office::Office::new(config, deps, key, lead, queue, continuer).run().await;
     drop(asks); // held until here: a closed queue ends a term
     ended
 }

@@ -16,7 +16,9 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use crate::archiver::Archiver;
 use crate::checkpoint::{Signed, Snapshot};
+use crate::continues;
 use crate::{Error, LedgerConfig};
 
 /// Askers that share one checkpoint at most; the next ones wait in the subscription.
@@ -49,6 +51,8 @@ pub(crate) struct Office {
     key: OriginKey,
     lead: watch::Sender<Option<u64>>,
     queue: mpsc::Receiver<Ask>,
+    /// Archives what a stream that was made anew continues.
+    archiver: Option<Archiver>,
 }
 
 /// Why a term, or a campaign for one, ended.
@@ -80,8 +84,9 @@ impl Office {
         key: OriginKey,
         lead: watch::Sender<Option<u64>>,
         queue: mpsc::Receiver<Ask>,
+        archiver: Option<Archiver>,
     ) -> Self {
-        Self { config, deps, key, lead, queue }
+        Self { config, deps, key, lead, queue, archiver }
     }
 
     pub(crate) async fn run(mut self) -> Result<(), Error> {
@@ -112,8 +117,12 @@ impl Office {
                 () = shutdown.requested() => return End::Stop,
             }
         }
+        let elect = async {
+            continues::ensure(log, &self.key, self.archiver.as_mut()).await?;
+            Term::elect(log, Role::Ledger, &self.key, &self.deps.holder).await
+        };
         let elected = tokio::select! {
-            elected = Term::elect(log, Role::Ledger, &self.key, &self.deps.holder) => elected,
+            elected = elect => elected,
             reason = failed(log) => return End::Failed(reason),
             () = shutdown.requested() => return End::Stop,
         };

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use asterism_nats::Subject;
 use asterism_proto::Origin;
-use asterism_proto::v1::{OrderReply, ResendOrder};
+use asterism_proto::v1::{OrderReply, OriginMark, ResendOrder};
 use asterism_runtime::gaps::{Gap, Gaps};
 use asterism_runtime::log::Log;
 use prost::Message as _;
@@ -53,6 +53,16 @@ pub(crate) async fn ask(log: Log, mut leading: watch::Receiver<Option<u64>>) {
             changed = gaps.changed() => if changed.is_err() { return },
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Asks an origin for what it has behind a mark, if anything; it publishes without being waited for.
+pub(crate) async fn ask_behind(log: &Log, mark: &OriginMark) {
+    let Ok(origin) = mark.origin.parse::<Origin>() else { return };
+    let Ok(subject) = Subject::resend(log.fleet(), &origin) else { return };
+    let order = ResendOrder { from_number: mark.number + 1, epoch: mark.epoch.clone() }.encode_to_vec();
+    if let Err(error) = log.bus().publish(&subject, order).await {
+        tracing::debug!(%origin, %error, "a resend could not be asked for");
     }
 }
 

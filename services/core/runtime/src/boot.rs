@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use asterism_nats::{Bus, LeaseTiming};
 
+use crate::archive::Archive;
 use crate::config::{Config, ConfigError};
 use crate::health::{Health, HealthError, HealthServer};
 use crate::keys::{Keyring, KeyringError};
 use crate::log::{Log, LogConfig, LogError};
+use crate::restore::RestoreError;
 use crate::role::Deps;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{self, Format, TelemetryError};
@@ -131,7 +133,8 @@ pub async fn boot(
 pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
     let config = &booted.config;
     let service = booted.holder.rsplit_once('-').map_or(booted.holder.as_str(), |(service, _)| service);
-    let log = Log::open(
+    let archive = archive(config, &booted.keyring).await?;
+    let log = Log::open_with(
         LogConfig {
             fleet: config.fleet.clone(),
             dir: config.paths.data_dir.join(format!("log-{service}")),
@@ -140,6 +143,7 @@ pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
             stream_max_bytes: config.nats.stream_max_bytes,
         },
         booted.bus.clone(),
+        archive.as_ref(),
     )
     .await?;
     let (health, follower, shutdown) = (booted.health.clone(), log.clone(), booted.shutdown.clone());
@@ -155,6 +159,13 @@ pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
     })
 }
 
+/// The archive of the log, if one is configured.
+pub async fn archive(config: &Config, keyring: &Keyring) -> Result<Option<Archive>, BootError> {
+    let Some(url) = &config.ledger.archive else { return Ok(None) };
+    let archive = Archive::open(url, &config.fleet, keyring.anchor(), keyring.log_key()?).await;
+    Ok(Some(archive.map_err(RestoreError::from).map_err(LogError::from)?))
+}
+
 /// What a program ends with: an error if its copy of the log could not go on, so that whoever started it can tell.
 pub fn ending(deps: &Deps) -> Result<(), BootError> {
     match deps.log.failure().borrow().clone() {
@@ -167,7 +178,13 @@ pub fn ending(deps: &Deps) -> Result<(), BootError> {
 async fn watch_log(health: &Health, log: &Log, shutdown: &Shutdown) {
     let (mut head, mut failure) = (log.head(), log.failure());
     loop {
-        let state = if head.borrow_and_update().caught_up { Ok(()) } else { Err("reading the log") };
+        let now = *head.borrow_and_update();
+        let state = if now.caught_up {
+            Ok(())
+        } else {
+            let doubt = log.doubt().filter(|_| now.at_end);
+            Err(doubt.unwrap_or_else(|| "reading the log".to_owned()))
+        };
         health.set("log", state);
         tokio::select! {
             changed = head.changed() => if changed.is_err() { return },

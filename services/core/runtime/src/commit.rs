@@ -79,6 +79,10 @@ impl Term {
         };
         let elected = Event::LeaderElected { role: role.name().to_owned(), term, holder: holder.to_owned() };
         new.commit(&[elected], &Envelope::default()).await?;
+        if let Some(repaired) = log.untold_repair(holder) {
+            new.commit(&[repaired], &Envelope::default()).await?;
+            log.repair_told();
+        }
         Ok(new)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`log`] (follow and fold), [`snapshot`], [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
 //! the log misses them), [`leader`] (the one loop: receive, decide, commit, apply, act), [`keys`] and [`seal`],
-//! [`heartbeat`], [`archive`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
+//! [`heartbeat`], [`archive`] and [`restore`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
 pub mod archive;
 pub mod boot;
@@ -15,6 +15,7 @@ pub mod keys;
 pub mod leader;
 pub mod log;
 pub mod program;
+pub mod restore;
 pub mod role;
 pub mod seal;
 pub mod shutdown;

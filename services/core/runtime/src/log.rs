@@ -7,17 +7,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use asterism_domain::{State, wire};
+use asterism_domain::{Event, State, wire};
 use asterism_event_log::sequencer::CheckpointCheck;
 use asterism_event_log::{AcceptedFrame, Sequencer, StreamAt, Verdict};
-use asterism_nats::{Bus, ReadFrom, Reader, ReaderEvent};
+use asterism_nats::{Bus, Reader, ReaderEvent};
 use asterism_proto::hash::{Hash, sha256};
 use asterism_proto::{OpenFrame, Origin, Role};
 use tokio::sync::{oneshot, watch};
 
+use crate::archive::Archive;
 use crate::gaps::Gaps;
 use crate::health::Health;
 use crate::keys;
+use crate::restore::{self, Following, Repair, RestoreError};
 use crate::snapshot::{self, Snapshots, Snapshotter, Start};
 use crate::spool::{Spool, SpoolError};
 use crate::storage::Storage;
@@ -49,6 +51,9 @@ pub enum LogError {
     /// The spool of this process's own frames.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// Copy and stream cannot be brought together.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// The reducers met what they do not know, or the disk failed.
     #[error("AST-R020: the log cannot be followed: {0}")]
     Stopped(String),
@@ -59,7 +64,10 @@ pub enum LogError {
 pub struct Head {
     /// Events applied.
     pub size: u64,
-    /// Whether the end of the stream was reached since the last start or reconnect.
+    /// Whether the end of the stream was reached since the start.
+    pub at_end: bool,
+    /// Whether that was reached with a copy its process may lead from: not a suspect one, nor one of a log that a stream
+    /// made anew has not continued yet.
     pub caught_up: bool,
 }
 
@@ -87,6 +95,8 @@ struct Inner {
     storage: Storage,
     spool: Spool,
     gaps: watch::Sender<Gaps>,
+    /// What was done to this copy and is not told in the log yet.
+    repair: Mutex<Option<Repair>>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -105,26 +115,33 @@ impl std::fmt::Debug for Log {
 }
 
 impl Log {
-    /// Opens the copy, makes sure stream and frame 1 exist, and follows from where the copy ends.
+    /// [`Log::open_with`] without an archive.
     pub async fn open(config: LogConfig, bus: Bus) -> Result<Self, LogError> {
+        Self::open_with(config, bus, None).await
+    }
+
+    /// Opens the copy, makes sure stream and frame 1 exist, takes what neither has from the archive, and follows from
+    /// where the copy ends.
+    pub async fn open_with(config: LogConfig, bus: Bus, archive: Option<&Archive>) -> Result<Self, LogError> {
         let log_key = keys::log_key(&config.first_frame, &config.anchor).ok_or_else(|| {
             LogError::Stopped("frame 1 is not the anchor's, or names no log key".to_owned())
         })?;
-        let Start { mut opened, state, from: snapshot } = snapshot::open(&config)?;
-        if let Some(suspect) = &opened.repaired {
-            tracing::error!(?suspect, "the copy was damaged and is refilled from the stream");
+        let mut start = snapshot::open(&config)?;
+        if let Some(suspect) = &start.opened.repaired {
+            tracing::error!(?suspect, "the copy was damaged and is refilled");
         }
         let info = asterism_nats::ensure_stream(&bus, &config.fleet, config.stream_max_bytes).await?;
-        // A position means nothing without the stream it is of.
-        if opened.stream_id.is_none() {
-            opened.copy.set_stream_id(&info.stream_id)?;
+        let Following { from, awaits_continues, repair } =
+            restore::complete(&config, &bus, &info, archive, &mut start).await?;
+        let Start { mut opened, state, from: snapshot } = start;
+        if awaits_continues {
+            tracing::warn!(
+                stream = info.stream_id,
+                "the stream was made anew; the ledger must continue the log in it"
+            );
+            opened.sequencer.await_continues();
         }
-        let from = ReadFrom {
-            sequence: opened.stream_position.map_or(1, |at| at.sequence + 1),
-            stream_id: Some(opened.stream_id.clone().unwrap_or_else(|| info.stream_id.clone())),
-            last_frame: None,
-        };
-        if info.last_sequence == 0 {
+        if info.last_sequence == 0 && opened.sequencer.size() == 0 {
             publish_first(&bus, &config).await;
         }
         let (failure, _) = watch::channel(None);
@@ -148,11 +165,12 @@ impl Log {
             bus: bus.clone(),
             folded,
             snapshots,
-            head: watch::channel(Head { size, caught_up: false }).0,
+            head: watch::channel(Head { size, ..Head::default() }).0,
             waiters: Mutex::default(),
             storage,
             spool,
             gaps: watch::channel(Gaps::default()).0,
+            repair: Mutex::new(repair),
             failure,
         }));
         let reader = Reader::start_at(&bus, &config.fleet, from)?;
@@ -236,6 +254,53 @@ impl Log {
         self.0.failure.subscribe()
     }
 
+    /// Why this process must not lead from this copy yet, though it has read the stream to its end.
+    pub fn doubt(&self) -> Option<String> {
+        if self.sequencer(|sequencer, _, _| sequencer.is_awaiting_continues()) {
+            return Some(
+                "the stream was made anew and the ledger has not continued the log in it yet".to_owned(),
+            );
+        }
+        let repair = self.0.repair.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let (size, seen) =
+            self.sequencer(|sequencer, _, _| (sequencer.size(), sequencer.checkpoint().copied()));
+        let agrees = seen.is_none_or(|seen| seen.check == CheckpointCheck::Agrees);
+        let whole = agrees && size >= repair.promised;
+        (!whole).then(|| {
+            let Repair { reason, promised, .. } = repair;
+            format!(
+                "the copy is suspect ({reason}): {size} events, {promised} promised, no checkpoint agrees yet"
+            )
+        })
+    }
+
+    /// Whether this copy has every event that it ever promised to have.
+    pub fn is_whole(&self) -> bool {
+        let promised =
+            self.0.repair.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |r| r.promised);
+        self.sequencer(|sequencer, _, _| sequencer.size()) >= promised
+    }
+
+    /// What was done to this copy and is not told in the log yet.
+    pub(crate) fn untold_repair(&self, holder: &str) -> Option<Event> {
+        let size = self.sequencer(|sequencer, _, _| sequencer.size());
+        let repair = self.0.repair.lock().unwrap_or_else(PoisonError::into_inner);
+        repair.as_ref().map(|repair| repair.event(holder, size))
+    }
+
+    /// It stands in the log.
+    pub(crate) fn repair_told(&self) {
+        *self.0.repair.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Once the end of the stream was reached: may this process lead?
+    fn settle(&self) {
+        let head = *self.0.head.borrow();
+        if head.at_end && !head.caught_up && self.doubt().is_none() {
+            self.0.head.send_modify(|head| head.caught_up = true);
+        }
+    }
+
     /// The term a role is in.
     pub fn term(&self, role: Role) -> u64 {
         self.sequencer(|sequencer, _, _| sequencer.term(role))
@@ -298,7 +363,8 @@ impl Log {
                     }
                 }
                 ReaderEvent::CaughtUp { .. } => {
-                    self.0.head.send_modify(|head| head.caught_up = true);
+                    self.0.head.send_modify(|head| head.at_end = true);
+                    self.settle();
                 }
                 ReaderEvent::Incident(incident) => {
                     self.0.failure.send_replace(Some(incident.to_string()));
@@ -309,8 +375,9 @@ impl Log {
     }
 
     async fn take(&self, payload: &[u8], at: StreamAt) -> Result<(), String> {
-        let (verdict, root) = {
+        let (verdict, root, continued) = {
             let mut folded = self.0.folded.write().unwrap_or_else(PoisonError::into_inner);
+            let awaited = folded.sequencer.is_awaiting_continues();
             let verdict = folded.sequencer.judge(payload, at);
             folded.stream_sequence = at.sequence;
             let mut root = Hash::default();
@@ -319,14 +386,20 @@ impl Log {
                 root = folded.sequencer.root();
                 fold(&mut folded.state, frame)?;
             }
-            (verdict, root)
+            let continued = awaited && !folded.sequencer.is_awaiting_continues();
+            (verdict, root, continued.then(|| folded.stream_id.clone()))
         };
         match verdict {
             Verdict::Accepted(frame) => {
                 let (id, end) = (frame.frame.message_id(), frame.end());
                 self.close_gap(&frame.frame);
                 self.0.storage.frame(frame, root).await;
+                if let Some(stream_id) = continued {
+                    tracing::info!(size = end, stream_id, "the log goes on in a stream that was made anew");
+                    self.0.storage.stream_id(stream_id).await;
+                }
                 self.0.head.send_modify(|head| head.size = end);
+                self.settle();
                 self.tell(&id, Delivery::Accepted(end));
             }
             Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),

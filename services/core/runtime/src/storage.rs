@@ -25,6 +25,8 @@ pub(crate) enum Work {
     Frame(Box<AcceptedFrame>, Hash),
     Commit(oneshot::Sender<u64>),
     Seal(SealAsker),
+    /// Positions count in this stream from here on.
+    StreamId(String),
 }
 
 /// Handle to the storage thread.
@@ -61,6 +63,10 @@ impl Storage {
     pub(crate) async fn frame(&self, frame: AcceptedFrame, root: Hash) {
         // A closed queue means the thread ended with an error that `failure` tells.
         let _ = self.work.send(Work::Frame(Box::new(frame), root)).await;
+    }
+
+    pub(crate) async fn stream_id(&self, id: String) {
+        let _ = self.work.send(Work::StreamId(id)).await; // as above
     }
 
     /// Commits what waits and returns the durable size.
@@ -134,6 +140,10 @@ impl Keeper {
             Work::Commit(answer) => {
                 let size = self.commit()?;
                 let _ = answer.send(size);
+            }
+            Work::StreamId(id) => {
+                self.commit()?;
+                self.copy.set_stream_id(&id).map_err(|error| error.to_string())?;
             }
             Work::Seal(answer) => {
                 let snapshots = &self.snapshots;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use asterism_nats::server::find_binary;
 use asterism_nats::{Bus, LeaseTiming, NatsServer};
 
+use crate::archive::Archive;
 use crate::keys::Keyring;
 use crate::leader::now_ms;
-use crate::log::{Log, LogConfig};
+use crate::log::{Log, LogConfig, LogError};
 use crate::role::Deps;
 use crate::shutdown::Shutdown;
 
@@ -50,6 +51,11 @@ impl Fixture {
 
     /// What one process has: a connection and a copy.
     pub async fn process(&self, name: &str) -> Deps {
+        self.process_with(name, None).await.unwrap()
+    }
+
+    /// [`Fixture::process`] with an archive to restore the copy from.
+    pub async fn process_with(&self, name: &str, archive: Option<&Archive>) -> Result<Deps, LogError> {
         let bus = self.service(name).await;
         let config = LogConfig {
             fleet: FLEET.to_owned(),
@@ -58,15 +64,15 @@ impl Fixture {
             first_frame: self.keyring.first_frame().to_vec(),
             stream_max_bytes: 64 * 1024 * 1024,
         };
-        let log = within("open the log", Box::pin(Log::open(config, bus.clone()))).await.unwrap();
-        Deps {
+        let log = within("open the log", Box::pin(Log::open_with(config, bus.clone(), archive))).await?;
+        Ok(Deps {
             bus,
             log,
             keyring: self.keyring.clone(),
             holder: name.to_owned(),
             lease_timing: LeaseTiming::faster(10),
             shutdown: Shutdown::new(),
-        }
+        })
     }
 
     /// Starts a service's program on this fleet.

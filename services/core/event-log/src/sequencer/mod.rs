@@ -341,6 +341,11 @@ impl Sequencer {
         self.awaiting_continues = true;
     }
 
+    /// Whether the ledger has still to continue this log in a stream that was made anew.
+    pub const fn is_awaiting_continues(&self) -> bool {
+        self.awaiting_continues
+    }
+
     /// Whether the stream read has yet to continue this log.
     pub const fn awaits_continues(&self) -> bool {
         self.awaiting_continues

@@ -84,7 +84,7 @@ impl ArchiveError {
         Self::Damaged { object: object.to_string(), what: what.to_owned() }
     }
 
-    pub(super) fn io(doing: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &std::path::Path, error: std::io::Error) -> Self {
         Self::Io { doing, path: path.to_owned(), error }
     }
 

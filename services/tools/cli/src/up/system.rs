@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use asterism_nats::{Bus, LeaseTiming, NatsServer};
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
+use asterism_runtime::boot;
 use asterism_runtime::config::Config;
 use asterism_runtime::health::Health;
 use asterism_runtime::heartbeat::Heartbeats;
@@ -81,7 +82,8 @@ impl System {
         let (config, config_file) = settings.finish(&dir, &nats)?;
         let nats_url = config.nats.url.clone();
         let bus = Bus::connect(&nats.service("up")?).await?;
-        let log = Log::open(
+        let archive = boot::archive(&config, &keyring).await?;
+        let log = Log::open_with(
             LogConfig {
                 fleet: FLEET.to_owned(),
                 dir: dir.join("log"),
@@ -90,6 +92,7 @@ impl System {
                 stream_max_bytes: config.nats.stream_max_bytes,
             },
             bus.clone(),
+            archive.as_ref(),
         )
         .await?;
         let deps = Deps {

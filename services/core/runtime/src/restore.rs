@@ -1,0 +1,432 @@
+//! A copy that the stream alone cannot make whole: what it lacks comes from the archive, then it follows the stream.
+//!
+//! The archive is needed where the copy is empty and the stream begins later, where the stream no longer has what
+//! follows the copy, and where the stream was made anew. Nothing from there is believed on its word: each frame goes
+//! through the sequencer, each segment ends with the root that the log key has signed.
+
+use asterism_domain::Event;
+use asterism_event_log::sealed::Reader;
+use asterism_event_log::{Opened, SignatureCheck, StoredFrame, Suspect, Verdict};
+use asterism_nats::stream::{self, StreamInfo};
+use asterism_nats::{Bus, ReadFrom};
+use asterism_proto::hash::Hash;
+use asterism_proto::v1::{self, EventType};
+use asterism_proto::{OpenFrame, Origin, Role};
+use prost::Message as _;
+
+use crate::archive::{Archive, ArchiveError, Segment};
+use crate::log::{LogConfig, LogError, fold};
+use crate::snapshot::{self, Start};
+
+/// Events refilled between two commits.
+const COMMIT_EVENTS: usize = 8_192;
+/// Frames of a stream that was made anew in which its continuation is looked for; the ledger writes it first.
+const CONTINUES_WITHIN: u64 = 4_096;
+/// Tries to bring copy and stream together; each either adds events or ends.
+const TRIES_MAX: usize = 4;
+/// Copies that were set aside whole and are kept.
+const ASIDE_MAX: usize = 3;
+
+/// Why a copy cannot be brought together with the stream.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Events are nowhere.
+    #[error(
+        "AST-R080: this copy has {size} events, up to frame {position} of the stream, which begins at {first}; what is \
+         between is not in the archive{}; wait until the ledger has archived it, or bring the archive back",
+        if *.configured { "" } else { " (ledger.archive is not set)" }
+    )]
+    Hole {
+        /// Events here.
+        size: u64,
+        /// Position in the stream of the last.
+        position: u64,
+        /// The stream's first.
+        first: u64,
+        /// Whether there is an archive at all.
+        configured: bool,
+    },
+    /// The stream goes on where this copy cannot get to.
+    #[error(
+        "AST-R081: the stream was made anew and continues a log of {theirs} events; this copy has {ours} or another root, \
+         and the archive does not have the rest yet; start again when the ledger has archived it"
+    )]
+    Apart {
+        /// Size the stream continues at.
+        theirs: u64,
+        /// Size here.
+        ours: u64,
+    },
+    /// An archived segment does not continue this copy.
+    #[error(
+        "AST-R082: {object} does not continue this copy at event {at}: {why}; compare both by `asterism replay diff`"
+    )]
+    Differs {
+        /// The object.
+        object: String,
+        /// Log size here.
+        at: u64,
+        /// What was found.
+        why: String,
+    },
+}
+
+/// How to follow the stream from here.
+pub(crate) struct Following {
+    pub(crate) from: ReadFrom,
+    /// The stream is another one than the copy was read from: nothing counts before the ledger's `Continues`.
+    pub(crate) awaits_continues: bool,
+    /// What was wrong with the copy, if anything.
+    pub(crate) repair: Option<Repair>,
+}
+
+/// What was done to a copy: it must meet a checkpoint before its process leads, and is told in the log then.
+#[derive(Clone, Debug)]
+pub(crate) struct Repair {
+    pub(crate) reason: String,
+    kept: u64,
+    pub(crate) promised: u64,
+    set_aside: String,
+    refilled_from: &'static str,
+}
+
+impl Repair {
+    /// The event that tells it.
+    pub(crate) fn event(&self, holder: &str, size: u64) -> Event {
+        Event::LogRepaired {
+            holder: holder.to_owned(),
+            reason: self.reason.clone(),
+            kept: self.kept,
+            promised: self.promised,
+            set_aside: self.set_aside.clone(),
+            refilled_from: self.refilled_from.to_owned(),
+            size,
+        }
+    }
+
+    fn of(suspect: &Suspect) -> Self {
+        let name = suspect.set_aside.as_deref().and_then(|path| path.file_name());
+        Self {
+            reason: suspect.reason.chars().take(500).collect(),
+            kept: suspect.kept,
+            promised: suspect.promised.unwrap_or(0),
+            set_aside: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+            refilled_from: "stream",
+        }
+    }
+}
+
+/// Where a copy stands to the stream.
+enum Place {
+    /// It has nothing.
+    Empty,
+    /// It was read from this very stream, up to this position.
+    Here(u64),
+    /// It was read from another stream.
+    Elsewhere,
+}
+
+/// Brings a copy that was opened together with the stream.
+pub(crate) async fn complete(
+    config: &LogConfig,
+    bus: &Bus,
+    info: &StreamInfo,
+    archive: Option<&Archive>,
+    start: &mut Start,
+) -> Result<Following, LogError> {
+    let repair = start.opened.repaired.as_ref().map(Repair::of);
+    let mut work = Work { config, bus, info, archive, start, said: None, refilled: 0, repair };
+    for _ in 0..TRIES_MAX {
+        if let Some((sequence, awaits_continues)) = work.step().await? {
+            return work.follow(sequence, awaits_continues);
+        }
+    }
+    Err(work.apart(0).into())
+}
+
+struct Work<'a> {
+    config: &'a LogConfig,
+    bus: &'a Bus,
+    info: &'a StreamInfo,
+    archive: Option<&'a Archive>,
+    start: &'a mut Start,
+    /// The stream that the newest checkpoint among the refilled events names.
+    said: Option<String>,
+    refilled: u64,
+    repair: Option<Repair>,
+}
+
+impl Work<'_> {
+    fn opened(&self) -> &Opened {
+        &self.start.opened
+    }
+
+    fn size(&self) -> u64 {
+        self.opened().sequencer.size()
+    }
+
+    fn apart(&self, theirs: u64) -> RestoreError {
+        RestoreError::Apart { theirs, ours: self.size() }
+    }
+
+    /// Where to read on from and whether the stream has to continue the log first; `None`: something was refilled, look
+    /// again.
+    async fn step(&mut self) -> Result<Option<(u64, bool)>, LogError> {
+        let first = self.info.first_sequence;
+        match self.place().await? {
+            Place::Empty => {
+                if self.refill(None).await? {
+                    return Ok(None);
+                }
+                // A stream that has lost its beginning cannot fill an empty copy.
+                if first > 1 { Err(self.hole(0).into()) } else { Ok(Some((1, false))) }
+            }
+            Place::Here(position) if first <= position + 1 => Ok(Some((position + 1, false))),
+            Place::Here(position) => {
+                if self.refill(None).await? {
+                    Ok(None)
+                } else {
+                    Err(self.hole(position).into())
+                }
+            }
+            Place::Elsewhere => self.step_elsewhere().await,
+        }
+    }
+
+    /// The stream was made anew.
+    async fn step_elsewhere(&mut self) -> Result<Option<(u64, bool)>, LogError> {
+        let first = self.info.first_sequence;
+        let size = self.size();
+        let Some((theirs, root)) = self.continues().await? else {
+            // Nobody has continued the log yet. Whoever does must not lack what is archived.
+            return Ok(if self.refill(None).await? { None } else { Some((first, true)) });
+        };
+        if theirs == size && root == self.opened().sequencer.root() {
+            return Ok(Some((first, true)));
+        }
+        if theirs > size {
+            return if self.refill(Some(theirs)).await? { Ok(None) } else { Err(self.apart(theirs).into()) };
+        }
+        if self.archive.is_none() {
+            return Err(self.apart(theirs).into());
+        }
+        self.set_aside(theirs)?;
+        if self.refill(Some(theirs)).await? { Ok(None) } else { Err(self.apart(theirs).into()) }
+    }
+
+    fn hole(&self, position: u64) -> RestoreError {
+        let (size, first) = (self.size(), self.info.first_sequence);
+        RestoreError::Hole { size, position, first, configured: self.archive.is_some() }
+    }
+
+    fn follow(self, sequence: u64, awaits_continues: bool) -> Result<Following, LogError> {
+        let Self { info, start, refilled, mut repair, .. } = self;
+        let opened = &mut start.opened;
+        if !awaits_continues && opened.stream_id.as_ref() != Some(&info.stream_id) {
+            // A position means nothing without the stream it is of.
+            opened.copy.set_stream_id(&info.stream_id)?;
+        }
+        if refilled > 0 {
+            tracing::info!(events = refilled, size = opened.sequencer.size(), "refilled from the archive");
+            let repair = repair.get_or_insert_with(|| Repair {
+                reason: "the copy lacked what the stream no longer has".to_owned(),
+                kept: opened.sequencer.size() - refilled,
+                promised: 0,
+                set_aside: String::new(),
+                refilled_from: "",
+            });
+            repair.refilled_from = "archive";
+        }
+        let stream_id = Some(info.stream_id.clone());
+        Ok(Following { from: ReadFrom { sequence, stream_id, last_frame: None }, awaits_continues, repair })
+    }
+
+    async fn place(&self) -> Result<Place, LogError> {
+        let opened = self.opened();
+        let Some(last) = opened.sequencer.last_frame().copied() else { return Ok(Place::Empty) };
+        if self.refilled == 0 && opened.stream_id.as_ref() == Some(&self.info.stream_id) {
+            return Ok(Place::Here(last.at.sequence));
+        }
+        // The stream's own word first: the same frame at the same place.
+        let stored = stream::frame_at(self.bus, &self.config.fleet, last.at.sequence).await?;
+        let same = |stored: stream::StoredFrame| {
+            OpenFrame::read(&stored.payload).is_ok_and(|frame| frame.header_hash() == last.header_hash)
+        };
+        let said = self.said.as_ref() == Some(&self.info.stream_id);
+        let aged_out = said && last.at.sequence < self.info.first_sequence;
+        if stored.is_some_and(same) || aged_out {
+            Ok(Place::Here(last.at.sequence))
+        } else {
+            Ok(Place::Elsewhere)
+        }
+    }
+
+    /// What the new stream continues, if the ledger has said so: size and root.
+    async fn continues(&self) -> Result<Option<(u64, Hash)>, LogError> {
+        let created = self.opened().sequencer.created();
+        let Some(key) = created.and_then(|created| created.role_key(Role::Ledger)) else { return Ok(None) };
+        let first = self.info.first_sequence;
+        for sequence in first..(self.info.last_sequence + 1).min(first + CONTINUES_WITHIN) {
+            let Some(stored) = stream::frame_at(self.bus, &self.config.fleet, sequence).await? else {
+                continue;
+            };
+            let Ok(frame) = OpenFrame::read(&stored.payload) else { continue };
+            let by_ledger = frame.origin == Origin::Role(Role::Ledger) && frame.signed_by(&key);
+            let events = frame.events.iter().filter_map(|event| v1::Event::decode(event.as_slice()).ok());
+            let body = events.filter(|event| event.r#type == EventType::Continues as u32).find_map(|event| {
+                let body = v1::Continues::decode(event.body.as_slice()).ok()?;
+                Some((body.size, body.root.try_into().ok()?))
+            });
+            if by_ledger && body.is_some() {
+                return Ok(body);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The whole copy aside: it has events that are not in the log that goes on.
+    fn set_aside(&mut self, theirs: u64) -> Result<(), LogError> {
+        let (kept, ours) = (0, self.size());
+        let folder = self.config.dir.clone();
+        let aside = free_name(&folder)?;
+        let reason = format!("the stream continues at {theirs} events, the copy had {ours} or another root");
+        tracing::error!(reason, aside = %aside.display(), "the copy is set aside");
+        // The copy holds its folder's lock: a new one takes its place once it is closed.
+        let scratch = folder.with_extension("closing");
+        let empty = LogConfig { dir: scratch.clone(), ..self.config.clone() };
+        *self.start = snapshot::open(&empty)?;
+        std::fs::rename(&folder, &aside)
+            .map_err(|error| ArchiveError::io("setting aside", &folder, error))
+            .map_err(RestoreError::from)?;
+        *self.start = snapshot::open(self.config)?;
+        let _ = std::fs::remove_dir_all(&scratch); // empty; the next time clears it too
+        let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.repair = Some(Repair { reason, kept, promised: 0, set_aside: name, refilled_from: "archive" });
+        Ok(())
+    }
+
+    /// Adds what the archive has behind this copy, at most up to a log size. `false`: nothing.
+    async fn refill(&mut self, up_to: Option<u64>) -> Result<bool, LogError> {
+        let Some(archive) = self.archive else { return Ok(false) };
+        let before = self.size();
+        let Some(holding) = archive.segment_holding(before).await.map_err(RestoreError::from)? else {
+            return Ok(false);
+        };
+        let chain = archive.chain_from(holding.first).await.map_err(RestoreError::from)?;
+        let folder = self.config.dir.join("restore");
+        let io = |error| ArchiveError::io("making", &folder, error);
+        std::fs::create_dir_all(&folder).map_err(io).map_err(RestoreError::from)?;
+        for segment in &chain {
+            if up_to.is_some_and(|up_to| self.size() >= up_to) {
+                break;
+            }
+            // Signed, or it does not count; fetched again if a fetch before broke off.
+            archive.check_note(segment).await.map_err(RestoreError::from)?;
+            let path = archive.fetch(segment, &folder).await.map_err(RestoreError::from)?;
+            self.take_segment(segment, &path, up_to).await?;
+            let _ = std::fs::remove_file(&path); // the folder goes below
+        }
+        let _ = std::fs::remove_dir_all(&folder); // nothing in it counts
+        let added = self.size() - before;
+        self.refilled += added;
+        Ok(added > 0)
+    }
+
+    async fn take_segment(
+        &mut self,
+        segment: &Segment,
+        path: &std::path::Path,
+        up_to: Option<u64>,
+    ) -> Result<(), LogError> {
+        let mut reader = Reader::open(path)?;
+        let mut at = segment.first;
+        while let Some(stored) = reader.next_frame()? {
+            at += stored.frame.events.len() as u64;
+            if at <= self.size() {
+                continue;
+            }
+            if up_to.is_some_and(|up_to| at > up_to) {
+                break;
+            }
+            self.take_frame(segment, stored)?;
+            if self.start.opened.copy.pending() >= COMMIT_EVENTS {
+                self.commit()?;
+                tokio::task::yield_now().await;
+            }
+        }
+        self.commit()?;
+        let root = hex::encode(self.opened().sequencer.root());
+        if self.size() == segment.end && root != segment.root {
+            return Err(self.differs(segment, "its end has another root here").into());
+        }
+        // Sealed where the archive is: two copies restored from there are cut alike.
+        if self.size() == segment.end {
+            self.start.opened.copy.seal()?;
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, segment: &Segment, stored: StoredFrame) -> Result<(), LogError> {
+        let record_time_ms = stored.record_time_ms;
+        let verdict = self.start.opened.sequencer.readmit(stored, SignatureCheck::Check);
+        let frame = match verdict {
+            Verdict::Accepted(frame) if frame.record_time_ms == record_time_ms => frame,
+            Verdict::Stop { reason } => return Err(LogError::Stopped(reason.to_string())),
+            other => {
+                let why = match other {
+                    Verdict::Gap { origin, expected, got } => format!("{origin} is at {expected}, not {got}"),
+                    Verdict::Refused { reason, .. } => reason.to_string(),
+                    _ => "a frame stands there a second time, or at another time".to_owned(),
+                };
+                return Err(self.differs(segment, &why).into());
+            }
+        };
+        if frame.frame.origin == Origin::Role(Role::Ledger) {
+            self.note_stream(&frame.frame);
+        }
+        fold(&mut self.start.state, &frame).map_err(LogError::Stopped)?;
+        Ok(self.start.opened.copy.append(&frame)?)
+    }
+
+    /// Remembers which stream the ledger read when it wrote this.
+    fn note_stream(&mut self, frame: &OpenFrame) {
+        for event in frame.events.iter().filter_map(|event| v1::Event::decode(event.as_slice()).ok()) {
+            if event.r#type == EventType::Continues as u32 {
+                self.said = None;
+            } else if event.r#type == EventType::Checkpoint as u32
+                && let Ok(body) = v1::Checkpoint::decode(event.body.as_slice())
+            {
+                self.said = Some(body.stream_id);
+            }
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), LogError> {
+        let opened = &mut self.start.opened;
+        opened.copy.commit(opened.sequencer.root())?;
+        Ok(())
+    }
+
+    fn differs(&self, segment: &Segment, why: &str) -> RestoreError {
+        RestoreError::Differs { object: segment.object.clone(), at: self.size(), why: why.to_owned() }
+    }
+}
+
+/// A name beside the folder that is free; the oldest goes if there are many.
+fn free_name(folder: &std::path::Path) -> Result<std::path::PathBuf, LogError> {
+    let name = |number: usize| folder.with_extension(format!("aside-{number}"));
+    if let Some(free) = (1..=ASIDE_MAX).map(name).find(|path| !path.exists()) {
+        return Ok(free);
+    }
+    let shift = || -> std::io::Result<()> {
+        std::fs::remove_dir_all(name(1))?;
+        (2..=ASIDE_MAX).try_for_each(|number| std::fs::rename(name(number), name(number - 1)))
+    };
+    shift()
+        .map_err(|error| ArchiveError::io("removing an old copy", folder, error))
+        .map_err(RestoreError::from)?;
+    Ok(name(ASIDE_MAX))
+}

@@ -1,0 +1,302 @@
+//! Rebuilt on a new host: copies, streams and whole machines are lost, and what comes back has the same root.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use asterism_domain::wire::{self, Envelope};
+use asterism_domain::{Event, State};
+use asterism_event_log::LogFolder;
+use asterism_ledger::{LedgerConfig, run};
+use asterism_nats::stream;
+use asterism_proto::hash::Hash;
+use asterism_proto::{OpenFrame, Role, v1};
+use asterism_runtime::archive::Archive;
+use asterism_runtime::commit::Term;
+use asterism_runtime::log::Log;
+use asterism_runtime::role::Deps;
+use asterism_runtime::testkit::{FLEET, Fixture, within};
+use prost::Message as _;
+
+fn url(fixture: &Fixture) -> String {
+    format!("file://{}", fixture.dir.path().join("archive").display())
+}
+
+async fn archive(fixture: &Fixture) -> Archive {
+    let log_key = fixture.keyring.log_key().unwrap();
+    Archive::open(&url(fixture), FLEET, fixture.keyring.anchor(), log_key).await.unwrap()
+}
+
+/// A process that restores from the archive.
+async fn process(fixture: &Fixture, name: &str) -> Deps {
+    let archive = archive(fixture).await;
+    fixture.process_with(name, Some(&archive)).await.unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Runs the ledger on a process.
+fn lead(fixture: &Fixture, deps: &Deps) {
+    let config = LedgerConfig {
+        checkpoint_every_ms: 200,
+        archive: Some(url(fixture)),
+        seal_every_ms: 100,
+        ..LedgerConfig::default()
+    };
+    tokio::spawn(run(config, deps.clone()));
+}
+
+async fn elect(deps: &Deps, role: Role) -> Term {
+    let key = deps.key(role).unwrap();
+    within("an election", Term::elect(&deps.log, role, &key, &deps.holder)).await.unwrap()
+}
+
+async fn write(term: &mut Term, events: u64) -> u64 {
+    let mut size = 0;
+    for event in 0..events {
+        let event = Event::LaunchIntended {
+            intent: format!("{}-{size}-{event}", term.number()),
+            reason: "test".to_owned(),
+            instance_type: "sim".to_owned(),
+        };
+        size = within("a commit", term.commit(&[event], &Envelope::default())).await.unwrap();
+    }
+    size
+}
+
+async fn archived(deps: &Deps, size: u64) {
+    let mut head = deps.log.head();
+    within("the archive", async {
+        while deps.log.read(|state| state.archived) < size {
+            head.changed().await.unwrap();
+        }
+    })
+    .await;
+}
+
+/// Waits until a copy has read and may be led from; gives its root at a size.
+async fn root_at(deps: &Deps, size: u64) -> Hash {
+    within("the end of the stream", deps.log.caught_up()).await;
+    assert!(deps.log.at_least(size, Duration::from_secs(30)).await, "{:?} of {size}", deps.log);
+    let root = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(size));
+    root.unwrap_or_else(|| panic!("{} has no frame that ends at {size}", deps.holder))
+}
+
+/// What every copy must agree on: brings all to one size, compares root and state.
+async fn agree(copies: &[&Deps]) {
+    let size = copies.iter().map(|deps| deps.log.read(|state| state.size)).max().unwrap();
+    for deps in copies {
+        assert_eq!(root_at(deps, size).await, root_at(copies[0], size).await, "{}", deps.holder);
+        assert_eq!(deps.log.failure().borrow().clone(), None);
+    }
+}
+
+/// The folder as a crash would leave it: everything synced, nothing closed.
+async fn crash(fixture: &Fixture, from: &Deps, to: &str) {
+    from.log.sync().await.unwrap();
+    let log = fixture.dir.path().join("log");
+    copy(&log.join(&from.holder), &log.join(to));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else if entry.path().is_file() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Lets the stream's frames reach their age, as a day would.
+async fn age_out(fixture: &Fixture, deps: &Deps) {
+    let name = stream::info(&deps.bus, FLEET).await.unwrap().name;
+    let user = fixture.server.service("age").unwrap();
+    let password = std::fs::read_to_string(fixture.server.password_file("service")).unwrap();
+    let options = async_nats::ConnectOptions::with_user_and_password(
+        user.user.unwrap(),
+        password.lines().next().unwrap().to_owned(),
+    );
+    let client = options.custom_inbox_prefix(user.inbox_prefix).connect(&user.url).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let set = async |age: Duration, window: Duration| {
+        let mut config = context.get_stream(&name).await.unwrap().cached_info().config.clone();
+        (config.max_age, config.duplicate_window) = (age, window);
+        context.update_stream(config).await.unwrap();
+    };
+    set(Duration::from_millis(200), Duration::from_millis(200)).await;
+    within("the stream's frames to go", async {
+        loop {
+            let info = stream::info(&deps.bus, FLEET).await.unwrap();
+            if info.first_sequence > info.last_sequence {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await; // the pause of a poll
+        }
+    })
+    .await;
+    set(stream::MAX_AGE, stream::DUPLICATE_WINDOW).await;
+}
+
+/// Kills the server, takes its store away, starts it again: nothing of the stream is left.
+async fn lose_the_stream(fixture: &mut Fixture) {
+    fixture.server.kill9();
+    std::fs::remove_dir_all(fixture.dir.path().join("nats").join("store")).unwrap();
+    within("nats-server", fixture.server.restart()).await.unwrap();
+}
+
+/// Every event of a type in the sealed part of a copy.
+async fn repairs(log: &Log) -> Vec<Event> {
+    log.seal().await.unwrap();
+    let mut found = Vec::new();
+    for frame in LogFolder::open(log.folder(), None).unwrap().frames() {
+        let frame = frame.unwrap();
+        for index in 0..frame.frame.events.len() as u32 {
+            let event = wire::recorded(&frame.frame, index, frame.first, 0).unwrap().event;
+            found.extend(Some(event).filter(|event| matches!(event, Event::LogRepaired { .. })));
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn a_wiped_and_a_damaged_copy_come_back_from_the_archive_when_the_stream_is_younger() {
+    let fixture = Fixture::start().await;
+    let ledger = process(&fixture, "ledger").await;
+    lead(&fixture, &ledger);
+    let one = process(&fixture, "one").await;
+    let mut term = elect(&one, Role::Scaler).await;
+    let size = write(&mut term, 40).await;
+    archived(&one, size).await;
+    // A copy with a sealed segment that will be damaged, and a tail.
+    assert_eq!(one.log.seal().await.unwrap().len(), 1);
+    write(&mut term, 5).await;
+    archived(&one, one.log.read(|state| state.size)).await;
+    crash(&fixture, &one, "damaged").await;
+    age_out(&fixture, &one).await;
+    write(&mut term, 10).await;
+    let (size, state) = one.log.read(|state| (state.size, state.hash()));
+
+    // Neither stream nor disk has the beginning: without an archive that is said, not guessed over.
+    let blind = fixture.process_with("blind", None).await.unwrap_err().to_string();
+    assert!(blind.starts_with("AST-R080") && blind.contains("ledger.archive is not set"), "{blind}");
+
+    let wiped = process(&fixture, "wiped").await;
+    assert_eq!(root_at(&wiped, size).await, root_at(&one, size).await);
+    agree(&[&one, &wiped, &ledger]).await;
+    assert_eq!(wiped.log.read(State::hash), one.log.read(State::hash), "state {}", hex::encode(state));
+
+    let folder = fixture.dir.path().join("log").join("damaged");
+    let segment = LogFolder::open(&folder, None).unwrap().segments()[0].2.clone();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    for (size, path) in asterism_event_log::snapshot::list(&folder).unwrap() {
+        assert!(size > 0);
+        std::fs::remove_file(path).unwrap(); // behind one the damage would not be met
+    }
+    let damaged = process(&fixture, "damaged").await;
+    agree(&[&one, &wiped, &damaged]).await;
+    assert_eq!(damaged.log.doubt(), None);
+
+    // Each tells it once, as soon as it leads anything.
+    for deps in [&wiped, &damaged] {
+        elect(deps, Role::Dialer).await;
+        elect(deps, Role::Dialer).await;
+    }
+    agree(&[&one, &damaged]).await;
+    let told = repairs(&one.log).await;
+    let [
+        Event::LogRepaired { holder: first, refilled_from: from, kept: 0, .. },
+        Event::LogRepaired { holder: second, refilled_from: also, promised, set_aside, kept, .. },
+    ] = told.as_slice()
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!(
+        (first.as_str(), from.as_str(), second.as_str(), also.as_str()),
+        ("wiped", "archive", "damaged", "archive")
+    );
+    assert!(kept < promised && set_aside == "bad-1", "{told:?}");
+}
+
+#[tokio::test]
+async fn with_every_disk_lost_the_log_goes_on_from_the_archive_with_the_same_root() {
+    let mut fixture = Fixture::start().await;
+    let ledger = process(&fixture, "ledger").await;
+    lead(&fixture, &ledger);
+    let one = process(&fixture, "one").await;
+    let size = write(&mut elect(&one, Role::Scaler).await, 60).await;
+    archived(&one, size).await;
+    // Nobody writes any more: what is archived is all there was to lose, but for the ledger's own last words.
+    ledger.shutdown.request();
+    let end = archive(&fixture).await.last_segment().await.unwrap().unwrap();
+    let before = root_at(&one, end.end).await;
+    assert_eq!(hex::encode(before), end.root);
+
+    lose_the_stream(&mut fixture).await;
+    // All at once, on disks that have nothing, in any order.
+    let (again, two, three) =
+        tokio::join!(process(&fixture, "two"), process(&fixture, "ledger-2"), process(&fixture, "three"));
+    let (two, again, three) = (again, two, three);
+    assert!(two.log.doubt().is_some() && !two.log.head().borrow().caught_up, "nobody has continued the log");
+    lead(&fixture, &again);
+    for deps in [&two, &again, &three] {
+        within("the end of the stream", deps.log.caught_up()).await;
+    }
+    let first = stream::frame_at(&two.bus, FLEET, 1).await.unwrap().unwrap();
+    let frame = OpenFrame::read(&first.payload).unwrap();
+    assert_eq!(frame.origin.to_string(), "role/ledger");
+    let body = v1::Event::decode(frame.events[0].as_slice()).unwrap().body;
+    let continues = v1::Continues::decode(body.as_slice()).unwrap();
+    assert_eq!((continues.size, continues.root.as_slice()), (end.end, before.as_slice()));
+    assert!(continues.marks.iter().any(|mark| mark.origin == "role/scaler"));
+
+    let size = write(&mut elect(&two, Role::Scaler).await, 20).await;
+    agree(&[&two, &again, &three]).await;
+    archived(&two, size).await;
+    // A process that comes later still finds the one log: archive, then stream.
+    let late = process(&fixture, "late").await;
+    agree(&[&two, &late]).await;
+    let chain = archive(&fixture).await.chain_from(0).await.unwrap();
+    assert!(chain.iter().any(|segment| segment.end == end.end) && chain.last().unwrap().end >= size);
+}
+
+#[tokio::test]
+async fn copies_that_end_at_different_places_agree_again_in_a_stream_that_was_made_anew() {
+    let mut fixture = Fixture::start().await;
+    let ledger = process(&fixture, "ledger").await;
+    lead(&fixture, &ledger);
+    let one = process(&fixture, "one").await;
+    let mut term = elect(&one, Role::Scaler).await;
+    archived(&one, write(&mut term, 20).await).await;
+    crash(&fixture, &one, "behind").await;
+    archived(&one, write(&mut term, 20).await).await;
+    ledger.shutdown.request();
+    write(&mut term, 5).await;
+    crash(&fixture, &one, "ledger-2").await;
+    write(&mut term, 5).await;
+    crash(&fixture, &one, "ahead").await;
+    lose_the_stream(&mut fixture).await;
+
+    let again = process(&fixture, "ledger-2").await;
+    let size = again.log.read(|state| state.size);
+    lead(&fixture, &again);
+    within("the end of the stream", again.log.caught_up()).await;
+    let behind = process(&fixture, "behind").await;
+    let ahead = process(&fixture, "ahead").await;
+    agree(&[&again, &behind, &ahead]).await;
+    assert!(fixture.dir.path().join("log").join("ahead.aside-1").is_dir());
+    assert!(!fixture.dir.path().join("log").join("behind.aside-1").exists());
+    // What the one ahead had is not in the log that goes on.
+    write(&mut elect(&ahead, Role::Scaler).await, 10).await;
+    agree(&[&again, &behind, &ahead]).await;
+    let root = root_at(&again, size).await;
+    assert_eq!(root, root_at(&behind, size).await);
+    // Opened once more, each is where it was: the new stream is the one they know now.
+    crash(&fixture, &ahead, "later").await;
+    let later = process(&fixture, "later").await;
+    agree(&[&again, &later]).await;
+}
