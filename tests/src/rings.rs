@@ -101,6 +101,7 @@ mod tests {
         let contact = |n: u8, status, rang| Contact {
             import: 0,
             status,
+            erased: false,
             attempts: rang,
             rang,
             never_rang: 0,
