@@ -103,9 +103,13 @@ impl Up {
 
     /// Waits until `campaign show` says so; what it said.
     async fn until(&self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
+        self.until_of("spring", what, condition).await
+    }
+
+    async fn until_of(&self, campaign: &str, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
-            let shown = self.json("campaign show spring");
+            let shown = self.json(&format!("campaign show {campaign}"));
             if condition(&shown) {
                 return shown;
             }
@@ -164,10 +168,11 @@ async fn a_campaign_by_commands_from_its_prompts_to_its_proof() {
     made(&up);
     halted_and_gone_on(&up).await;
     one_test_call(&up);
+    let rang = erased(&up).await;
     let last = stopped(&up).await;
     looked_at(&up);
     sent_home(&mut up).await;
-    proved(&up, &last);
+    proved(&up, &last, rang);
 }
 
 /// Prompts, flow, list: what is sound is said to be, and what is not goes to a file with place and reason.
@@ -241,6 +246,47 @@ fn one_test_call(up: &Up) {
     assert!(listed.starts_with("NODE ") && listed.contains("/4 "), "{listed}");
 }
 
+/// A second list is erased while it is dialled: who is in flight ends, nobody of it is dialled again, the key is gone
+/// for good, and nothing can be imported under its name. How many of it rang.
+async fn erased(up: &Up) -> u64 {
+    let row = |n| format!("+1202555{:04}\n", 300 + n);
+    let rows: String = (0..20).map(row).collect();
+    fs::write(up.path().join("gone.csv"), "number\n".to_owned() + &rows).unwrap();
+    up.done("campaign create gone --flow demo --prompts demo --trunk carrier --contacts gone.csv --start");
+    let dialled = |shown: &Value| number(shown, "settled") >= 1 && number(shown, "in_flight") >= 1;
+    up.until_of("gone", "one is settled, one in flight", dialled).await;
+    let imports = up.json("contacts list");
+    let of_gone = imports.as_array().unwrap().iter().find(|one| one["campaign"] == "gone").unwrap();
+    assert_eq!((number(of_gone, "contacts"), number(of_gone, "erased")), (20, 0));
+    let import = of_gone["import"].as_str().unwrap();
+    let key = up.path().join(format!("fleet/keys/import-{import}.key"));
+    let erase = format!("contacts erase --import {import} --reason asked-to");
+    let looked = up.done(&format!("{erase} --dry-run"));
+    assert!(looked.contains("nothing was erased") && looked.contains("gone"), "{looked}");
+    let refused = up.run(&erase.split(' ').collect::<Vec<_>>());
+    assert!(refused.status == 2 && refused.err.contains("AST-U111") && key.exists(), "{}", refused.err);
+    let said = up.done(&format!("{erase} --yes"));
+    assert!(said.starts_with("20 contacts are erased, at position "), "{said}");
+    assert!(!key.exists());
+    let last = up.until_of("gone", "it is complete", |shown| shown["status"] == "completed").await;
+    assert!(number(&last, "erased") > 0, "{last:#}");
+    assert_eq!((number(&last, "waiting"), number(&last, "uncertain")), (0, 0));
+    assert_eq!(number(&last, "settled") + number(&last, "erased"), 20);
+    // Once more changes nothing, and the same list is not taken again.
+    assert_eq!(up.json(&format!("{erase} --yes"))["erased"], true);
+    // A key that is there all the same, as after a crash between the log and the folder, does not stay.
+    fs::write(&key, "0".repeat(64)).unwrap();
+    let began = Instant::now();
+    while key.exists() {
+        assert!(began.elapsed() < PATIENCE, "the key of an erased import stays");
+        tokio::time::sleep(Duration::from_millis(100)).await; // the pause of a poll
+    }
+    let again = "campaign create again --flow demo --prompts demo --trunk carrier --contacts gone.csv";
+    let refused = up.run(&again.split(' ').collect::<Vec<_>>());
+    assert!(refused.status == 1 && refused.err.contains("AST-D015") && !key.exists(), "{}", refused.err);
+    number(&last, "rang")
+}
+
 /// The end of the campaign before its last contact; what `show` says then.
 async fn stopped(up: &Up) -> Value {
     let said = up.done("campaign stop spring --reason enough");
@@ -266,7 +312,11 @@ fn looked_at(up: &Up) {
     let campaigns = up.json("campaign list");
     let statuses: Vec<&str> =
         campaigns.as_array().unwrap().iter().map(|one| one["status"].as_str().unwrap()).collect();
-    assert_eq!(statuses, ["completed", "stopped"], "the test call's campaign and spring");
+    assert_eq!(
+        statuses,
+        ["created", "completed", "completed", "stopped"],
+        "again, the test call, gone, spring"
+    );
     let refused = up.run(&["up", "--dir", "other"]);
     assert!(
         refused.err.contains("AST-U079: fleet/asterism.toml is written by `asterism up` itself"),
@@ -293,7 +343,7 @@ async fn sent_home(up: &mut Up) {
 }
 
 /// The sealed log, read by nobody who took part, says what `show` said last, and what the carrier counted.
-fn proved(up: &Up, last: &Value) {
+fn proved(up: &Up, last: &Value, rang_of_gone: u64) {
     let anchor = fs::read_to_string(up.path().join("fleet/keys/anchor")).unwrap();
     let verified = up.json(&format!("replay verify fleet/log --anchor {}", anchor.trim()));
     assert_eq!(
@@ -320,6 +370,18 @@ fn proved(up: &Up, last: &Value) {
     assert_eq!((of("CAMPAIGN_PAUSED", "spring"), of("CAMPAIGN_STOPPED", "spring")), (1, 1));
     let rings = up.rings();
     assert!(rings.values().all(|count| *count == 1), "{rings:?}");
-    assert_eq!(rings.len() as u64, number(last, "rang") + 1, "the campaign's and the test call");
+    let rang = number(last, "rang") + rang_of_gone + 1;
+    assert_eq!(rings.len() as u64, rang, "both campaigns and the test call");
+    assert_eq!(events.iter().filter(|event| event["type"] == "CONTACTS_ERASED").count(), 1);
+    let told = up.done("replay explain fleet/log gone/19");
+    assert!(
+        told.contains("its number and fields are erased") || told.contains("was erased before"),
+        "{told}"
+    );
+    let records = up.done("replay cdr fleet/log --keys fleet/keys --json");
+    for record in records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let erased = record["campaign"] == "gone";
+        assert_eq!(record["dst"].as_str().unwrap().is_empty(), erased, "{record}");
+    }
     assert!(!exported.contains("20255"), "no number in the log");
 }

@@ -18,7 +18,7 @@ use crate::Error;
 use crate::config::DialerConfig;
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 8] = [
+pub const VERBS: [&str; 10] = [
     "campaign.create",
     "campaign.import",
     "campaign.start",
@@ -27,6 +27,8 @@ pub const VERBS: [&str; 8] = [
     "campaign.stop",
     "campaign.live",
     "campaign.list",
+    "contacts.list",
+    "contacts.erase",
 ];
 
 /// `campaign.create`.
@@ -89,6 +91,16 @@ pub struct ImportContacts {
     pub last: bool,
 }
 
+/// `contacts.erase`: an import's contacts, for ever.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EraseContacts {
+    /// The import.
+    pub import: String,
+    /// Why, for the log; nothing personal.
+    pub reason: String,
+}
+
 /// A verb about one campaign.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -122,9 +134,42 @@ async fn handle(
         let (position, list) = deps.log.read(|state| (state.size, report::campaigns(state)));
         return reply_json(position, &list);
     }
-    match read(&command, config, numbers, &deps.keyring) {
+    if command.verb == "contacts.list" {
+        let (position, list) = deps.log.read(|state| (state.size, report::imports(state)));
+        return reply_json(position, &list);
+    }
+    if command.verb == "contacts.erase" {
+        return erase(deps, desk, &command).await;
+    }
+    let erased =
+        |import: &str| deps.log.read(|state| state.erasures.get(import).is_some_and(|erasure| erasure.whole));
+    match read(&command, config, numbers, &deps.keyring, &erased) {
         Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
+    }
+}
+
+/// Committed first; then the key goes. A crash between is put right by [`crate::erase`].
+async fn erase(deps: &Deps, desk: &Desk<CampaignCommand>, command: &RoleCommand) -> RoleReply {
+    let EraseContacts { import, reason } = match json(command) {
+        Ok(asked) => asked,
+        Err((code, reason)) => return refusal(code, reason),
+    };
+    let decided = CampaignCommand::Erase { import: import.clone(), contacts: Vec::new(), reason };
+    let committed = desk.ask(decided, envelope_of(command)).await;
+    if committed.is_err() {
+        return reply_of(committed);
+    }
+    let keyring = deps.keyring.clone();
+    match tokio::task::spawn_blocking(move || crate::erase::delete(&keyring, &import)).await {
+        Ok(Ok(_)) => reply_of(committed),
+        Ok(Err(error)) => refusal(
+            "AST-D045",
+            format!("the erasure is in the log and is tried again: the key is not deleted yet: {error}"),
+        ),
+        Err(_) => {
+            refusal("AST-D045", "the erasure is in the log; the key is deleted at the next start".to_owned())
+        }
     }
 }
 
@@ -135,11 +180,16 @@ fn read(
     config: &DialerConfig,
     numbers: &[u8; 32],
     keyring: &Keyring,
+    erased: &dyn Fn(&str) -> bool,
 ) -> Result<CampaignCommand, Refused> {
     match command.verb.as_str() {
         "campaign.create" => create(json(command)?, config, numbers),
         "campaign.import" => {
-            let import = json(command)?;
+            let import: ImportContacts = json(command)?;
+            // Before a key is made anew under its name.
+            if erased(&import.import) {
+                return Err(("AST-D015", decide::ERASED.to_owned()));
+            }
             seal_rows(import, numbers, keyring).map_err(|error| ("AST-D041", error.to_string()))
         }
         "campaign.start" => Ok(CampaignCommand::Start { campaign: one(command)?.campaign }),

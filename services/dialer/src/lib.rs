@@ -1,10 +1,11 @@
 //! The dialer: contacts to attempts.
 //!
 //! Decisions are `asterism_domain::campaign`; this shell hands in ticks ([`tick`]), sends the orders the log owes
-//! ([`orders`]) and answers people ([`commands`]). It remembers nothing but what is in flight.
+//! ([`orders`]), answers people ([`commands`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
 
 pub mod commands;
 pub mod config;
+mod erase;
 pub mod orders;
 pub mod tick;
 
@@ -42,6 +43,7 @@ pub async fn run(
     tokio::select! {
         () = ticks => {}
         () = orders => {}
+        () = erase::run(deps.clone()) => {}
         () = shutdown.requested() => {}
     }
     // The loop itself ends with the shutdown; a command being committed is finished first.

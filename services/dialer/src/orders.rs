@@ -34,6 +34,7 @@ struct Owed {
     attempt: AttemptId,
     import: String,
     sealed: Box<[u8]>,
+    erased: bool,
     order: DialAttempt,
 }
 
@@ -73,7 +74,11 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
 
 impl Sender {
     fn send_owed(self: &Arc<Self>, term: u64) {
-        let (position, owed) = self.deps.log.read(|state| (state.size, self.owed(state)));
+        let (position, owed) = self.deps.log.read(|state| {
+            let erased = |import: &String| state.erasures.get(import).is_some_and(|erasure| erasure.whole);
+            lock(&self.import_keys).retain(|import, _| !erased(import));
+            (state.size, self.owed(state))
+        });
         for (node, attempts) in owed {
             if !lock(&self.busy).insert(node.clone()) {
                 continue;
@@ -144,6 +149,11 @@ impl Sender {
 
     /// Opens the contact and adds what the node needs; the number is in clear from here to the node, never in the log.
     async fn complete(&self, owed: Owed) -> Result<DialAttempt, String> {
+        if owed.erased {
+            // No number any more. A node that has the order ignores a repeat; one that has not refuses it as expired,
+            // which ends the attempt without a ring.
+            return Ok(DialAttempt { not_before_ms: 0, not_after_ms: 0, ..owed.order });
+        }
         let key = self.import_key(&owed.import)?;
         let person = seal::open(&key, &owed.import, &owed.sealed).map_err(|error| error.to_string())?;
         let fallback = self.fallback(&owed.order.flow).await?;
@@ -186,6 +196,7 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
         attempt: attempt.clone(),
         import: campaign.imports.get(contact.import as usize)?.clone(),
         sealed: contact.sealed.clone(),
+        erased: contact.erased,
         order: DialAttempt {
             attempt: attempt.to_string(),
             campaign: attempt.campaign.clone(),

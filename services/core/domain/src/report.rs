@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::campaign::CampaignStatus;
+use crate::campaign::{CampaignStatus, ContactStatus};
 use crate::fleet::NodeStatus;
 use crate::ids::Timestamp;
 use crate::state::State;
@@ -63,6 +63,47 @@ pub struct NodeReport {
     pub pbx: String,
     /// Seconds it has run.
     pub up_s: u64,
+}
+
+/// An import's contacts in one campaign.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ImportReport {
+    /// Its id: what its key is named by.
+    pub import: String,
+    /// The campaign.
+    pub campaign: String,
+    /// Contacts of the import in it.
+    pub contacts: u32,
+    /// Of these, to be dialled.
+    pub waiting: u32,
+    /// Of these, with an attempt in flight.
+    pub in_flight: u32,
+    /// Of these, erased.
+    pub erased: u32,
+}
+
+/// Every import of every campaign.
+pub fn imports(state: &State) -> Vec<ImportReport> {
+    let mut reports = Vec::new();
+    for (id, campaign) in &state.campaigns {
+        let first = reports.len();
+        reports.extend(campaign.imports.iter().map(|import| ImportReport {
+            import: import.clone(),
+            campaign: id.clone(),
+            contacts: 0,
+            waiting: 0,
+            in_flight: 0,
+            erased: 0,
+        }));
+        for contact in &campaign.contacts {
+            let Some(report) = reports.get_mut(first + usize::from(contact.import)) else { continue };
+            report.contacts += 1;
+            report.waiting += u32::from(contact.status == ContactStatus::Waiting);
+            report.in_flight += u32::from(contact.status == ContactStatus::InFlight);
+            report.erased += u32::from(contact.erased);
+        }
+    }
+    reports
 }
 
 /// Every campaign in numbers.

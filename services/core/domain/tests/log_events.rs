@@ -4,7 +4,9 @@
 
 mod support;
 
-use asterism_domain::campaign::ContactStatus;
+use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::{CampaignCommand, ContactStatus, decide};
+use asterism_domain::event::SealedContact;
 use asterism_domain::{Event, Outcome};
 use asterism_proto::{Origin, Role};
 use support::Lab;
@@ -109,4 +111,45 @@ fn any_leader_or_process_tells_of_its_repair_and_no_node_does() {
     assert_eq!((lab.state.repairs, lab.state.incidents), (2, 0));
     lab.write(Origin::Node("i-1".into()), repaired);
     assert_eq!((lab.state.repairs, lab.state.incidents), (2, 1));
+}
+
+#[test]
+fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 3, 1);
+    let command = |import: &str, contacts: Vec<[u8; 16]>, reason: &str| CampaignCommand::Erase {
+        import: import.into(),
+        contacts,
+        reason: reason.into(),
+    };
+    let refused = |lab: &Lab, command: &CampaignCommand| decide(&lab.state, command, 1).unwrap_err().code;
+    assert_eq!(refused(&lab, &command("c-1", vec![], " ")), "AST-D016");
+    assert_eq!(refused(&lab, &command("c-1", vec![[0; 16]; 257], "r")), "AST-D017");
+    assert_eq!(refused(&lab, &command("d-1", vec![], "r")), "AST-D018");
+    assert_eq!(refused(&lab, &command("c-1", vec![[9; 16]], "r")), "AST-D019");
+    assert_eq!(lab.dialer(&command("c-1", vec![[1; 16]], "r")).len(), 1);
+    assert_eq!(lab.dialer(&command("c-1", vec![[1; 16]], "again")), []);
+    assert_eq!(lab.dialer(&command("c-1", vec![], "all")).len(), 1);
+    assert_eq!(lab.dialer(&command("c-1", vec![[2; 16]], "again")), []);
+    assert_eq!(lab.dialer(&command("c-1", vec![], "again")), []);
+    let row = ImportRow { number_hash: [7; 16], sealed: vec![1; 60] };
+    let import = |campaign: &str| CampaignCommand::Import {
+        campaign: campaign.into(),
+        import: "c-1".into(),
+        rows: vec![row.clone()],
+        last: true,
+    };
+    assert_eq!(refused(&lab, &import("c")), "AST-D015");
+    // One that was decided before and landed after is void.
+    let voids = lab.state.voids;
+    let contact = SealedContact { contact: 3, number_hash: [7; 16], sealed: vec![1; 60] };
+    let late = Event::ContactsImported {
+        campaign: "c".into(),
+        import: "c-1".into(),
+        contacts: vec![contact],
+        duplicates: 0,
+        last: false,
+    };
+    lab.write(Origin::Role(Role::Dialer), late);
+    assert_eq!((lab.state.voids, lab.state.campaigns["c"].contacts.len()), (voids + 1, 3));
 }

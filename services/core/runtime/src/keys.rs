@@ -131,6 +131,31 @@ impl Keyring {
         self.secret(&name)
     }
 
+    /// Deletes the key of an import: overwritten, synced, unlinked, the folder synced. `false` if there is none. What
+    /// keeps old blocks (backups, snapshots, some disks) is beyond it.
+    pub fn erase_import(&self, import: &str) -> Result<bool, KeyringError> {
+        let path = self.dir.join(format!("import-{import}.key"));
+        let mut found = false;
+        // A crash while the key was made may have left it under its first name.
+        for path in [path.with_extension("new"), path] {
+            let io = |error| KeyringError::Io { path: path.clone(), error };
+            let mut file = match fs::OpenOptions::new().write(true).open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(io(error)),
+            };
+            let length = file.metadata().map_err(io)?.len() as usize;
+            file.write_all(&vec![b'0'; length]).and_then(|()| file.sync_all()).map_err(io)?;
+            fs::remove_file(&path).map_err(io)?;
+            found = true;
+        }
+        if found {
+            let io = |error| KeyringError::Io { path: self.dir.clone(), error };
+            fs::File::open(&self.dir).and_then(|folder| folder.sync_all()).map_err(io)?;
+        }
+        Ok(found)
+    }
+
     fn secret(&self, name: &str) -> Result<[u8; 32], KeyringError> {
         let path = self.dir.join(name);
         let text = read(&path)?;
@@ -271,5 +296,23 @@ mod tests {
         let made = keys.import("a", true).unwrap();
         assert_eq!(keys.import("a", true).unwrap(), made);
         assert_ne!(keys.import("b", true).unwrap(), made);
+    }
+
+    #[test]
+    fn an_erased_key_is_overwritten_before_it_is_unlinked_and_erasing_again_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let keys = Keyring::init(dir.path(), "one", 1).unwrap();
+        let key = hex::encode(keys.import("a", true).unwrap());
+        let other = keys.import("ab", true).unwrap();
+        let path = dir.path().join("import-a.key");
+        // A second name for the same file shows what became of its bytes.
+        fs::hard_link(&path, dir.path().join("link")).unwrap();
+        fs::write(dir.path().join("import-a.new"), &key).unwrap();
+        assert!(keys.erase_import("a").unwrap());
+        assert_eq!(fs::read_to_string(dir.path().join("link")).unwrap(), "0".repeat(64));
+        assert!(!path.exists() && !dir.path().join("import-a.new").exists());
+        assert!(keys.import("a", false).is_err());
+        assert!(!keys.erase_import("a").unwrap());
+        assert_eq!(keys.import("ab", false).unwrap(), other, "another import's key stays");
     }
 }

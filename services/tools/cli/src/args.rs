@@ -81,6 +81,9 @@ Examples:
     /// Create, start, watch and end campaigns
     #[command(subcommand)]
     Campaign(CampaignCommand),
+    /// The people on the lists: which imports there are, and erasing one for good
+    #[command(subcommand)]
+    Contacts(ContactsCommand),
     /// Place one test call and wait for its outcome
     Call(CallArgs),
     /// The nodes: list them, drain one, send all home
@@ -153,6 +156,32 @@ pub struct CallArgs {
     /// How long to wait for the outcome, the start of a node included
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub timeout: Millis,
+}
+
+/// `asterism contacts`.
+#[derive(Subcommand)]
+pub enum ContactsCommand {
+    /// List the imports: contacts, waiting, in flight, erased
+    #[command(before_help = "Examples:\n  asterism contacts list\n  asterism --json contacts list\n")]
+    List,
+    /// Erase an import for good: its numbers and fields can never be read again, by nobody. What happened stands
+    #[command(
+        before_help = "Examples:\n  asterism contacts erase --import 5f1c… --reason \"asked to on 3 May\" --dry-run\n  asterism contacts erase --import 5f1c… --reason \"asked to on 3 May\" --yes\n"
+    )]
+    Erase {
+        /// The import, as `asterism contacts list` names it
+        #[arg(long, value_name = "ID")]
+        import: String,
+        /// Why, for the log; write nothing personal, the log is for ever
+        #[arg(long)]
+        reason: String,
+        /// Say what would be erased, and erase nothing
+        #[arg(long, conflicts_with = "yes")]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `asterism fleet`.

@@ -52,6 +52,8 @@ pub struct CampaignReport {
     pub excluded: u32,
     /// Contacts uncertain.
     pub uncertain: u32,
+    /// Contacts erased before they were settled.
+    pub erased: u32,
     /// Contacts by outcome.
     pub outcomes: BTreeMap<String, u32>,
     /// Answered contacts by digits pressed; the empty string is none.

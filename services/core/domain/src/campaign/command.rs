@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CampaignId, NodeId};
+use crate::ids::{CampaignId, NodeId, NumberHash};
 
 /// Caps of a trunk, from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,11 @@ pub enum CampaignCommand {
     },
     GoLive {
         campaign: CampaignId,
+        reason: String,
+    },
+    Erase {
+        import: String,
+        contacts: Vec<NumberHash>,
         reason: String,
     },
     Tick(DialTick),

@@ -6,7 +6,7 @@ use super::command::{CampaignCommand, DialTick, ImportRow, TrunkLimits};
 use super::state::{Campaign, CampaignStatus};
 use crate::Rejection;
 use crate::event::{Event, SealedContact};
-use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, Timestamp};
+use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Timestamp};
 use crate::state::State;
 
 /// Contacts in one `ContactsImported`: with 96 sealed bytes each it stays under 6 KiB.
@@ -15,6 +15,12 @@ pub const CONTACTS_PER_EVENT: usize = 24;
 pub const SEALED_MAX_BYTES: usize = 220;
 /// Most rows of one import command.
 pub const IMPORT_MAX_ROWS: usize = 200;
+/// Most contacts named in one erasure.
+pub const ERASE_MAX_CONTACTS: usize = 256;
+/// Longest reason of an erasure.
+pub const ERASE_REASON_MAX_BYTES: usize = 512;
+/// Why nothing is imported under an erased import's id.
+pub const ERASED: &str = "this import was erased and takes no contacts any more; import another list";
 /// How far ahead a start may be given out.
 pub const LOOKAHEAD_MS: u64 = 500;
 /// An order's window at most: a node cut off stops dialling by itself within it.
@@ -25,8 +31,12 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
     match command {
         CampaignCommand::Create { .. } => create(state, command),
         CampaignCommand::Import { campaign, import, rows, last } => {
+            if state.erasures.get(import).is_some_and(|erasure| erasure.whole) {
+                return Err(Rejection::new("AST-D015", ERASED));
+            }
             import_rows(find(state, campaign)?, campaign, import, rows, *last)
         }
+        CampaignCommand::Erase { import, contacts, reason } => erase(state, import, contacts, reason),
         CampaignCommand::Start { campaign } => start(state, campaign),
         CampaignCommand::Pause { campaign, reason } => {
             expect(state, campaign, &[CampaignStatus::Running])?;
@@ -161,6 +171,43 @@ fn import_rows(
         *ends = last;
     }
     Ok(events)
+}
+
+/// An erasure that says nothing new needs no event.
+fn erase(
+    state: &State,
+    import: &str,
+    contacts: &[NumberHash],
+    reason: &str,
+) -> Result<Vec<Event>, Rejection> {
+    if reason.trim().is_empty() || reason.len() > ERASE_REASON_MAX_BYTES {
+        return Err(Rejection::new(
+            "AST-D016",
+            "an erasure has a reason of 1 to 512 bytes, without personal data",
+        ));
+    }
+    if contacts.len() > ERASE_MAX_CONTACTS {
+        return Err(Rejection::new("AST-D017", "at most 256 contacts in one erasure"));
+    }
+    let known: Vec<&Campaign> = state
+        .campaigns
+        .values()
+        .filter(|campaign| campaign.imports.iter().any(|known| known == import))
+        .collect();
+    if known.is_empty() {
+        return Err(Rejection::new("AST-D018", "no campaign has contacts of this import"));
+    }
+    if !contacts.iter().all(|number| known.iter().any(|campaign| campaign.numbers.contains(number))) {
+        return Err(Rejection::new("AST-D019", "the import has no contact of this number"));
+    }
+    let erasure = state.erasures.get(import).cloned().unwrap_or_default();
+    let said = erasure.whole || (!contacts.is_empty() && contacts.iter().all(|one| erasure.covers(one)));
+    let event = || Event::ContactsErased {
+        import: import.to_owned(),
+        contacts: contacts.to_vec(),
+        reason: reason.to_owned(),
+    };
+    Ok(if said { vec![] } else { vec![event()] })
 }
 
 fn start(state: &State, campaign: &CampaignId) -> Result<Vec<Event>, Rejection> {

@@ -154,6 +154,7 @@ fn describe(one: &CampaignReport) -> String {
         ("  in flight", one.in_flight.to_string()),
         ("  settled", format!("{} (excluded {})", one.settled, one.excluded)),
         ("  uncertain", one.uncertain.to_string()),
+        ("  erased", one.erased.to_string()),
         ("outcomes", counts(&one.outcomes, "none")),
         ("digits", counts(&one.digits, "none pressed")),
         (

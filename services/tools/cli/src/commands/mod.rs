@@ -4,6 +4,7 @@ mod archive;
 mod call;
 mod campaign;
 mod config;
+mod contacts;
 mod doctor;
 mod fleet;
 mod init;
@@ -95,6 +96,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
             run.map_err(|error| CliError::from_text(format!("{error:#}")))?;
         }
         Command::Campaign(command) => campaign::run(&context, command).await?,
+        Command::Contacts(command) => contacts::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,

@@ -56,12 +56,15 @@ impl Keys {
         Ok(key)
     }
 
-    /// A contact's number; empty if its key was erased. A key that does not open it is an error.
+    /// A contact's number; empty if it or its key was erased. A key that does not open it is an error.
     pub(super) fn number(&mut self, campaign: &Campaign, contact: ContactId) -> Result<String, Error> {
         let contact = campaign.contacts.get(contact as usize);
         let found =
             contact.and_then(|contact| Some((contact, campaign.imports.get(usize::from(contact.import))?)));
         let Some((contact, import)) = found else { return Ok(String::new()) };
+        if contact.erased {
+            return Ok(String::new());
+        }
         let Some(key) = self.key(import)? else { return Ok(String::new()) };
         open(&key, import, &contact.sealed).ok_or_else(|| Error::File {
             path: self.path(import),
