@@ -20,6 +20,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::office::Ask;
 
+/// Sealed before its time once this many events are not: about 60 MB of an object.
+const SEAL_EVENTS: u64 = 500_000;
+/// A sealed file larger than this is cut: the store takes no object above 256 MiB.
+const FILE_MAX_BYTES: u64 = 200 * 1024 * 1024;
 /// How often the copy's folder is looked at for sealed files.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pause after the store did not answer, first and longest.
@@ -123,7 +127,7 @@ impl Archiver {
         let (mut pause, mut sealed_at) = (RETRY.0, Instant::now());
         loop {
             let done = async {
-                if sealed_at.elapsed() >= self.every && self.seal().await? {
+                if self.is_due(sealed_at)? && self.seal().await? {
                     sealed_at = Instant::now();
                 }
                 self.catch_up().await?;
@@ -144,6 +148,14 @@ impl Archiver {
                 Err(problem) => return problem,
             }
         }
+    }
+
+    fn is_due(&self, sealed_at: Instant) -> Result<bool, Problem> {
+        if sealed_at.elapsed() >= self.every {
+            return Ok(true);
+        }
+        let sealed = self.files()?.last().map_or(0, |(_, end, _)| *end);
+        Ok(self.log.read(|state| state.size).saturating_sub(sealed) >= SEAL_EVENTS)
     }
 
     /// A checkpoint first, as for every seal. `false`: nobody but the ledger has written since the last one.
@@ -171,8 +183,9 @@ impl Archiver {
         };
         let files = self.files()?;
         while let Some((first, _, path)) = files.iter().find(|(_, end, _)| *end > at) {
+            let fits = std::fs::metadata(path).is_ok_and(|meta| meta.len() <= FILE_MAX_BYTES);
             let (path, made) =
-                if *first == at { (path.clone(), None) } else { self.recut(&files, at).await? };
+                if *first == at && fits { (path.clone(), None) } else { self.recut(&files, at).await? };
             let stored = self.archive.put_segment(&path).await?;
             drop(made);
             let segment = match stored {
@@ -239,7 +252,8 @@ impl Archiver {
     ) -> Result<(PathBuf, Option<Scratch>), Problem> {
         let scratch = Scratch::make(self.log.folder().join("recut"))?;
         let (files, folder) = (files.to_vec(), scratch.0.clone());
-        let cut = tokio::task::spawn_blocking(move || recut::recut(&files, first, &folder)).await;
+        let cut =
+            tokio::task::spawn_blocking(move || recut::recut(&files, first, SEAL_EVENTS, &folder)).await;
         let segment = cut.map_err(|error| Problem::Task(error.to_string()))??;
         Ok((segment.path, Some(scratch)))
     }

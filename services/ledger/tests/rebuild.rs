@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{Event, State};
-use asterism_event_log::LogFolder;
+use asterism_event_log::{Copy, LogFolder, StreamAt, Verdict};
 use asterism_ledger::{LedgerConfig, run};
 use asterism_nats::stream;
+use asterism_proto::frame::FrameDraft;
 use asterism_proto::hash::Hash;
-use asterism_proto::{OpenFrame, Role, v1};
+use asterism_proto::v1::{self, EventType};
+use asterism_proto::{OpenFrame, Origin, Role};
 use asterism_runtime::archive::Archive;
-use asterism_runtime::commit::Term;
+use asterism_runtime::commit::{CommitError, Term};
 use asterism_runtime::log::Log;
 use asterism_runtime::role::Deps;
 use asterism_runtime::testkit::{FLEET, Fixture, within};
@@ -46,7 +48,16 @@ fn lead(fixture: &Fixture, deps: &Deps) {
 
 async fn elect(deps: &Deps, role: Role) -> Term {
     let key = deps.key(role).unwrap();
-    within("an election", Term::elect(&deps.log, role, &key, &deps.holder)).await.unwrap()
+    within("an election", async {
+        loop {
+            match Term::elect(&deps.log, role, &key, &deps.holder).await {
+                // Another's election was not read here yet.
+                Err(CommitError::Fenced(_)) => tokio::task::yield_now().await,
+                elected => return elected.unwrap(),
+            }
+        }
+    })
+    .await
 }
 
 async fn write(term: &mut Term, events: u64) -> u64 {
@@ -220,6 +231,78 @@ async fn a_wiped_and_a_damaged_copy_come_back_from_the_archive_when_the_stream_i
         ("wiped", "archive", "damaged", "archive")
     );
     assert!(kept < promised && set_aside == "bad-1", "{told:?}");
+}
+
+/// Puts a frame into a copy that stands nowhere in the stream, as if its reader had been given other bytes than all.
+fn bend(fixture: &Fixture, name: &str) {
+    let folder = fixture.dir.path().join("log").join(name);
+    let mut opened = Copy::open(&folder, FLEET, Some(fixture.keyring.anchor()), |_| {}).unwrap();
+    let last = opened.stream_position.unwrap();
+    let origin = Origin::Role(Role::MediaSync);
+    let event = Event::LeaderElected { role: "media-sync".to_owned(), term: 1, holder: "bent".to_owned() };
+    let draft = FrameDraft { fleet: FLEET, origin: &origin, epoch: [7; 16], number: 1, term: 1, based_on: 0 };
+    let key = fixture.keyring.role(Role::MediaSync).unwrap();
+    let bytes = draft.sign(&key, vec![wire::encode(&event, &Envelope::default())]).unwrap();
+    let at = StreamAt { sequence: last.sequence + 1, ..last };
+    let Verdict::Accepted(frame) = opened.sequencer.judge(&bytes, at) else { panic!("refused") };
+    opened.copy.append(&frame).unwrap();
+    opened.copy.commit(opened.sequencer.root()).unwrap();
+}
+
+#[tokio::test]
+async fn a_copy_that_disagrees_with_a_checkpoint_is_left_once_and_filled_anew() {
+    let fixture = Fixture::start().await;
+    let ledger = process(&fixture, "ledger").await;
+    lead(&fixture, &ledger);
+    let one = process(&fixture, "one").await;
+    let mut term = elect(&one, Role::Scaler).await;
+    archived(&one, write(&mut term, 20).await).await;
+    crash(&fixture, &one, "bent").await;
+    bend(&fixture, "bent");
+    write(&mut term, 5).await;
+    let stopped = process(&fixture, "bent").await;
+    let mut failure = stopped.log.failure();
+    let reason =
+        within("the disagreement", failure.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    assert!(reason.starts_with("AST-R022"), "{reason}");
+    // Its next life, in a folder of another name: this process still holds the first one's lock.
+    let log = fixture.dir.path().join("log");
+    copy(&log.join("bent"), &log.join("again"));
+    let again = process(&fixture, "again").await;
+    agree(&[&one, &again, &ledger]).await;
+    assert!(log.join("again.aside-1").is_dir());
+    elect(&again, Role::Dialer).await;
+    agree(&[&one, &again]).await;
+    let told = repairs(&one.log).await;
+    let [Event::LogRepaired { reason, refilled_from, set_aside, .. }] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(reason.starts_with("AST-R022") && refilled_from == "archive", "{told:?}");
+    assert_eq!(set_aside, "again.aside-1");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_false_throws_no_copy_away_twice() {
+    let fixture = Fixture::start().await;
+    let one = fixture.process("one").await;
+    write(&mut elect(&one, Role::Scaler).await, 5).await;
+    let key = one.key(Role::Ledger).unwrap();
+    let mut liar = within("an election", Term::elect(&one.log, Role::Ledger, &key, "liar")).await.unwrap();
+    let size = one.log.read(|state| state.size);
+    let body = v1::Checkpoint { size, root: vec![0; 32], ..v1::Checkpoint::default() }.encode_to_vec();
+    let meta = Envelope::default();
+    let said = within("a verdict", liar.commit_bodies(EventType::Checkpoint, vec![body], &meta)).await;
+    assert!(said.is_err());
+    let log = fixture.dir.path().join("log");
+    for (life, from) in ["one", "life-0", "life-1"].into_iter().enumerate() {
+        let name = format!("life-{life}");
+        copy(&log.join(from), &log.join(&name));
+        let process = fixture.process(&name).await;
+        let mut failure = process.log.failure();
+        within("the disagreement", failure.wait_for(Option::is_some)).await.unwrap();
+        assert_eq!(log.join(format!("{name}.aside-1")).is_dir(), life == 0, "life {life}");
+        assert_eq!(process.log.read(|state| state.size), size);
+    }
 }
 
 #[tokio::test]

@@ -8,18 +8,27 @@ use crate::error::Error;
 use crate::merkle::Frontier;
 use crate::sealed::{Reader, SealedSegment, Writer};
 
-/// Writes the events from `first` to the end of the segment that holds `first` into a sealed segment in `folder`.
+/// Writes the events from `first` to the end of the segment that holds `first` into a sealed segment in `folder`, at most
+/// about `events` of them.
 /// `segments` follow one another from position 0, as a log's folder lists them; those before are read for their tree.
 ///
 /// # Errors
 /// AST-L011 a segment is damaged, or none holds `first`, or no frame begins there.
-pub fn recut(segments: &[(u64, u64, PathBuf)], first: u64, folder: &Path) -> Result<SealedSegment, Error> {
+pub fn recut(
+    segments: &[(u64, u64, PathBuf)],
+    first: u64,
+    events: u64,
+    folder: &Path,
+) -> Result<SealedSegment, Error> {
     let mut tree = Frontier::new();
     for (_, end, path) in segments {
         let mut reader = Reader::open(path)?;
         let anchor = reader.footer().anchor;
         let mut writer = None;
         while let Some(frame) = reader.next_frame()? {
+            if let Some(writer) = writer.take_if(|_| tree.size() - first >= events) {
+                return Writer::finish(writer, &anchor);
+            }
             if tree.size() >= first {
                 let writer = match &mut writer {
                     Some(writer) => writer,
@@ -91,7 +100,7 @@ mod tests {
         let out = dir.path().join("out");
         std::fs::create_dir(&out).unwrap();
         std::fs::copy(&short[0].2, out.join(short[0].2.file_name().unwrap())).unwrap();
-        let made = recut(&long, short[0].1, &out).unwrap();
+        let made = recut(&long, short[0].1, u64::MAX, &out).unwrap();
         assert_eq!((made.first, made.end), (short[0].1, long[1].1));
         std::fs::copy(&long[2].2, out.join(long[2].2.file_name().unwrap())).unwrap();
         let mut frames = LogFolder::open(&out, None).unwrap().frames();
@@ -100,6 +109,8 @@ mod tests {
         let mut again = whole.frames();
         assert_eq!(again.by_ref().map(Result::unwrap).count(), 60);
         assert_eq!(frames.sequencer().root(), again.sequencer().root());
+        let part = recut(&long, 0, 50, &dir.path().join("one")).unwrap();
+        assert!(part.first == 0 && (50..100).contains(&part.end), "{}", part.end);
         let at = |index: usize| {
             let frame = &script.accepted[index];
             let mut sequencer = crate::Sequencer::new(FLEET, None);
@@ -113,7 +124,7 @@ mod tests {
         // A place inside a frame, and one behind the end.
         let inside = script.accepted.iter().find(|frame| frame.leaves.len() > 1 && frame.first > 5).unwrap();
         assert_eq!(root_at(&long, inside.first + 1).unwrap(), None);
-        assert_eq!(recut(&long, inside.first + 1, &out).unwrap_err().code(), "AST-L011");
-        assert_eq!(recut(&long, long[2].1, &out).unwrap_err().code(), "AST-L011");
+        assert_eq!(recut(&long, inside.first + 1, 9, &out).unwrap_err().code(), "AST-L011");
+        assert_eq!(recut(&long, long[2].1, 9, &out).unwrap_err().code(), "AST-L011");
     }
 }

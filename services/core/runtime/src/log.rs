@@ -382,7 +382,8 @@ impl Log {
             folded.stream_sequence = at.sequence;
             let mut root = Hash::default();
             if let Verdict::Accepted(frame) = &verdict {
-                agrees(&folded.sequencer, frame)?;
+                agrees(&folded.sequencer, frame)
+                    .inspect_err(|reason| restore::disagreed(&self.0.folder, reason))?;
                 root = folded.sequencer.root();
                 fold(&mut folded.state, frame)?;
             }
@@ -464,8 +465,8 @@ fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
     }
     let ours = sequencer.root_at(seen.size).map_or_else(|| "no root".to_owned(), hex::encode);
     let reason = format!(
-        "AST-R022: the checkpoint at size {} has root {}, this copy has {ours}; move the log folder aside and start \
-         again to refill it from the stream",
+        "AST-R022: the checkpoint at size {} has root {}, this copy has {ours}; the next start sets it aside \
+         and refills it from the archive and the stream",
         seen.size,
         hex::encode(seen.root)
     );

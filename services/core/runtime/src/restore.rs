@@ -26,6 +26,10 @@ const CONTINUES_WITHIN: u64 = 4_096;
 const TRIES_MAX: usize = 4;
 /// Copies that were set aside whole and are kept.
 const ASIDE_MAX: usize = 3;
+/// In the folder of a copy that stopped over a checkpoint: which, in words.
+const DISAGREES: &str = "DISAGREES";
+/// In the folder of a copy that took the place of such a one.
+const REFILLED: &str = "REFILLED";
 
 /// Why a copy cannot be brought together with the stream.
 #[derive(Debug, thiserror::Error)]
@@ -139,6 +143,7 @@ pub(crate) async fn complete(
 ) -> Result<Following, LogError> {
     let repair = start.opened.repaired.as_ref().map(Repair::of);
     let mut work = Work { config, bus, info, archive, start, said: None, refilled: 0, repair };
+    work.leave_if_it_disagreed()?;
     for _ in 0..TRIES_MAX {
         if let Some((sequence, awaits_continues)) = work.step().await? {
             return work.follow(sequence, awaits_continues);
@@ -213,7 +218,10 @@ impl Work<'_> {
         if self.archive.is_none() {
             return Err(self.apart(theirs).into());
         }
-        self.set_aside(theirs)?;
+        let ours = self.size();
+        self.set_aside(format!(
+            "the stream continues at {theirs} events, the copy had {ours} or another root"
+        ))?;
         if self.refill(Some(theirs)).await? { Ok(None) } else { Err(self.apart(theirs).into()) }
     }
 
@@ -287,12 +295,26 @@ impl Work<'_> {
         Ok(None)
     }
 
+    /// A copy that stopped over a checkpoint it does not agree with begins anew, where there is something to begin with.
+    fn leave_if_it_disagreed(&mut self) -> Result<(), LogError> {
+        let Ok(reason) = std::fs::read_to_string(self.config.dir.join(DISAGREES)) else { return Ok(()) };
+        if self.archive.is_none() && self.info.first_sequence > 1 {
+            return Ok(()); // it stops at the same place again, with its reason
+        }
+        self.set_aside(reason.clone())?;
+        if let Some(repair) = &mut self.repair {
+            repair.refilled_from = "stream"; // unless the archive has something
+        }
+        let refilled = self.config.dir.join(REFILLED);
+        std::fs::write(&refilled, reason)
+            .map_err(|error| RestoreError::from(ArchiveError::io("writing", &refilled, error)).into())
+    }
+
     /// The whole copy aside: it has events that are not in the log that goes on.
-    fn set_aside(&mut self, theirs: u64) -> Result<(), LogError> {
-        let (kept, ours) = (0, self.size());
+    fn set_aside(&mut self, reason: String) -> Result<(), LogError> {
+        let kept = 0;
         let folder = self.config.dir.clone();
         let aside = free_name(&folder)?;
-        let reason = format!("the stream continues at {theirs} events, the copy had {ours} or another root");
         tracing::error!(reason, aside = %aside.display(), "the copy is set aside");
         // The copy holds its folder's lock: a new one takes its place once it is closed.
         let scratch = folder.with_extension("closing");
@@ -412,6 +434,21 @@ impl Work<'_> {
 
     fn differs(&self, segment: &Segment, why: &str) -> RestoreError {
         RestoreError::Differs { object: segment.object.clone(), at: self.size(), why: why.to_owned() }
+    }
+}
+
+/// Remembers that a copy stopped over a checkpoint: its next start leaves it. Once for each checkpoint: one that a fresh
+/// copy disagrees with too is the ledger's fault, and no reason to throw copies away.
+pub(crate) fn disagreed(folder: &std::path::Path, reason: &str) {
+    if std::fs::read_to_string(folder.join(REFILLED)).is_ok_and(|before| before == reason) {
+        tracing::error!(
+            reason,
+            "AST-R083: a refilled copy disagrees with the same checkpoint: trust the copies, ask who signs"
+        );
+        return;
+    }
+    if let Err(error) = std::fs::write(folder.join(DISAGREES), reason) {
+        tracing::warn!(%error, "the next start will meet the same checkpoint");
     }
 }
 
