@@ -100,7 +100,6 @@ mod tests {
     fn told() -> (Campaign, BTreeMap<AttemptId, Fate>, Vec<Seen>) {
         let contact = |n: u8, status, rang| Contact {
             import: 0,
-            erased: false,
             status,
             erased: false,
             attempts: rang,
