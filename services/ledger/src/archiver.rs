@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use asterism_domain::Event;
+use asterism_domain::{Event, wire};
 use asterism_event_log::{LogFolder, recut};
 use asterism_proto::hash::Hash;
 use asterism_proto::note::TreeHead;
@@ -252,8 +252,10 @@ impl Archiver {
     ) -> Result<(PathBuf, Option<Scratch>), Problem> {
         let scratch = Scratch::make(self.log.folder().join("recut"))?;
         let (files, folder) = (files.to_vec(), scratch.0.clone());
-        let cut =
-            tokio::task::spawn_blocking(move || recut::recut(&files, first, SEAL_EVENTS, &folder)).await;
+        let cut = tokio::task::spawn_blocking(move || {
+            recut::recut(&files, first, SEAL_EVENTS, &folder, Some(wire::contacts_of))
+        })
+        .await;
         let segment = cut.map_err(|error| Problem::Task(error.to_string()))??;
         Ok((segment.path, Some(scratch)))
     }

@@ -108,6 +108,21 @@ pub fn recorded(
     })
 }
 
+/// The contacts an event is about, as campaign and number: that of its attempt, or those it imports. An erasure names
+/// keyed hashes and is about none of them.
+pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
+    if let Ok(attempt) = event.correlation.parse::<AttemptId>() {
+        each(&attempt.campaign, attempt.contact.into());
+    }
+    if event.r#type == EventType::ContactsImported as u32
+        && let Ok(Event::ContactsImported { campaign, contacts, .. }) = decode(event)
+    {
+        for contact in contacts {
+            each(&campaign, contact.contact.into());
+        }
+    }
+}
+
 /// How one field looks on the wire.
 trait Field<W>: Sized {
     fn put(&self) -> W;

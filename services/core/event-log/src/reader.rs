@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::head;
 use crate::record::AcceptedFrame;
 use crate::replay::{check_end, check_start, readmit};
-use crate::sealed::{self, Reader};
+use crate::sealed::{self, ContactsOf, Find, Key, Reader};
 use crate::sequencer::Sequencer;
 
 /// A folder of sealed segments.
@@ -71,6 +71,12 @@ impl LogFolder {
     /// What is there but not sealed, and so not read.
     pub const fn unsealed(&self) -> Option<Unsealed> {
         self.unsealed
+    }
+
+    /// The frames that hold what is looked for, in log order: only the chunks that an index names are decompressed. It
+    /// proves nothing of the rest; [`LogFolder::frames`] does.
+    pub fn find(&self, key: Key, contacts: ContactsOf) -> Find {
+        Find::new(self.segments.iter().map(|(_, _, path)| path.clone()).collect(), key, contacts)
     }
 
     /// All frames in order, each checked. Ends after the first error.

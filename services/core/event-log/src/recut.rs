@@ -6,11 +6,12 @@ use asterism_proto::hash::Hash;
 
 use crate::error::Error;
 use crate::merkle::Frontier;
-use crate::sealed::{Reader, SealedSegment, Writer};
+use crate::sealed::{ContactsOf, Reader, SealedSegment, Writer};
 
 /// Writes the events from `first` to the end of the segment that holds `first` into a sealed segment in `folder`, at most
 /// about `events` of them.
-/// `segments` follow one another from position 0, as a log's folder lists them; those before are read for their tree.
+/// `segments` follow one another from position 0, as a log's folder lists them; those before are read for their tree. The
+/// file is the one a copy seals that indexes the same contacts, byte for byte.
 ///
 /// # Errors
 /// AST-L011 a segment is damaged, or none holds `first`, or no frame begins there.
@@ -19,6 +20,7 @@ pub fn recut(
     first: u64,
     events: u64,
     folder: &Path,
+    contacts: Option<ContactsOf>,
 ) -> Result<SealedSegment, Error> {
     let mut tree = Frontier::new();
     for (_, end, path) in segments {
@@ -32,7 +34,7 @@ pub fn recut(
             if tree.size() >= first {
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    None if tree.size() == first => writer.insert(Writer::create(folder, &tree)?),
+                    None if tree.size() == first => writer.insert(Writer::create(folder, &tree, contacts)?),
                     None => return Err(Error::damaged(path, first, "no frame begins there")),
                 };
                 writer.push(&frame)?;
@@ -100,7 +102,7 @@ mod tests {
         let out = dir.path().join("out");
         std::fs::create_dir(&out).unwrap();
         std::fs::copy(&short[0].2, out.join(short[0].2.file_name().unwrap())).unwrap();
-        let made = recut(&long, short[0].1, u64::MAX, &out).unwrap();
+        let made = recut(&long, short[0].1, u64::MAX, &out, None).unwrap();
         assert_eq!((made.first, made.end), (short[0].1, long[1].1));
         std::fs::copy(&long[2].2, out.join(long[2].2.file_name().unwrap())).unwrap();
         let mut frames = LogFolder::open(&out, None).unwrap().frames();
@@ -109,7 +111,7 @@ mod tests {
         let mut again = whole.frames();
         assert_eq!(again.by_ref().map(Result::unwrap).count(), 60);
         assert_eq!(frames.sequencer().root(), again.sequencer().root());
-        let part = recut(&long, 0, 50, &dir.path().join("one")).unwrap();
+        let part = recut(&long, 0, 50, &dir.path().join("one"), None).unwrap();
         assert!(part.first == 0 && (50..100).contains(&part.end), "{}", part.end);
         let at = |index: usize| {
             let frame = &script.accepted[index];
@@ -124,7 +126,7 @@ mod tests {
         // A place inside a frame, and one behind the end.
         let inside = script.accepted.iter().find(|frame| frame.leaves.len() > 1 && frame.first > 5).unwrap();
         assert_eq!(root_at(&long, inside.first + 1).unwrap(), None);
-        assert_eq!(recut(&long, inside.first + 1, 9, &out).unwrap_err().code(), "AST-L011");
-        assert_eq!(recut(&long, long[2].1, 9, &out).unwrap_err().code(), "AST-L011");
+        assert_eq!(recut(&long, inside.first + 1, 9, &out, None).unwrap_err().code(), "AST-L011");
+        assert_eq!(recut(&long, long[2].1, 9, &out, None).unwrap_err().code(), "AST-L011");
     }
 }

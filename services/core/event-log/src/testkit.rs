@@ -219,7 +219,7 @@ pub fn forge(folder: &std::path::Path, frames: &[StoredFrame], per_segment: usiz
     let anchor = frames[0].frame.header_hash();
     let mut tree = Frontier::new();
     for frames in frames.chunks(per_segment) {
-        let mut writer = sealed::Writer::create(folder, &tree).unwrap();
+        let mut writer = sealed::Writer::create(folder, &tree, None).unwrap();
         for frame in frames {
             let OpenFrame { header_bytes, events, .. } = &frame.frame;
             // The leaves of what is written, whatever the header says.

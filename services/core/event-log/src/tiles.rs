@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use asterism_proto::hash::{Hash, tree_root};
 
 use crate::error::Error;
-use crate::proof::Nodes;
+use crate::merkle::Frontier;
+use crate::proof::{self, Nodes};
+use crate::sealed;
 use crate::segment::sync_folder;
 
 /// Hashes of a full tile.
@@ -60,6 +62,36 @@ impl TileWriter {
             at /= TILE_WIDTH as u64;
         }
         Ok(Self { folder: folder.to_owned(), size, open, dirty: Vec::new() })
+    }
+
+    /// Goes on behind the tree `before`. If its tiles are not all there, as in a log sealed by an older version, they
+    /// are written again from the sealed segments in the folder.
+    pub(crate) fn resume(folder: &Path, before: &Frontier) -> Result<Self, Error> {
+        if let Ok(writer) = Self::open(folder, before.size())
+            && proof::tree_root(&mut TileFolder::new(folder, before.size()), before.size())
+                .is_ok_and(|root| root == before.root())
+        {
+            return Ok(writer);
+        }
+        let mut writer = Self { folder: folder.to_owned(), size: 0, open: Vec::new(), dirty: Vec::new() };
+        let mut tree = Frontier::new();
+        for (_, _, path) in sealed::list(folder)? {
+            let mut reader = sealed::Reader::open(&path)?;
+            while let Some(frame) = reader.next_frame()? {
+                for leaf in &frame.leaves {
+                    writer.push(*leaf)?;
+                    tree.push(*leaf);
+                }
+            }
+        }
+        if tree == *before {
+            return Ok(writer);
+        }
+        Err(Error::damaged(
+            folder,
+            tree.size(),
+            "the sealed segments do not have the tree that was committed",
+        ))
     }
 
     /// Leaves so far.
@@ -120,6 +152,28 @@ impl TileWriter {
         self.dirty.push(parent.to_owned());
         Ok(())
     }
+}
+
+/// Reads the tiles that hold the leaves from `from` on back from the disk: each must have the root that the one above
+/// it names, and all of them the root of the tree.
+pub(crate) fn check(folder: &Path, from: u64, tree: &Frontier) -> Result<(), Error> {
+    let mut tiles = TileFolder::new(folder, tree.size());
+    let mut level = 0;
+    while tree.size() >> (TILE_HEIGHT * level) > 0 {
+        let shift = TILE_HEIGHT * (level + 1);
+        for index in from >> shift..tree.size() >> shift {
+            let root = tree_root(&tiles.read(level, index)?);
+            if tiles.node(shift, index)? != root {
+                let path = folder.join(tile_path(level, index, TILE_WIDTH));
+                return Err(Error::damaged(&path, index << shift, "the tile above it names another root"));
+            }
+        }
+        level += 1;
+    }
+    if proof::tree_root(&mut tiles, tree.size())? == tree.root() {
+        return Ok(());
+    }
+    Err(Error::damaged(folder, from, "the tiles do not have the log's root"))
 }
 
 /// Reads tiles of a log of a known size.
@@ -186,7 +240,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::proof;
 
     fn leaf(n: u64) -> Hash {
         leaf_hash(&[&n.to_be_bytes()])

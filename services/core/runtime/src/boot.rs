@@ -10,7 +10,7 @@ use crate::archive::Archive;
 use crate::config::{Config, ConfigError};
 use crate::health::{Health, HealthError, HealthServer};
 use crate::keys::{Keyring, KeyringError};
-use crate::log::{Log, LogConfig, LogError};
+use crate::log::{Log, LogConfig, LogError, SealAt};
 use crate::restore::RestoreError;
 use crate::role::Deps;
 use crate::shutdown::Shutdown;
@@ -141,6 +141,7 @@ pub async fn with_log(booted: &Booted) -> Result<Deps, BootError> {
             anchor: booted.keyring.anchor(),
             first_frame: booted.keyring.first_frame().to_vec(),
             stream_max_bytes: config.nats.stream_max_bytes,
+            seal: SealAt::from(&config.log),
         },
         booted.bus.clone(),
         archive.as_ref(),

@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 pub use error::{ConfigError, Problem, Source};
 pub use sections::{
-    AgentConfig, DialerConfig, Ec2Config, LedgerConfig, LogicConfig, MediaConfig, NatsConfig, ObjectsConfig,
-    PathsConfig, Pbx, Provider, ScalerConfig, TestConfig, TrunkConfig, Trunks,
+    AgentConfig, DialerConfig, Ec2Config, LedgerConfig, LogSettings, LogicConfig, MediaConfig, NatsConfig,
+    ObjectsConfig, PathsConfig, Pbx, Provider, ScalerConfig, TestConfig, TrunkConfig, Trunks,
 };
 use tree::Node;
 use validate::Checks;
@@ -31,6 +31,8 @@ pub struct Config {
     pub nats: NatsConfig,
     /// Folders of this machine.
     pub paths: PathsConfig,
+    /// Its copies of the log.
+    pub log: LogSettings,
     /// The object store.
     pub objects: ObjectsConfig,
     /// The dialer.
@@ -63,6 +65,7 @@ impl Default for Config {
             fleet: "demo".to_owned(),
             nats: NatsConfig::default(),
             paths: PathsConfig::default(),
+            log: LogSettings::default(),
             objects: ObjectsConfig::default(),
             dialer: DialerConfig::default(),
             scaler: ScalerConfig::default(),

@@ -22,6 +22,7 @@ use crate::keys;
 use crate::restore::{self, Following, Repair, RestoreError};
 use crate::snapshot::{self, Snapshots, Snapshotter, Start};
 use crate::spool::{Spool, SpoolError};
+pub use crate::storage::SealAt;
 use crate::storage::Storage;
 
 /// What a copy is opened with.
@@ -37,6 +38,8 @@ pub struct LogConfig {
     pub first_frame: Vec<u8>,
     /// Most bytes of the stream.
     pub stream_max_bytes: u64,
+    /// When the copy seals by itself.
+    pub seal: SealAt,
 }
 
 /// Why a copy cannot be opened or followed.
@@ -158,7 +161,7 @@ impl Log {
         let snapshotter =
             Snapshotter::start(&config.dir, Arc::clone(&folded), snapshot.as_ref(), failure.clone());
         let snapshots = snapshotter.watch();
-        let storage = Storage::start(opened.copy, snapshotter, (size, root), failure.clone());
+        let storage = Storage::start(opened.copy, snapshotter, (size, root), config.seal, failure.clone());
         let log = Self(Arc::new(Inner {
             fleet: config.fleet.clone(),
             folder: config.dir.clone(),

@@ -6,12 +6,14 @@
 
 use std::time::{Duration, Instant};
 
+use asterism_domain::wire;
 use asterism_event_log::sealed::SealedSegment;
 use asterism_event_log::snapshot::Snapshot;
 use asterism_event_log::{AcceptedFrame, Copy};
 use asterism_proto::hash::Hash;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::config::LogSettings;
 use crate::snapshot::Snapshotter;
 
 /// Frames that may wait for the disk.
@@ -20,6 +22,29 @@ const QUEUE_FRAMES: usize = 4_096;
 const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// Group commit at the latest after this many events.
 const COMMIT_EVENTS: usize = 1_024;
+
+/// When a copy seals by itself: at the first of these that is reached, if anything is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealAt {
+    /// Events in no sealed segment.
+    pub events: u64,
+    /// Bytes of their blocks.
+    pub bytes: u64,
+    /// Since the first of them came.
+    pub age: Duration,
+}
+
+impl Default for SealAt {
+    fn default() -> Self {
+        Self::from(&LogSettings::default())
+    }
+}
+
+impl From<&LogSettings> for SealAt {
+    fn from(log: &LogSettings) -> Self {
+        Self { events: log.seal_events, bytes: log.seal_bytes, age: Duration::from_secs(log.seal_after_s) }
+    }
+}
 
 pub(crate) enum Work {
     Frame(Box<AcceptedFrame>, Hash),
@@ -39,16 +64,28 @@ pub(crate) struct Storage {
 impl Storage {
     /// Starts the thread. `failure` gets the reason when the disk fails.
     pub(crate) fn start(
-        copy: Copy,
+        mut copy: Copy,
         snapshots: Snapshotter,
         (size, root): (u64, Hash),
+        seal_at: SealAt,
         failure: watch::Sender<Option<String>>,
     ) -> Self {
+        copy.index_contacts(wire::contacts_of);
         let (work, queue) = mpsc::channel(QUEUE_FRAMES);
         let (durable_in, durable) = watch::channel(size);
         let handle = tokio::runtime::Handle::current();
-        let keeper =
-            Keeper { copy, root, taken: size, oldest: None, durable: durable_in, snapshots, sealing: None };
+        let unsealed = (copy.unsealed_events() > 0).then(Instant::now);
+        let keeper = Keeper {
+            copy,
+            root,
+            taken: size,
+            oldest: None,
+            unsealed,
+            seal_at,
+            durable: durable_in,
+            snapshots,
+            sealing: None,
+        };
         let spawned = std::thread::Builder::new().name("log-copy".into()).spawn(move || {
             if let Err(error) = keeper.run(&handle, queue) {
                 let _ = failure.send(Some(error));
@@ -93,7 +130,11 @@ struct Keeper {
     root: Hash,
     /// Log size with everything appended.
     taken: u64,
+    /// When the first event came that is not durable.
     oldest: Option<Instant>,
+    /// When the first event came that is not sealed, as far as this process knows.
+    unsealed: Option<Instant>,
+    seal_at: SealAt,
     durable: watch::Sender<u64>,
     snapshots: Snapshotter,
     sealing: Option<Sealing>,
@@ -110,20 +151,43 @@ type SealAsker = oneshot::Sender<Result<Vec<SealedSegment>, String>>;
 impl Keeper {
     fn run(mut self, handle: &tokio::runtime::Handle, mut queue: mpsc::Receiver<Work>) -> Result<(), String> {
         loop {
-            let wait = self
-                .oldest
-                .map_or(Duration::from_hours(1), |oldest| COMMIT_EVERY.saturating_sub(oldest.elapsed()));
-            match handle.block_on(async { tokio::time::timeout(wait, queue.recv()).await }) {
+            match handle.block_on(async { tokio::time::timeout(self.wait(), queue.recv()).await }) {
                 Err(_) => {
                     self.commit()?;
+                    self.seal_if_due()?;
                 }
                 Ok(None) => {
                     self.commit()?;
                     return Ok(());
                 }
-                Ok(Some(work)) => self.work(work)?,
+                Ok(Some(work)) => {
+                    self.work(work)?;
+                    self.seal_if_due()?;
+                }
             }
         }
+    }
+
+    /// How long nothing needs to be done.
+    fn wait(&self) -> Duration {
+        let left = |since: Option<Instant>, most: Duration| {
+            since.map_or(Duration::from_hours(1), |since| most.saturating_sub(since.elapsed()))
+        };
+        // One that waits for its snapshot's frames is under way.
+        let unsealed = self.unsealed.filter(|_| self.sealing.is_none());
+        left(self.oldest, COMMIT_EVERY).min(left(unsealed, self.seal_at.age))
+    }
+
+    /// Begins a seal nobody asked for once a limit is reached.
+    fn seal_if_due(&mut self) -> Result<(), String> {
+        let due = self.unsealed.is_some_and(|since| since.elapsed() >= self.seal_at.age)
+            || self.copy.unsealed_events() >= self.seal_at.events
+            || self.copy.unsealed_bytes() >= self.seal_at.bytes;
+        if !due || self.sealing.is_some() {
+            return Ok(());
+        }
+        self.sealing = Some(Sealing { snapshot: self.snapshots.take(), askers: Vec::new() });
+        self.seal_if_whole()
     }
 
     fn work(&mut self, work: Work) -> Result<(), String> {
@@ -131,7 +195,8 @@ impl Keeper {
             Work::Frame(frame, root) => {
                 self.copy.append(&frame).map_err(|error| error.to_string())?;
                 (self.root, self.taken) = (root, frame.end());
-                self.oldest.get_or_insert_with(Instant::now);
+                let now = *self.oldest.get_or_insert_with(Instant::now);
+                self.unsealed.get_or_insert(now);
                 if self.copy.pending() >= COMMIT_EVENTS {
                     self.commit()?;
                 }
@@ -166,6 +231,7 @@ impl Keeper {
         };
         self.commit()?;
         let sealed = self.copy.seal().map_err(|error| error.to_string());
+        self.unsealed = None;
         if matches!(sealed, Ok(Some(_))) {
             self.snapshots.keep(&snapshot);
         }
@@ -192,10 +258,11 @@ mod tests {
     use asterism_domain::State;
     use asterism_event_log::segment::{Backend, EachBlock, OpenStore, SegmentStore};
     use asterism_event_log::testkit::{FLEET, Script};
-    use asterism_event_log::{Error, Sequencer, Verdict};
+    use asterism_event_log::{Error, Opened, Sequencer, Verdict, sealed};
 
     use super::*;
     use crate::log::Folded;
+    use crate::snapshot::Snapshots;
 
     /// A store whose sync fails.
     struct Failing(Box<dyn SegmentStore>);
@@ -227,25 +294,100 @@ mod tests {
         }
     }
 
+    fn started(
+        dir: &Path,
+        opened: Opened,
+        seal_at: SealAt,
+        failure: watch::Sender<Option<String>>,
+    ) -> (Storage, watch::Receiver<Snapshots>) {
+        let sequencer = opened.sequencer;
+        let (state, stream_id) = (State::default(), String::new());
+        let (size, root) = (sequencer.size(), sequencer.root());
+        let folded = Folded { state, sequencer: Sequencer::new(FLEET, None), stream_id, stream_sequence: 0 };
+        let snapshots = Snapshotter::start(dir, Arc::new(RwLock::new(folded)), None, failure.clone());
+        let written = snapshots.watch();
+        (Storage::start(opened.copy, snapshots, (size, root), seal_at, failure), written)
+    }
+
+    /// Sends the frames of a script from one to another.
+    async fn send(storage: &Storage, script: &Script, frames: std::ops::Range<usize>) {
+        let mut sequencer = Sequencer::new(FLEET, None);
+        for (index, (bytes, at)) in script.frames[..frames.end].iter().enumerate() {
+            let Verdict::Accepted(frame) = sequencer.judge(bytes, *at) else { panic!("refused") };
+            if frames.contains(&index) {
+                storage.frame(frame, sequencer.root()).await;
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_failing_sync_stops_the_thread_and_says_why() {
         let home = tempfile::tempdir().unwrap();
         let opened = Copy::open_with(home.path(), FLEET, None, Box::new(Opens), |_| {}).unwrap();
         let (failure, mut failed) = watch::channel(None);
-        let (state, stream_id) = (State::default(), String::new());
-        let folded = Folded { state, sequencer: Sequencer::new(FLEET, None), stream_id, stream_sequence: 0 };
-        let folded = Arc::new(RwLock::new(folded));
-        let snapshots = Snapshotter::start(home.path(), folded, None, failure.clone());
-        let storage = Storage::start(opened.copy, snapshots, (0, opened.sequencer.root()), failure);
-        let (script, mut sequencer) = (Script::begin(), Sequencer::new(FLEET, None));
-        for (bytes, at) in &script.frames {
-            let Verdict::Accepted(frame) = sequencer.judge(bytes, *at) else { panic!("refused") };
-            storage.frame(frame, sequencer.root()).await;
-        }
+        let (storage, _) = started(home.path(), opened, SealAt::default(), failure);
+        let script = Script::begin();
+        send(&storage, &script, 0..script.frames.len()).await;
         let wait = failed.wait_for(Option::is_some);
         let reason = tokio::time::timeout(Duration::from_mins(1), wait).await.unwrap().unwrap().clone();
         assert!(reason.as_deref().is_some_and(|reason| reason.starts_with("AST-L005")), "{reason:?}");
         assert_eq!((storage.durable(), storage.commit().await), (0, None));
         assert_eq!(storage.seal().await.unwrap_err(), "the log's storage has stopped");
+    }
+    /// Segments sealed in a folder, by first and end.
+    fn segments(dir: &Path) -> Vec<(u64, u64)> {
+        let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut found: Vec<_> = names.filter_map(|name| sealed::parse_file_name(name.to_str()?)).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Seals at one limit alone: the others are out of reach.
+    async fn seals_at(seal_at: SealAt) {
+        let home = tempfile::tempdir().unwrap();
+        let script = Script::with_frames(40);
+        let copy = || Copy::open_with(home.path(), FLEET, None, Box::new(Backend::File), |_| {}).unwrap();
+        let (failure, failed) = watch::channel(None);
+        let (storage, mut snapshots) = started(home.path(), copy(), seal_at, failure);
+        let half = script.frames.len() / 2;
+        let mut sealed_so_far = 0;
+        for range in [0..half, half..script.frames.len()] {
+            let end = script.accepted[range.end - 1].end();
+            send(&storage, &script, range).await;
+            assert_eq!(storage.commit().await, Some(end));
+            // The end of what is sealed moves by itself; waiting for it is all that happens here.
+            let mut patience = 600;
+            while segments(home.path()).last().is_none_or(|(_, sealed)| *sealed <= sealed_so_far) {
+                assert!(patience > 0 && failed.borrow().is_none(), "{seal_at:?}: {:?}", failed.borrow());
+                patience -= 1;
+                let _ = tokio::time::timeout(Duration::from_millis(100), snapshots.changed()).await;
+            }
+            sealed_so_far = segments(home.path()).last().unwrap().1;
+        }
+        drop(storage);
+        assert!(segments(home.path()).len() >= 2, "{:?}", segments(home.path()));
+        assert!(home.path().join("tile/0/000").exists() || home.path().join("tile/0/000.p").exists());
+    }
+
+    #[tokio::test]
+    async fn a_copy_seals_by_itself_at_each_of_its_limits() {
+        let never = SealAt { events: u64::MAX, bytes: u64::MAX, age: Duration::from_hours(9) };
+        seals_at(SealAt { events: 20, ..never }).await;
+        seals_at(SealAt { bytes: 20_000, ..never }).await;
+        seals_at(SealAt { age: Duration::from_millis(30), ..never }).await;
+    }
+
+    #[tokio::test]
+    async fn a_copy_below_its_limits_seals_when_asked_only() {
+        let home = tempfile::tempdir().unwrap();
+        let script = Script::with_frames(40);
+        let opened = Copy::open_with(home.path(), FLEET, None, Box::new(Backend::File), |_| {}).unwrap();
+        let (failure, _failed) = watch::channel(None);
+        let (storage, _) = started(home.path(), opened, SealAt::default(), failure);
+        send(&storage, &script, 0..script.frames.len()).await;
+        assert_eq!(storage.commit().await, Some(script.sequencer.size()));
+        assert_eq!(segments(home.path()), []);
+        assert_eq!(storage.seal().await.unwrap().len(), 1);
+        assert_eq!(segments(home.path()), [(0, script.sequencer.size())]);
     }
 }

@@ -12,7 +12,7 @@ use asterism_nats::{Bus, LeaseTiming, NatsServer};
 use crate::archive::Archive;
 use crate::keys::Keyring;
 use crate::leader::now_ms;
-use crate::log::{Log, LogConfig, LogError};
+use crate::log::{Log, LogConfig, LogError, SealAt};
 use crate::role::Deps;
 use crate::shutdown::Shutdown;
 
@@ -63,6 +63,7 @@ impl Fixture {
             anchor: self.keyring.anchor(),
             first_frame: self.keyring.first_frame().to_vec(),
             stream_max_bytes: 64 * 1024 * 1024,
+            seal: SealAt::default(),
         };
         let log = within("open the log", Box::pin(Log::open_with(config, bus.clone(), archive))).await?;
         Ok(Deps {

@@ -15,7 +15,7 @@ use asterism_proto::Role;
 use asterism_runtime::commit::{CommitError, Term};
 use asterism_runtime::keys::Keyring;
 use asterism_runtime::leader::AskError;
-use asterism_runtime::log::{Log, LogConfig};
+use asterism_runtime::log::{Log, LogConfig, SealAt};
 use asterism_runtime::role::Deps;
 use asterism_runtime::shutdown::Shutdown;
 
@@ -35,6 +35,7 @@ async fn deps(server: &NatsServer, dir: &Path, name: &str) -> Deps {
         anchor: keyring.anchor(),
         first_frame: keyring.first_frame().to_vec(),
         stream_max_bytes: 64 << 20,
+        seal: SealAt::default(),
     };
     let log = Log::open(config, bus.clone()).await.unwrap();
     Deps {

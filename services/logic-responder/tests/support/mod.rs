@@ -16,7 +16,7 @@ use asterism_proto::{OpenFrame, Origin, Role};
 use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::Health;
 use asterism_runtime::keys::Keyring;
-use asterism_runtime::log::{Log, LogConfig};
+use asterism_runtime::log::{Log, LogConfig, SealAt};
 use asterism_runtime::shutdown::Shutdown;
 use prost::Message as _;
 use tokio::task::JoinHandle;
@@ -141,6 +141,7 @@ pub async fn open_log(keyring: &Keyring, bus: &Bus, dir: &Path, stream_max_bytes
         anchor: keyring.anchor(),
         first_frame: keyring.first_frame().to_vec(),
         stream_max_bytes,
+        seal: SealAt::default(),
     };
     let log = Log::open(config, bus.clone()).await.unwrap();
     within("the log begins", log.caught_up()).await;

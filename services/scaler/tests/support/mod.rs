@@ -21,7 +21,7 @@ use asterism_runtime::commit::Term;
 use asterism_runtime::health::Metrics;
 use asterism_runtime::keys::Keyring;
 use asterism_runtime::leader::Desk;
-use asterism_runtime::log::{Log, LogConfig};
+use asterism_runtime::log::{Log, LogConfig, SealAt};
 use asterism_runtime::role::Deps;
 use asterism_runtime::shutdown::Shutdown;
 use asterism_scaler::cloud::Cloud;
@@ -255,6 +255,7 @@ async fn deps(server: &NatsServer, dir: &Path, name: &str) -> Deps {
         anchor: keyring.anchor(),
         first_frame: keyring.first_frame().to_vec(),
         stream_max_bytes: 64 << 20,
+        seal: SealAt::default(),
     };
     Deps {
         log: Log::open(config, bus.clone()).await.unwrap(),

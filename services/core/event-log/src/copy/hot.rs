@@ -62,6 +62,8 @@ pub(super) enum Step {
         hash: Hash,
         /// Position after it.
         next: u64,
+        /// Its length.
+        bytes: u64,
         /// Whether no frame is open there.
         between_frames: bool,
     },
@@ -95,7 +97,7 @@ pub(super) fn walk(
         }
         (previous, next) = (block.hash, block.first + block.count);
         let between_frames = assembler.is_between_frames();
-        ended = !each(Step::BlockEnd { hash: previous, next, between_frames })?;
+        ended = !each(Step::BlockEnd { hash: previous, next, bytes: bytes.len() as u64, between_frames })?;
         if ended { Err(Error::Failed) } else { Ok(()) }
     });
     // Ending early is an error to the store only.

@@ -20,9 +20,10 @@ use crate::error::Error;
 use crate::head::{Head, HeadFile};
 use crate::merkle::Frontier;
 use crate::record::{AcceptedFrame, StreamAt};
-use crate::sealed::{self, SealedSegment};
+use crate::sealed::{self, ContactsOf, SealedSegment};
 use crate::segment::{Backend, OpenStore, SegmentStore};
 use crate::sequencer::Sequencer;
+use crate::tiles::{self, TileWriter};
 pub(crate) use hot::list as hot_folders;
 use hot::{Step, walk};
 
@@ -46,6 +47,10 @@ pub struct Copy {
     head: Head,
     /// The tree before the hot segment.
     hot_start: Frontier,
+    /// Bytes of the hot segment's blocks.
+    hot_bytes: u64,
+    /// Files events under their contacts when sealing.
+    contacts: Option<ContactsOf>,
     /// The tree with everything appended.
     tree: Frontier,
     packer: Packer,
@@ -192,6 +197,7 @@ impl Copy {
     fn write_pending(&mut self, root: Hash) -> Result<(), Error> {
         for block in self.packer.take() {
             self.store.append(block.first, &block.bytes)?;
+            self.hot_bytes += block.bytes.len() as u64;
         }
         self.store.sync()?;
         let block_hash = self.packer.previous();
@@ -204,34 +210,62 @@ impl Copy {
         Ok(())
     }
 
-    /// Commits, then turns everything not sealed so far into one immutable file that was read back, and begins a
-    /// fresh hot segment. `None` if nothing came since the last seal.
+    /// From now on seals file events under the contacts this names, so that a search by contact need not read all.
+    pub const fn index_contacts(&mut self, contacts: ContactsOf) {
+        self.contacts = Some(contacts);
+    }
+
+    /// Durable events that are in no sealed segment.
+    pub const fn unsealed_events(&self) -> u64 {
+        self.head.size - self.head.hot_first
+    }
+
+    /// Bytes of their blocks.
+    pub const fn unsealed_bytes(&self) -> u64 {
+        self.hot_bytes
+    }
+
+    /// Commits, then turns everything not sealed so far into one immutable file that was read back, writes the tiles
+    /// of its events, and begins a fresh hot segment. `None` if nothing came since the last seal.
     pub fn seal(&mut self) -> Result<Option<SealedSegment>, Error> {
         self.commit(self.tree.root())?;
         let Some(anchor) = self.anchor.filter(|_| self.head.size > self.head.hot_first) else {
             return Ok(None);
         };
         self.failed = true;
-        let mut writer = sealed::Writer::create(&self.folder, &self.hot_start)?;
-        let old_folder = hot::folder(&self.folder, self.head.hot_first);
-        walk(self.store.as_mut(), &old_folder, &self.hot_start, &mut |step| match step {
-            Step::Frame(frame) => writer.push(&frame).map(|()| true),
-            Step::BlockEnd { .. } => Ok(true),
-        })?;
-        if writer.tree() != &self.tree {
-            let what = "its events do not have the root that was committed";
-            return Err(Error::damaged(&old_folder, self.head.hot_first, what));
-        }
-        let segment = writer.finish(&anchor)?;
-        let fresh = hot::create(self.stores.as_ref(), &self.folder, self.tree.size())?;
+        let segment = self.write_sealed(&anchor)?;
         let (size, root) = (self.tree.size(), self.tree.root());
+        let old_folder = hot::folder(&self.folder, self.head.hot_first);
+        let fresh = hot::create(self.stores.as_ref(), &self.folder, size)?;
         self.write_head(Head { hot_first: size, size, root, block_hash: root })?;
         drop(std::mem::replace(&mut self.store, fresh));
         hot::remove(&old_folder)?;
         self.hot_start = self.tree.clone();
+        self.hot_bytes = 0;
         self.packer = Packer::new(root, size);
         self.failed = false;
         Ok(Some(segment))
+    }
+
+    /// The sealed file and its tiles, both read back from the disk.
+    fn write_sealed(&mut self, anchor: &Hash) -> Result<SealedSegment, Error> {
+        let mut writer = sealed::Writer::create(&self.folder, &self.hot_start, self.contacts)?;
+        let mut tiles = TileWriter::resume(&self.folder, &self.hot_start)?;
+        let hot_folder = hot::folder(&self.folder, self.head.hot_first);
+        walk(self.store.as_mut(), &hot_folder, &self.hot_start, &mut |step| match step {
+            Step::Frame(frame) => {
+                frame.leaves.iter().try_for_each(|leaf| tiles.push(*leaf))?;
+                writer.push(&frame).map(|()| true)
+            }
+            Step::BlockEnd { .. } => Ok(true),
+        })?;
+        if writer.tree() != &self.tree {
+            let what = "its events do not have the root that was committed";
+            return Err(Error::damaged(&hot_folder, self.head.hot_first, what));
+        }
+        tiles.flush()?;
+        tiles::check(&self.folder, self.hot_start.size(), &self.tree)?;
+        writer.finish(anchor)
     }
 
     /// Sealed segments of this copy: first position, end, path.

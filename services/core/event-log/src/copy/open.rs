@@ -50,6 +50,8 @@ pub(super) struct Hot {
     pub(super) store: Box<dyn SegmentStore>,
     pub(super) start: Frontier,
     pub(super) block_hash: Hash,
+    /// Of all blocks.
+    pub(super) bytes: u64,
 }
 
 /// Everything open needs on its way.
@@ -225,7 +227,7 @@ impl Opening<'_> {
         let head = self.promised.filter(|head| head.size > start.size());
         let (mut clean, mut seen) = ((start.root(), start.size()), start.size());
         let mut promised_root = None;
-        let mut waiting = Vec::new();
+        let (mut waiting, mut total) = (Vec::new(), 0);
         let feeder = &mut self.feeder;
         let result = walk(store.as_mut(), path, &start, &mut |step| {
             match step {
@@ -239,7 +241,8 @@ impl Opening<'_> {
                         promised_root = Some(feeder.sequencer.root());
                     }
                 }
-                Step::BlockEnd { hash, next, between_frames } => {
+                Step::BlockEnd { hash, next, bytes, between_frames } => {
+                    total += bytes;
                     if between_frames {
                         feed_all(feeder, &mut waiting)?;
                         clean = (hash, next);
@@ -265,7 +268,7 @@ impl Opening<'_> {
             return Err(self.give_up(path, head.size));
         }
         store.truncate(clean.1)?;
-        Ok(Hot { store, start, block_hash: clean.0 })
+        Ok(Hot { store, start, block_hash: clean.0, bytes: total })
     }
 
     fn finish(mut self, lock: File, head_file: HeadFile, hot: Hot) -> Result<Opened, Error> {
@@ -280,6 +283,8 @@ impl Opening<'_> {
             head_file,
             head,
             hot_start: hot.start,
+            hot_bytes: hot.bytes,
+            contacts: None,
             tree: sequencer.tree().clone(),
             packer: Packer::new(hot.block_hash, size),
             anchor: sequencer.anchor(),

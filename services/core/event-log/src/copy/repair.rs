@@ -124,11 +124,13 @@ impl Opening<'_> {
         if tree.root() != self.feeder.sequencer.root() {
             return Err(self.give_up(&self.folder.clone(), start.size()));
         }
+        let mut bytes = 0;
         for block in packer.take() {
             store.append(block.first, &block.bytes)?;
+            bytes += block.bytes.len() as u64;
         }
         store.sync()?;
-        Ok(Hot { store, start: start.clone(), block_hash: packer.previous() })
+        Ok(Hot { store, start: start.clone(), block_hash: packer.previous(), bytes })
     }
 
     /// Frames were handed to the caller that cannot be vouched for. Everything is set aside; the next start begins

@@ -8,6 +8,7 @@ mod damage;
 mod election;
 mod faults;
 mod hostile;
+mod sealed;
 mod sequencer;
 mod snapshot;
 mod store;

@@ -59,6 +59,24 @@ impl Default for PathsConfig {
     }
 }
 
+/// The copies of the log on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSettings {
+    /// A copy seals once this many events are in no sealed segment.
+    pub seal_events: u64,
+    /// Or once their blocks have this many bytes.
+    pub seal_bytes: u64,
+    /// Or once the oldest of them is this old, in seconds.
+    pub seal_after_s: u64,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { seal_events: 1 << 20, seal_bytes: 256 * 1024 * 1024, seal_after_s: 15 * 60 }
+    }
+}
+
 /// The object store: prompts, recordings, archived segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

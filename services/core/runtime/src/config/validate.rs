@@ -50,6 +50,9 @@ impl<'a> Checks<'a> {
         if config.paths.data_dir.as_os_str().is_empty() {
             self.say("AST-C010", "paths.data_dir", "is empty, expected a folder");
         }
+        self.range("log.seal_events", config.log.seal_events, 1, 1 << 40);
+        self.range("log.seal_bytes", config.log.seal_bytes, 1, 1 << 40);
+        self.range("log.seal_after_s", config.log.seal_after_s, 1, DAY_MS / 1_000);
         self.dialer(config);
         self.scaler(config);
         self.range("logic.deadline_ms", config.logic.deadline_ms, 10, 10_000);

@@ -90,6 +90,7 @@ impl System {
                 anchor: keyring.anchor(),
                 first_frame: keyring.first_frame().to_vec(),
                 stream_max_bytes: config.nats.stream_max_bytes,
+                seal: (&config.log).into(),
             },
             bus.clone(),
             archive.as_ref(),
