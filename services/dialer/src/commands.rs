@@ -188,7 +188,7 @@ fn read(
             let import: ImportContacts = json(command)?;
             // Before a key is made anew under its name.
             if erased(&import.import) {
-                return Err(("AST-D015", decide::ERASED.to_owned()));
+                return Err((decide::ERASED.code, decide::ERASED.reason.to_owned()));
             }
             seal_rows(import, numbers, keyring).map_err(|error| ("AST-D041", error.to_string()))
         }

@@ -1,6 +1,6 @@
 //! The log: which frames count (sequencer), the tree over them, and the copy of them on disk.
 //!
-//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`]; then
+//! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`], [`salvage`]; then
 //! [`snapshot`], [`tiles`] and [`proof`].
 
 pub mod block;
@@ -15,6 +15,7 @@ pub mod reader;
 pub mod record;
 pub mod recut;
 mod replay;
+pub mod salvage;
 pub mod sealed;
 pub mod segment;
 pub mod sequencer;

@@ -2,7 +2,7 @@
 //!
 //! It reaches no network and writes nothing but what it is asked for. Reading order: [`verify`] (the whole check),
 //! [`fold`] (the state at a position), [`explain`] (what happened to whom, and why), [`proof`] (files that prove one
-//! event, or that a log only grew), [`diff`], [`stats`], [`tail`], [`cdr`], [`export`], [`cli`] (arguments and output, shared with `asterism replay`).
+//! event, or that a log only grew), [`diff`], [`stats`], [`tail`], [`cdr`], [`export`], [`repair`], [`cli`] (arguments and output, shared with `asterism replay`).
 
 pub mod cdr;
 pub mod cli;
@@ -11,6 +11,7 @@ pub mod explain;
 pub mod export;
 pub mod fold;
 pub mod proof;
+pub mod repair;
 mod sheet;
 pub mod stats;
 pub mod tail;
@@ -86,6 +87,14 @@ pub enum Error {
         from: String,
         /// The one named last.
         to: String,
+    },
+    /// The folder to write to holds something.
+    #[error(
+        "AST-V013: {folder} is not empty; name a folder that is new: a repair never writes over anything"
+    )]
+    NotEmpty {
+        /// The folder.
+        folder: std::path::PathBuf,
     },
     /// A flag without the one it goes with.
     #[error("AST-V010: --spreadsheet is for rows: add --format csv")]

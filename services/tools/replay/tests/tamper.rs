@@ -321,6 +321,33 @@ fn resigned(frame: &StoredFrame, forger: &impl Fn(&Origin) -> OriginKey) -> Stor
 }
 
 #[test]
+fn a_segment_cut_bent_or_lost_is_named_by_its_first_position() {
+    let script = script();
+    let whole = tempfile::tempdir().unwrap();
+    forge(whole.path(), &stored(&script), PER_SEGMENT);
+    let folder = asterism_event_log::LogFolder::open(whole.path(), None).unwrap();
+    let count = folder.segments().len();
+    for (index, (first, end, path)) in folder.segments().iter().enumerate() {
+        let bytes = std::fs::read(path).unwrap();
+        let first_bad =
+            || verify(whole.path(), &Against::default(), &mut |_| {}).map(|report| report.first_bad);
+        std::fs::write(path, &bytes[..bytes.len() - 5]).unwrap();
+        // Without a readable first segment there is no log to speak of: an error that names the file.
+        assert!(first_bad().map_or(index == 0, |bad| bad == Some(*first)), "cut at {first}");
+        let mut bent = bytes.clone();
+        bent[30] ^= 4;
+        std::fs::write(path, &bent).unwrap();
+        assert!(first_bad().map_or(index == 0, |bad| bad == Some(*first)), "bent at {first}");
+        std::fs::remove_file(path).unwrap();
+        if index + 1 < count {
+            assert!(first_bad().map_or(index == 0, |bad| bad == Some(*first)), "lost {first} to {end}");
+        }
+        std::fs::write(path, &bytes).unwrap();
+    }
+    assert!(verify(whole.path(), &Against::default(), &mut |_| {}).unwrap().replay_ok);
+}
+
+#[test]
 fn a_frame_of_a_newer_version_is_named_as_that() {
     let frames = stored(&script());
     let mut changed = frames.clone();

@@ -20,7 +20,8 @@ pub const ERASE_MAX_CONTACTS: usize = 256;
 /// Longest reason of an erasure.
 pub const ERASE_REASON_MAX_BYTES: usize = 512;
 /// Why nothing is imported under an erased import's id.
-pub const ERASED: &str = "this import was erased and takes no contacts any more; import another list";
+pub const ERASED: Rejection =
+    Rejection::new("AST-D015", "this import was erased and takes no contacts any more; import another list");
 /// How far ahead a start may be given out.
 pub const LOOKAHEAD_MS: u64 = 500;
 /// An order's window at most: a node cut off stops dialling by itself within it.
@@ -32,7 +33,7 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         CampaignCommand::Create { .. } => create(state, command),
         CampaignCommand::Import { campaign, import, rows, last } => {
             if state.erasures.get(import).is_some_and(|erasure| erasure.whole) {
-                return Err(Rejection::new("AST-D015", ERASED));
+                return Err(ERASED);
             }
             import_rows(find(state, campaign)?, campaign, import, rows, *last)
         }

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::chunk;
 use super::footer::{Footer, Version};
-use super::{MAGIC, MAGIC_BYTES};
+use super::{MAGIC, MAGIC_BYTES, parse_file_name};
 use crate::error::Error;
 use crate::record::StoredFrame;
 
@@ -29,9 +29,12 @@ pub(super) struct Opened {
 /// Opens a file and reads magic and footer.
 pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let reading = |error| Error::io(DOING, path, error);
+    // What cannot be opened is known by its name only.
+    let named = path.file_name().and_then(|name| name.to_str()).and_then(parse_file_name);
+    let first = named.map_or(0, |(first, _)| first);
     let mut file = File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
-    let too_short = || Error::damaged(path, 0, "it is too short to be a sealed segment");
+    let too_short = || Error::damaged(path, first, "it is too short to be a sealed segment");
     let mut magic = [0; MAGIC.len()];
     if length < MAGIC_BYTES {
         return Err(too_short());
@@ -39,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     file.read_exact(&mut magic).map_err(reading)?;
     let (kind, digits) = magic.split_last_chunk::<2>().unwrap_or((&[], &[0; 2]));
     if kind != &MAGIC[..6] {
-        return Err(Error::damaged(path, 0, "it does not begin as a sealed segment"));
+        return Err(Error::damaged(path, first, "it does not begin as a sealed segment"));
     }
     let Some(version) = Version::of(*digits) else {
         let what = "a sealed segment of another version than 01 and 02";
@@ -50,8 +53,13 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
     let mut tail = vec![0; version.footer_bytes()];
     file.seek(SeekFrom::Start(footer_at)).map_err(reading)?;
     file.read_exact(&mut tail).map_err(reading)?;
-    let (footer, content_hash) = Footer::read(&tail, version, footer_at)
-        .ok_or_else(|| Error::damaged(path, 0, "the footer does not match its checksum"))?;
+    let (footer, content_hash) = Footer::read(&tail, version, footer_at).ok_or_else(|| {
+        Error::damaged(
+            path,
+            first,
+            "its end is not that of a sealed segment: it was cut, or its footer changed",
+        )
+    })?;
     file.seek(SeekFrom::Start(MAGIC_BYTES)).map_err(reading)?;
     let chunks_end = footer.index.map_or(footer_at, |index| index.at);
     Ok(Opened { file, footer, content_hash, chunks_end })

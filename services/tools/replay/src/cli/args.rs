@@ -60,6 +60,22 @@ impl VerifyArgs {
     }
 }
 
+/// Arguments of `repair`.
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+    /// The new folder; the damaged one is never changed
+    #[arg(long, value_name = "DIR")]
+    pub(super) to: PathBuf,
+    /// A folder of the same log to refill from; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    pub(super) from: Vec<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Arguments of `state`.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgs {

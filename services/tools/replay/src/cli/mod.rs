@@ -13,13 +13,13 @@ use serde::Serialize;
 pub(crate) use args::read_key;
 pub use args::{
     AnchorArgs, CdrArgs, CheckProofArgs, DiffArgs, ExplainArgs, ExportArgs, Format, LogArgs, ProveArgs,
-    StateArgs, StatsArgs, TailArgs, VerifyArgs,
+    RepairArgs, StateArgs, StatsArgs, TailArgs, VerifyArgs,
 };
 
 use crate::explain::explain;
 use crate::fold::Pass;
 use crate::verify::{Against, verify};
-use crate::{Error, cdr, diff, export, fold, stats, tail};
+use crate::{Error, cdr, diff, export, fold, repair, stats, tail};
 
 /// Events between two progress lines.
 const PROGRESS_EVENTS: u64 = 100_000;
@@ -30,6 +30,8 @@ pub enum Command {
     /// Check everything again: files, signatures, order, tree, checkpoints, state, invariants. Exit status 1 on any
     /// problem
     Verify(VerifyArgs),
+    /// Write what is sound of a damaged log to a new folder, refilled from others. Exit status 1 if something is missing
+    Repair(RepairArgs),
     /// Print the state the log folds to, as JSON
     State(StateArgs),
     /// Say what happened to a number, contact, call or node, or at a moment: when, by whom, why
@@ -68,6 +70,11 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
             })?;
             show(args.json, &result, out, |out| verified::print(&result, &args.log.folder, out))?;
             return Ok(result.replay_ok);
+        }
+        Command::Repair(args) => {
+            let done = with(&args.log, |pass| repair::repair(pass, &args.from, &args.to))?;
+            show(args.json, &done, out, |out| done.print(out))?;
+            return Ok(done.whole);
         }
         Command::State(args) => {
             let state = with(&args.log, |pass| fold::state_at(pass, args.at))?;
