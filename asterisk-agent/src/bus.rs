@@ -29,6 +29,11 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a step question is asked again where nobody listened.
 const STEP_RETRY: Duration = Duration::from_millis(50);
 
+/// How long the ledger may take to prove the log's growth, how large an answer may be, and how many are asked for.
+const GROWTH_TIMEOUT: Duration = Duration::from_secs(2);
+const GROWTH_MAX_BYTES: usize = 256 * 1024;
+const GROWTH_ROUNDS_MAX: usize = 16;
+
 /// A checkpoint notice that is not believed is said once, and then so often at most.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
@@ -53,6 +58,10 @@ pub struct Subjects {
     checkpoint_notice: Subject,
     /// Where a checkpoint is asked for.
     pub checkpoint_request: Subject,
+    /// Where the log's growth is asked for.
+    pub growth: Subject,
+    /// Where checkpoints are cosigned.
+    pub cosignature: Subject,
 }
 
 impl Subjects {
@@ -66,6 +75,8 @@ impl Subjects {
             step: Subject::step(fleet)?,
             checkpoint_notice: Subject::checkpoint_notice(fleet)?,
             checkpoint_request: Subject::checkpoint_request(fleet)?,
+            growth: Subject::growth_request(fleet)?,
+            cosignature: Subject::cosignature(fleet, node)?,
         })
     }
 }
@@ -275,4 +286,24 @@ async fn ask_until(
 
 fn printable(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(32).collect()
+}
+
+/// The steps from a checkpoint to another, as far as the ledger remembers them. Nothing of it is believed here.
+pub(crate) async fn growth(bus: &Bus, subject: &Subject, from: u64, to: u64) -> Vec<v1::GrowthStep> {
+    let (mut steps, mut at) = (Vec::new(), from);
+    for _ in 0..GROWTH_ROUNDS_MAX {
+        let asked = v1::GrowthRequest { from: at }.encode_to_vec();
+        let Ok(answer) = bus.request(subject, asked, GROWTH_TIMEOUT).await else { break };
+        if answer.len() > GROWTH_MAX_BYTES {
+            break;
+        }
+        let Ok(v1::GrowthReply { steps: more }) = v1::GrowthReply::decode(answer.as_slice()) else { break };
+        let Some(last) = more.last().map(|step| step.to).filter(|last| *last > at) else { break };
+        steps.extend(more);
+        at = last;
+        if at >= to {
+            break;
+        }
+    }
+    steps
 }

@@ -132,4 +132,6 @@ pub mod code {
     pub const MEMORY_FULL: &str = "AST-A021";
     /// The frame asked for again is not in the spool.
     pub const NOT_HELD: &str = "AST-A023";
+    /// The log showed this node two histories.
+    pub const TWO_HISTORIES: &str = "AST-A025";
 }

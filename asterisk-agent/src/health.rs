@@ -60,6 +60,7 @@ fn metrics(status: &Status, refused: u64) -> String {
     gauge("asterism_node_spool_frames", "Frames no checkpoint covers.", count(status.spool_frames));
     gauge("asterism_node_spool_bytes", "Bytes of the spool.", count(status.spool_bytes));
     gauge("asterism_node_clock_offset_ms", "Offset of the machine's clock, ms.", status.clock_offset_ms);
+    gauge("asterism_node_checkpoint_size", "Size of the newest checkpoint checked.", count(status.witnessed));
     gauge("asterism_node_notices_refused", "Checkpoint notices that were not believed.", count(refused));
     text
 }
@@ -74,6 +75,6 @@ mod tests {
         assert!(text.contains("\nasterism_node_spool_bytes 7\n"), "{text}");
         assert!(text.contains("\nasterism_node_ready 1\n"), "{text}");
         assert!(text.contains("\nasterism_node_notices_refused 4\n"), "{text}");
-        assert_eq!(text.lines().count(), 27);
+        assert_eq!(text.lines().count(), 30);
     }
 }

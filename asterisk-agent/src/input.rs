@@ -35,6 +35,8 @@ pub enum Input {
     HeartbeatBack(u64),
     /// A checkpoint was announced by who may.
     Checkpoint(v1::NoticeBody),
+    /// Steps of the log's growth up to a checkpoint that could not be proved by itself; none if nobody had them.
+    Growth(Box<v1::NoticeBody>, Vec<v1::GrowthStep>),
     /// A frame was published, or not.
     Published {
         /// Its number.

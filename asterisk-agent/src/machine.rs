@@ -6,7 +6,7 @@
 //! the effect and never the memory of it. What [`Effect::waits_for_sync`] excepts follows when they are written ahead.
 //!
 //! `order` takes and refuses, `call` dials and ends, `step` answers the dialplan, `life` knows whether the node can
-//! work, `memory` keeps what left.
+//! work, `memory` keeps what left, `witness` checks the log's checkpoints.
 
 mod attempt;
 mod call;
@@ -14,6 +14,7 @@ mod life;
 mod memory;
 mod order;
 mod step;
+mod witness;
 
 #[cfg(test)]
 mod model_tests;
@@ -21,9 +22,12 @@ mod model_tests;
 mod ring_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod witness_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use asterism_proto::hash::Hash;
 use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +36,7 @@ pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};
 pub use memory::{MEMORY_MAX, Memory, PastKey, past_key};
 pub use order::{ATTEMPTS_PER_ORDER_MAX, WINDOW_MAX_MS};
+pub use witness::{Judged, Witnessed};
 
 use crate::fact::{Body, Fact};
 
@@ -57,6 +62,8 @@ pub enum Change {
     PutReady(Option<String>),
     /// The manifest was told to the log.
     PutManifest(String),
+    /// The newest checkpoint checked, and what is wrong with the log.
+    PutWitnessed(Box<Witnessed>),
 }
 
 /// What the shell does once the output is synced, or written ahead.
@@ -93,6 +100,15 @@ pub enum Effect {
     RequestCheckpoint,
     /// Ask the PBX which channels it has; [`Machine::on_channels`] follows.
     ListChannels,
+    /// Cosign a checkpoint that continues the log.
+    Cosign {
+        /// The log's name.
+        log: String,
+        /// Its size.
+        size: u64,
+        /// Its root.
+        root: Hash,
+    },
 }
 
 impl Effect {
@@ -155,6 +171,8 @@ pub struct Saved {
     pub ready: Option<String>,
     /// Manifests told to the log.
     pub manifests: BTreeSet<String>,
+    /// The newest checkpoint checked.
+    pub witnessed: Witnessed,
 }
 
 /// The node's state.
@@ -173,6 +191,7 @@ pub struct Machine {
     /// Manifests the log knows of.
     told: BTreeSet<String>,
     life: life::Life,
+    witness: witness::Witness,
 }
 
 /// Slots, for heartbeats and facts.
@@ -200,6 +219,7 @@ impl Machine {
             held: BTreeSet::new(),
             told: saved.manifests,
             life: life::Life::default(),
+            witness: witness::Witness::new(saved.witnessed),
         }
     }
 

@@ -27,6 +27,7 @@ const PORT_TRIES: u32 = 20;
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     args.check()?;
     let bus_config = args.bus_config()?;
+    let knows_log_key = args.node.log_key()?.is_some();
     let trust = Trust { log_key: args.node.log_key()?, refused: Arc::default() };
     if trust.log_key.is_none() {
         tracing::warn!(
@@ -93,6 +94,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         store,
         signer: Signer { fleet, origin: Origin::Node(args.node.node.clone()), epoch, key },
         subjects,
+        witness: knows_log_key,
         step_timeout: args.step_timeout(),
         journal_dir,
         sounds_dir,

@@ -24,7 +24,7 @@ use crate::bus::Subjects;
 use crate::clock::Clock;
 use crate::error::code;
 use crate::input::{Input, Inputs};
-use crate::machine::{Effect, Gate, Machine, Output, PbxUp, SpoolView};
+use crate::machine::{Effect, Gate, Judged, Machine, Output, PbxUp, SpoolView};
 use crate::pbx::PbxCommand;
 use crate::spool::{Signer, Spool, SpoolChange};
 use crate::store::{Commit, Committed, Committer, Store, StoreChange};
@@ -50,6 +50,8 @@ pub struct Parts {
     pub signer: Signer,
     /// The subjects of this node.
     pub subjects: Subjects,
+    /// Whether notices are signed by a known key, and so are checked and cosigned.
+    pub witness: bool,
     /// How long a step question may take in all.
     pub step_timeout: Duration,
     /// Where the dialplan leaves reports nobody took.
@@ -94,6 +96,8 @@ pub struct Shell {
     waiters: HashMap<(String, u32), Vec<oneshot::Sender<Option<String>>>>,
     uplink: uplink::Uplink,
     heart: status::Heart,
+    /// Missed checkpoints are being asked for.
+    asking_growth: bool,
     ticked: Instant,
     stopping: Option<Instant>,
     /// Why the store takes no more: the agent ends.
@@ -115,6 +119,7 @@ pub async fn run(parts: Parts, mut inputs: mpsc::Receiver<Input>) -> Result<(), 
         waiters: HashMap::new(),
         uplink: uplink::Uplink::default(),
         heart: status::Heart::default(),
+        asking_growth: false,
         ticked: now,
         stopping: None,
         failed: None,
@@ -269,6 +274,10 @@ impl Shell {
             }
             Input::HeartbeatBack(sequence) => return self.heart.came_back(sequence),
             Input::Checkpoint(notice) => return self.checkpoint(&notice),
+            Input::Growth(notice, steps) => {
+                self.asking_growth = false;
+                machine.on_growth(&notice, &steps).1
+            }
             Input::Published { number, acknowledged, waited } => {
                 return self.uplink.published(&mut self.parts.spool, number, acknowledged, waited);
             }
@@ -357,6 +366,15 @@ impl Shell {
     }
 
     fn checkpoint(&mut self, notice: &v1::NoticeBody) {
+        if self.parts.witness {
+            let (judged, out) = self.parts.machine.on_notice(notice);
+            self.carry(out, After::default());
+            match judged {
+                Judged::Refused => return, // nothing is forgotten on its word
+                Judged::Unproved => self.ask_growth(notice),
+                Judged::Proved | Judged::Late => {}
+            }
+        }
         let own = self.parts.signer.origin.to_string();
         let covered = notice
             .marks

@@ -21,7 +21,7 @@ pub use ahead::WriteAhead;
 pub use committer::{Commit, Committed, Committer};
 
 use crate::Error;
-use crate::machine::{Change, Drain, Saved};
+use crate::machine::{Change, Drain, Saved, Witnessed};
 use crate::spool::{SavedSpool, SpoolChange, Waiting};
 
 /// One change of either part.
@@ -43,7 +43,7 @@ pub struct Store {
     manifests: sled::Tree,
     facts: sled::Tree,
     frames: frames::Frames,
-    /// `term/<role>`, `drain`, `ready`, `epoch`, `framed`, `committed`.
+    /// `term/<role>`, `drain`, `ready`, `epoch`, `framed`, `committed`, `witnessed`.
     meta: sled::Tree,
     file: std::sync::Arc<File>,
 }
@@ -128,6 +128,7 @@ impl Store {
         }
         loaded.machine.drain = self.meta_value::<Drain>("drain")?.unwrap_or_default();
         loaded.machine.ready = self.meta_value::<Option<String>>("ready")?.flatten();
+        loaded.machine.witnessed = self.meta_value::<Witnessed>("witnessed")?.unwrap_or_default();
         loaded.spool = self.load_spool()?;
         Ok(loaded)
     }
@@ -169,6 +170,7 @@ impl Store {
             Change::PutTerm(role, term) => self.put(&self.meta, format!("term/{role}").as_bytes(), term),
             Change::PutDrain(drain) => self.put(&self.meta, b"drain", drain),
             Change::PutReady(boot_id) => self.put(&self.meta, b"ready", boot_id),
+            Change::PutWitnessed(seen) => self.put(&self.meta, b"witnessed", seen.as_ref()),
             Change::PutManifest(manifest) => self.put(&self.manifests, manifest.as_bytes(), &()),
         }
     }

@@ -94,13 +94,17 @@ pub enum Parsed {
     CheckpointRequest { fleet: String },
     /// Someone wants events of the log.
     RangeRequest { fleet: String },
+    /// A node cosigns a checkpoint.
+    Cosignature { fleet: String, node: String },
+    /// A node wants proofs of the log's growth.
+    GrowthRequest { fleet: String },
 }
 
 /// One row of the subject table: subject, pattern of transport, who sends, who receives, body.
 pub type Row = [&'static str; 5];
 
 /// The subject table as the documentation shows it.
-pub const TABLE: [Row; 11] = [
+pub const TABLE: [Row; 13] = [
     ["ast.v1.ev.<fleet>.<node\\|role\\|proc>.<id>", "stream", "its origin", "every reader", "a signed frame"],
     [
         "ast.v1.cmd.<fleet>.<node>.<verb>",
@@ -135,6 +139,8 @@ pub const TABLE: [Row; 11] = [
     ],
     ["ast.v1.ck.<fleet>", "publish", "ledger", "everyone", "`CheckpointNotice`"],
     ["ast.v1.req.<fleet>.checkpoint", "request", "everyone", "ledger", "empty → `CheckpointNotice`"],
+    ["ast.v1.cosign.<fleet>.<node>", "publish", "the node", "ledger", "`Cosignature`"],
+    ["ast.v1.req.<fleet>.growth", "request", "nodes", "ledger", "`GrowthRequest` → `GrowthReply`"],
     ["ast.v1.req.<fleet>.range", "request", "services", "ledger", "a range → its events"],
 ];
 
@@ -224,6 +230,21 @@ impl Subject {
         Ok(Self(format!("{ROOT}.req.{}.checkpoint", token("fleet", fleet)?)))
     }
 
+    /// A node cosigns a checkpoint.
+    pub fn cosignature(fleet: &str, node: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.cosign.{}.{}", token("fleet", fleet)?, token("node", node)?)))
+    }
+
+    /// The cosignatures of all nodes.
+    pub fn cosignatures(fleet: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.cosign.{}.*", token("fleet", fleet)?)))
+    }
+
+    /// A node that missed checkpoints wants proofs of the log's growth.
+    pub fn growth_request(fleet: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.req.{}.growth", token("fleet", fleet)?)))
+    }
+
     /// Someone wants a range of the log.
     pub fn range_request(fleet: &str) -> Result<Self, SubjectError> {
         Ok(Self(format!("{ROOT}.req.{}.range", token("fleet", fleet)?)))
@@ -292,6 +313,8 @@ impl Parsed {
             ["logic", fleet, "step"] => Parsed::Step { fleet: owned(fleet) },
             ["ck", fleet] => Parsed::CheckpointNotice { fleet: owned(fleet) },
             ["req", fleet, "checkpoint"] => Parsed::CheckpointRequest { fleet: owned(fleet) },
+            ["cosign", fleet, node] => Parsed::Cosignature { fleet: owned(fleet), node: owned(node) },
+            ["req", fleet, "growth"] => Parsed::GrowthRequest { fleet: owned(fleet) },
             ["req", fleet, "range"] => Parsed::RangeRequest { fleet: owned(fleet) },
             _ => return None,
         })
@@ -358,6 +381,8 @@ pub fn node_permissions() -> NodePermissions {
             "ROOT.time.*",
             "ROOT.logic.*.step",
             "ROOT.req.*.checkpoint",
+            "ROOT.req.*.growth",
+            "ROOT.cosign.*.*",
             "_IN.>",
         ]),
         publish_deny: owned(&["$JS.API.>", "$SYS.>", "$KV.>", "_IN.node.>"]),

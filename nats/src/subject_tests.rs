@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn each_builder_gives_the_documented_subject_and_reads_back() {
     let node = Origin::Node("i-1".into());
-    let cases: [(Subject, &str, Option<Parsed>); 13] = [
+    let cases: [(Subject, &str, Option<Parsed>); 16] = [
         (
             Subject::event("demo", &node).unwrap(),
             "ast.v1.ev.demo.node.i-1",
@@ -60,6 +60,17 @@ fn each_builder_gives_the_documented_subject_and_reads_back() {
             Subject::checkpoint_request("demo").unwrap(),
             "ast.v1.req.demo.checkpoint",
             Some(Parsed::CheckpointRequest { fleet: "demo".into() }),
+        ),
+        (
+            Subject::cosignature("demo", "i-1").unwrap(),
+            "ast.v1.cosign.demo.i-1",
+            Some(Parsed::Cosignature { fleet: "demo".into(), node: "i-1".into() }),
+        ),
+        (Subject::cosignatures("demo").unwrap(), "ast.v1.cosign.demo.*", None),
+        (
+            Subject::growth_request("demo").unwrap(),
+            "ast.v1.req.demo.growth",
+            Some(Parsed::GrowthRequest { fleet: "demo".into() }),
         ),
         (Subject::events("demo").unwrap(), "ast.v1.ev.demo.>", None),
         (Subject::commands("demo", "i-1").unwrap(), "ast.v1.cmd.demo.i-1.*", None),

@@ -2,8 +2,9 @@
 //!
 //! Reading order: [`v1`] (generated), [`origin`] (who may write), [`frame`] (build, sign, open), [`hash`] (RFC 6962),
 //! [`key`] (nkey seeds as Ed25519 keys), [`notice`] (what a checkpoint lets its hearers forget), [`note`] (a
-//! checkpoint as C2SP text).
+//! checkpoint as C2SP text), [`cosign`] (its witnesses).
 
+pub mod cosign;
 pub mod frame;
 pub mod hash;
 pub mod key;

@@ -60,10 +60,15 @@ pub fn origin(tag: &str) -> String {
     format!("asterism/{tag}/log")
 }
 
+/// The text of a checkpoint's note: what is signed.
+pub fn text(origin: &str, head: &TreeHead) -> String {
+    format!("{origin}\n{}\n{}\n", head.size, STANDARD.encode(head.root))
+}
+
 /// Writes the note of a checkpoint.
 pub fn sign(key: &OriginKey, origin: &str, head: &TreeHead) -> String {
-    let mut text = format!("{origin}\n{}\n{}\n", head.size, STANDARD.encode(head.root));
-    let mut signature = key_id(origin, &key.public()).to_vec();
+    let mut text = text(origin, head);
+    let mut signature = key_id(origin, ED25519, &key.public()).to_vec();
     signature.extend_from_slice(&key.sign(text.as_bytes()));
     let _ = writeln!(text, "\n\u{2014} {origin} {}", STANDARD.encode(signature));
     text
@@ -90,7 +95,7 @@ pub fn open(note: &[u8], origin: &str, key: &PublicKey) -> Result<TreeHead, Note
     if named != origin {
         return Err(NoteError::Origin);
     }
-    let id = key_id(origin, key);
+    let id = key_id(origin, ED25519, key);
     let ours = signatures.lines().filter_map(|line| {
         let (name, signature) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
         let bytes = STANDARD.decode(signature).ok().filter(|_| name == origin)?;
@@ -101,8 +106,8 @@ pub fn open(note: &[u8], origin: &str, key: &PublicKey) -> Result<TreeHead, Note
     if signed { Ok(TreeHead { size, root }) } else { Err(NoteError::Signature) }
 }
 
-fn key_id(name: &str, key: &PublicKey) -> [u8; KEY_ID_BYTES] {
-    let hash = sha256(&[name.as_bytes(), b"\n", &[ED25519], &key.to_bytes()].concat());
+pub(crate) fn key_id(name: &str, kind: u8, key: &PublicKey) -> [u8; KEY_ID_BYTES] {
+    let hash = sha256(&[name.as_bytes(), b"\n", &[kind], &key.to_bytes()].concat());
     [hash[0], hash[1], hash[2], hash[3]]
 }
 
@@ -150,7 +155,10 @@ mod tests {
         // From the Go implementation's own example (golang.org/x/mod/sumdb/note): PeterNeumann+c74f20a3.
         let bytes = STANDARD.decode("ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW").unwrap();
         let key = PublicKey::from_bytes(&bytes[1..]).unwrap();
-        assert_eq!((bytes[0], hex::encode(key_id("PeterNeumann", &key)).as_str()), (ED25519, "c74f20a3"));
+        assert_eq!(
+            (bytes[0], hex::encode(key_id("PeterNeumann", ED25519, &key)).as_str()),
+            (ED25519, "c74f20a3")
+        );
     }
 
     proptest! {

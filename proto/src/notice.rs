@@ -81,7 +81,13 @@ mod tests {
 
     fn body() -> v1::NoticeBody {
         let mark = v1::Mark { origin: "node/i-1".into(), epoch: vec![9; 16], number: 300 };
-        v1::NoticeBody { fleet: "f".into(), size: 17, root: vec![7; 32], marks: vec![mark] }
+        v1::NoticeBody {
+            fleet: "f".into(),
+            size: 17,
+            root: vec![7; 32],
+            marks: vec![mark],
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -151,6 +157,7 @@ mod tests {
                 size,
                 root: vec![],
                 marks: numbers.into_iter().map(mark).collect(),
+                ..Default::default()
             };
             let bytes = sign(&key(), vec![], body.clone()).encode_to_vec();
             prop_assert_eq!(open(&bytes, "f", &key().public()), Ok(body));

@@ -116,6 +116,7 @@ impl Machine {
         let life = &self.life;
         [
             (life.stopping, "stopping"),
+            (self.log_refused().is_some(), "AST-A025: the log shows two histories"),
             (!life.admitted, "not admitted"),
             (!life.clock_known, "clock offset unknown"),
             (life.boot_id().is_none(), "pbx down"),
@@ -245,7 +246,7 @@ impl Machine {
         }
     }
 
-    fn say_stopped(&mut self, reason: &str, out: &mut Output) {
+    pub(super) fn say_stopped(&mut self, reason: &str, out: &mut Output) {
         let body = v1::NodeStopped { node: self.node.clone(), reason: reason.to_owned() };
         out.facts.push(Fact::of_node(Body::NodeStopped(body)));
         self.announced = None;
@@ -255,7 +256,12 @@ impl Machine {
     /// `NodeReady`, once for each PBX process and stop.
     fn announce(&mut self, out: &mut Output) {
         let Pbx::Up { boot_id, version } = &self.life.pbx else { return };
-        if !self.life.admitted || !self.life.clock_known || self.announced.as_ref() == Some(boot_id) {
+        let refused = self.log_refused().is_some();
+        if refused
+            || !self.life.admitted
+            || !self.life.clock_known
+            || self.announced.as_ref() == Some(boot_id)
+        {
             return;
         }
         let body = v1::NodeReady {

@@ -204,6 +204,9 @@ impl Machine {
 
     /// Whether the node can judge times and has room for the facts that would follow.
     fn can_judge(&self) -> Result<(), Refusal> {
+        if self.log_refused().is_some() {
+            return Err((code::TWO_HISTORIES, "the log shows two histories"));
+        }
         if !self.life.admitted {
             return Err((code::NOT_ADMITTED, "the node is not admitted"));
         }

@@ -2,8 +2,10 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::time::Instant;
 
-use asterism_proto::v1;
+use asterism_proto::note::TreeHead;
+use asterism_proto::{cosign, note, v1};
 use prost::Message;
 
 use super::Shell;
@@ -44,6 +46,7 @@ impl Shell {
                 }
             }
             Effect::Sync(order) => self.sync(order),
+            Effect::Cosign { log, size, root } => self.cosign(&log, TreeHead { size, root }),
             Effect::RequestCheckpoint => {
                 let Some(bus) = self.bus.clone() else { return };
                 let subject = self.parts.subjects.checkpoint_request.clone();
@@ -78,6 +81,33 @@ impl Shell {
                 None => Err("the bus is not connected".to_owned()),
             };
             let _ = inputs.send(Input::Answer { call, step, answer }).await; // the agent is stopping
+        });
+    }
+
+    /// One that is lost is followed by the next.
+    fn cosign(&mut self, log: &str, head: TreeHead) {
+        let Some(bus) = self.bus.clone() else { return };
+        let time_s = self.clock.now_ms(Instant::now()) / 1000;
+        let signer = &self.parts.signer;
+        let signature = cosign::cosign(&signer.key, &note::text(log, &head), time_s).to_vec();
+        let cosignature = v1::Cosignature { size: head.size, root: head.root.to_vec(), time_s, signature };
+        let subject = self.parts.subjects.cosignature.clone();
+        tokio::spawn(async move {
+            if let Err(error) = bus.publish(&subject, cosignature.encode_to_vec()).await {
+                tracing::debug!(%error, "a cosignature could not be sent");
+            }
+        });
+    }
+
+    /// Asks for the proofs between what was checked last and a checkpoint that is not its next.
+    pub(super) fn ask_growth(&mut self, notice: &v1::NoticeBody) {
+        let Some(bus) = self.bus.clone().filter(|_| !self.asking_growth) else { return };
+        self.asking_growth = true;
+        let (inputs, subject) = (self.parts.inputs.clone(), self.parts.subjects.growth.clone());
+        let (notice, from) = (Box::new(notice.clone()), self.parts.machine.witnessed());
+        tokio::spawn(async move {
+            let steps = bus::growth(&bus, &subject, from, notice.size).await;
+            let _ = inputs.send(Input::Growth(notice, steps)).await; // the agent is stopping
         });
     }
 

@@ -30,6 +30,8 @@ pub struct Status {
     pub clock_offset_ms: i64,
     /// Whether the bus is connected.
     pub bus_connected: bool,
+    /// Size of the newest checkpoint that was checked.
+    pub witnessed: u64,
 }
 
 /// The heartbeat's own state.
@@ -90,6 +92,7 @@ impl Shell {
             spool_bytes: spool.size_bytes(),
             clock_offset_ms: self.clock.offset_ms(now),
             bus_connected: self.bus.as_ref().is_some_and(asterism_nats::Bus::is_connected),
+            witnessed: self.parts.machine.witnessed(),
         }
     }
 

@@ -26,6 +26,7 @@ pub fn notice_body(log: &Log) -> v1::NoticeBody {
         size: log.events.len() as u64,
         root: vec![0; 32],
         marks: marks.into_iter().collect(),
+        ..Default::default()
     }
 }
 

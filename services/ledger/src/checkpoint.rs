@@ -5,10 +5,11 @@
 use std::collections::BTreeMap;
 
 use asterism_domain::wire::Envelope;
+use asterism_event_log::growth::Step;
 use asterism_proto::frame::EVENT_MAX_BYTES;
 use asterism_proto::hash::Hash;
 use asterism_proto::v1::{Checkpoint, CheckpointNotice, EventType, Mark, NoticeBody, OriginMark};
-use asterism_proto::{OriginKey, notice};
+use asterism_proto::{OriginKey, note, notice};
 use asterism_runtime::commit::{CommitError, Term};
 use asterism_runtime::leader::now_ms;
 use asterism_runtime::log::Log;
@@ -34,6 +35,10 @@ pub struct Snapshot {
     pub record_time_ms: u64,
     /// Last frame of every open origin.
     pub marks: Vec<OriginMark>,
+    /// The log's trust anchor.
+    pub anchor: Hash,
+    /// What proves that the log only grew since the checkpoint before.
+    pub growth: Option<Step>,
     /// Last frames the log does not have from an earlier checkpoint.
     pub news: Vec<OriginMark>,
 }
@@ -74,6 +79,8 @@ impl Snapshot {
                 stream_sequence: sequencer.last_frame().map_or(stream_sequence, |last| last.at.sequence),
                 record_time_ms: sequencer.record_time_ms(),
                 marks,
+                anchor: sequencer.anchor().unwrap_or_default(),
+                growth: sequencer.growth().to(sequencer.size()),
                 news,
             }
         });
@@ -128,7 +135,18 @@ impl Snapshot {
         let mark = |mark: OriginMark| Mark { origin: mark.origin, epoch: mark.epoch, number: mark.number };
         // Those closed since are told too: their writers forget their frames by it.
         let marks = union(self.news, &self.marks).into_iter().map(mark).collect();
-        let body = NoticeBody { fleet: fleet.to_owned(), size: self.size, root: self.root.to_vec(), marks };
+        let mut body = NoticeBody {
+            fleet: fleet.to_owned(),
+            size: self.size,
+            root: self.root.to_vec(),
+            marks,
+            log: note::origin(&note::tag(fleet, &self.anchor)),
+            ..NoticeBody::default()
+        };
+        if let Some(step) = self.growth {
+            (body.previous_size, body.previous_root) = (step.from, step.from_root.to_vec());
+            body.proof = step.path.iter().map(|hash| hash.to_vec()).collect();
+        }
         let notice = notice::sign(key, frame, body);
         Ok(Signed { size: self.size, own, notice })
     }
@@ -162,6 +180,8 @@ mod tests {
             stream_sequence: u64::MAX,
             record_time_ms: u64::MAX,
             marks: vec![],
+            growth: None,
+            anchor: [9; 32],
             news: (0..origins).map(mark).collect(),
         }
     }

@@ -3,8 +3,8 @@
 //!
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
-//! (what is signed), [`commands`], [`range`], [`resend`], `archiver` (sealed segments to the object store), `continues` (a
-//! stream that was made anew).
+//! (what is signed), [`commands`], [`range`], [`resend`], [`witness`] (nodes that check and cosign), `archiver` (sealed
+//! segments to the object store), `continues` (a stream that was made anew).
 
 mod archiver;
 pub mod checkpoint;
@@ -13,10 +13,11 @@ mod continues;
 pub mod office;
 pub mod range;
 pub mod resend;
+pub mod witness;
 
 use std::time::Duration;
 
-use asterism_proto::Role;
+use asterism_proto::{Role, note};
 use asterism_runtime::archive::{Archive, ArchiveError};
 use asterism_runtime::config::Config;
 use asterism_runtime::health::Health;
@@ -25,6 +26,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use archiver::Archiver;
+pub use witness::Witnesses;
 
 /// Local requests for a checkpoint that may wait.
 const ASKS_MAX: usize = 64;
@@ -80,6 +82,9 @@ pub enum Error {
     /// The archive cannot be opened.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A metric's name is taken by another kind.
+    #[error(transparent)]
+    Metrics(#[from] asterism_runtime::health::MetricsError),
     /// The copy of the log stopped; the process must end.
     #[error("AST-R031: the log has stopped: {0}")]
     Stopped(String),
@@ -93,6 +98,7 @@ pub async fn run(config: LedgerConfig, deps: Deps) -> Result<(), Error> {
 /// [`run`], with the state of the archive in the process's health.
 pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) -> Result<(), Error> {
     let key = deps.key(Role::Ledger)?;
+    let tag = note::tag(deps.log.fleet(), &deps.keyring.anchor());
     let _ranges = range::serve(&deps.log).await?;
     let (lead, leading) = watch::channel(None);
     let (asks, queue) = mpsc::channel(ASKS_MAX);
@@ -100,6 +106,11 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     let mut tasks = JoinSet::new();
     tasks.spawn(resend::ask(deps.log.clone(), leading.clone()));
     let mut continuer = None;
+    let (_growth, witnesses) = (witness::serve(&deps.log).await?, Witnesses::default());
+    if let Some(health) = &health {
+        witnesses.report(health)?;
+    }
+    tasks.spawn(witness::hear(deps.log.clone(), note::origin(&tag), witnesses));
     if let Some(url) = &config.archive {
         let (anchor, log_key) = (deps.keyring.anchor(), deps.keyring.log_key()?);
         let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;

@@ -8,6 +8,7 @@ mod codec;
 pub mod copy;
 mod error;
 mod file_store;
+pub mod growth;
 mod head;
 pub mod merkle;
 pub mod proof;

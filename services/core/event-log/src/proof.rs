@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+pub use asterism_proto::hash::check_consistency;
 use asterism_proto::hash::{Hash, node_hash};
 
 /// Where the hashes of complete subtrees come from.
@@ -163,41 +164,6 @@ pub fn check_inclusion(leaf: &Hash, position: u64, size: u64, path: &[Hash], roo
         (at, last) = (at >> 1, last >> 1);
     }
     last == 0 && hash == *root
-}
-
-/// Whether a path proves that the tree with `new_root` begins with the tree with `old_root`.
-pub fn check_consistency(old: u64, new: u64, old_root: &Hash, new_root: &Hash, path: &[Hash]) -> bool {
-    match old {
-        _ if old > new => return false,
-        _ if old == new => return path.is_empty() && old_root == new_root,
-        0 => return path.is_empty() && *old_root == asterism_proto::hash::empty_root(),
-        _ => {}
-    }
-    let mut rest = path.iter();
-    // A complete old tree is itself the first node of the path.
-    let first = if old.is_power_of_two() { Some(old_root) } else { rest.next() };
-    let Some(first) = first else { return false };
-    let (mut at, mut last) = (old - 1, new - 1);
-    while at & 1 == 1 {
-        (at, last) = (at >> 1, last >> 1);
-    }
-    let (mut before, mut after) = (*first, *first);
-    for node in rest {
-        if last == 0 {
-            return false;
-        }
-        if at & 1 == 1 || at == last {
-            before = node_hash(node, &before);
-            after = node_hash(node, &after);
-            while at & 1 == 0 && at != 0 {
-                (at, last) = (at >> 1, last >> 1);
-            }
-        } else {
-            after = node_hash(&after, node);
-        }
-        (at, last) = (at >> 1, last >> 1);
-    }
-    last == 0 && before == *old_root && after == *new_root
 }
 
 /// Root over leaves `from..to`, where `from` is a multiple of the power of two that `to - from` does not exceed: each

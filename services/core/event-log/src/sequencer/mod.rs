@@ -14,11 +14,12 @@ use std::collections::VecDeque;
 
 use asterism_proto::frame::FrameError;
 use asterism_proto::hash::Hash;
-use asterism_proto::{OpenFrame, Origin, Role, v1};
+use asterism_proto::{OpenFrame, Origin, PublicKey, Role, v1};
 
 pub use origins::{EPOCHS_PER_NODE_MAX, LogCreated, NODES_MAX, PROCS_MAX};
 pub use verdict::{RefusedReason, StopReason, Verdict};
 
+use crate::growth::Growth;
 use crate::merkle::Frontier;
 use crate::record::{AcceptedFrame, StoredFrame, StreamAt, leaves_of};
 use origins::{Origins, Staged};
@@ -96,6 +97,7 @@ pub struct Sequencer {
     checkpoint: Option<SeenCheckpoint>,
     checkpoint_counts: CheckpointCounts,
     awaiting_continues: bool,
+    growth: Growth,
 }
 
 /// What a frame that is accepted changes.
@@ -123,6 +125,7 @@ impl Sequencer {
             checkpoint: None,
             checkpoint_counts: CheckpointCounts::default(),
             awaiting_continues: false,
+            growth: Growth::default(),
         }
     }
 
@@ -193,6 +196,7 @@ impl Sequencer {
         self.origins.commit(changes.staged);
         for leaf in &accepted.leaves {
             self.tree.push(*leaf);
+            self.growth.push(*leaf);
         }
         if let Some(origin) = self.origins.known.get_mut(&accepted.frame.origin) {
             origin.number = accepted.frame.header.number;
@@ -216,6 +220,9 @@ impl Sequencer {
             CheckpointCheck::Differs => &mut counts.differed,
             CheckpointCheck::TooOld => &mut counts.unchecked,
         } += 1;
+        if check == CheckpointCheck::Agrees {
+            self.growth.checkpointed(checkpoint.size);
+        }
         self.checkpoint = Some(SeenCheckpoint { size: checkpoint.size, root, position, check });
     }
 
@@ -232,6 +239,16 @@ impl Sequencer {
     /// The tree's frontier.
     pub const fn tree(&self) -> &Frontier {
         &self.tree
+    }
+
+    /// What proves that the log only grew since the checkpoints in it.
+    pub const fn growth(&self) -> &Growth {
+        &self.growth
+    }
+
+    /// The key an origin signs with, while it may write.
+    pub fn key(&self, origin: &Origin) -> Option<PublicKey> {
+        self.origins.known.get(origin).filter(|state| !state.closed).map(|state| state.key)
     }
 
     /// Root at an earlier size at which a frame ended, while it is remembered.

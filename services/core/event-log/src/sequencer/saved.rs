@@ -10,11 +10,12 @@ use asterism_proto::{Origin, PublicKey, Role};
 use super::origins::{OriginState, Origins};
 use super::{CheckpointCheck, CheckpointCounts, LastFrame, LogCreated, SeenCheckpoint, Sequencer};
 use crate::codec::{Cursor, put_slice16, put_u64};
+use crate::growth::Growth;
 use crate::merkle::Frontier;
 use crate::record::StreamAt;
 
 /// Which rules and layout the bytes are of: other rules would have judged otherwise.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 impl Sequencer {
     /// All of it. [`Sequencer::from_bytes`] reads it.
@@ -33,6 +34,7 @@ impl Sequencer {
             checkpoint,
             checkpoint_counts,
             awaiting_continues,
+            growth,
         } = self;
         let mut out = vec![VERSION];
         put_slice16(&mut out, fleet.as_bytes());
@@ -56,6 +58,7 @@ impl Sequencer {
             put_u64(&mut out, count);
         }
         out.push(u8::from(*awaiting_continues));
+        growth.put(&mut out);
         out
     }
 
@@ -65,7 +68,7 @@ impl Sequencer {
         if cursor.u8()? != VERSION {
             return None;
         }
-        let sequencer = Self {
+        let mut sequencer = Self {
             fleet: text(&mut cursor)?,
             configured_anchor: option(&mut cursor, Cursor::array)?,
             created: option(&mut cursor, created)?,
@@ -84,7 +87,9 @@ impl Sequencer {
                 unchecked: cursor.u64()?,
             },
             awaiting_continues: flag(&mut cursor)?,
+            growth: Growth::default(),
         };
+        sequencer.growth = Growth::take(&mut cursor, &sequencer.tree)?;
         (cursor.is_empty() && sequencer.to_bytes() == bytes).then_some(sequencer)
     }
 }
