@@ -9,6 +9,12 @@ mod demo;
 mod demo_throughput;
 mod dialplan;
 mod log_append;
+mod log_disk;
+mod log_framing;
+mod log_ingest;
+mod log_memory;
+mod log_reopen;
+mod log_stream;
 mod log_verify;
 mod node;
 mod probe;
@@ -24,12 +30,17 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 6] = [
+const BENCHES: [Bench; 11] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
     ("log-append", log_append::run),
     ("log-verify", log_verify::run),
+    ("log-framing", || on_a_runtime(log_framing::run())),
+    ("log-ingest", || on_a_runtime(log_ingest::run())),
+    ("log-reopen", log_reopen::run),
+    ("log-disk", log_disk::run),
+    ("log-memory", log_memory::run),
     ("replay-fold", replay_fold::run),
 ];
 
