@@ -362,7 +362,8 @@ impl Shell {
         }
         let reason = format!("frame {} is not in this node's spool", order.from_number);
         tracing::error!(reason, "the log misses a frame that is not here");
-        effects::plain_reply(ticket, false, code::NOT_HELD, &reason)
+        let lost_to = if ours { self.parts.spool.lost_to(order.from_number) } else { 0 };
+        effects::not_held(ticket, reason, lost_to)
     }
 
     fn checkpoint(&mut self, notice: &v1::NoticeBody) {

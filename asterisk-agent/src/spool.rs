@@ -216,6 +216,13 @@ impl Spool {
         held
     }
 
+    /// Up to which number nothing is held from this one on; 0 if it is held, or was never given.
+    pub fn lost_to(&self, from_number: u64) -> u64 {
+        let next = self.frames.range(from_number..).next().map(|(number, _)| *number);
+        let lost_to = next.map_or(self.last_number, |next| next - 1);
+        if lost_to >= from_number { lost_to } else { 0 }
+    }
+
     /// A checkpoint covers this node's frames up to `number`. A number never given is not believed.
     pub fn cover(&mut self, number: u64) -> Option<SpoolChange> {
         if number > self.last_number || self.frames.range(..=number).next().is_none() {
@@ -333,10 +340,11 @@ mod tests {
             !spool.resend(1) && !spool.resend(7),
             "what is covered or was never cut is not there to be sent"
         );
+        assert_eq!([1, 3, 4, 6, 7].map(|from| spool.lost_to(from)), [3, 3, 0, 0, 0]);
         assert_eq!(spool.next(), Some(5));
         spool.cover(6);
         assert!(spool.is_settled());
-        assert_eq!(spool.next(), None);
+        assert_eq!((spool.next(), spool.lost_to(5), spool.lost_to(7)), (None, 6, 0));
     }
 
     proptest! {

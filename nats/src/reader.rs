@@ -9,6 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
+use asterism_proto::OpenFrame;
 use asterism_proto::hash::{Hash, sha256};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
 use bytes::Bytes;
@@ -48,6 +49,8 @@ pub struct ReadFrom {
     pub stream_id: Option<String>,
     /// SHA-256 of the frame at the position (`sequence - 1`), if the caller has it: then that is checked from the start.
     pub last_frame: Option<Hash>,
+    /// SHA-256 of that frame's header, for a caller that keeps no more of it.
+    pub last_header: Option<Hash>,
 }
 
 /// What a reader says.
@@ -138,7 +141,7 @@ impl Reader {
         from_sequence: u64,
         stream_id: Option<String>,
     ) -> Result<Self, Error> {
-        Self::start_at(bus, fleet, ReadFrom { sequence: from_sequence, stream_id, last_frame: None })
+        Self::start_at(bus, fleet, ReadFrom { sequence: from_sequence, stream_id, ..ReadFrom::default() })
     }
 
     /// Starts reading from a position whose frame the caller still knows.
@@ -154,7 +157,11 @@ impl Reader {
             stream,
             next: from.sequence.max(1),
             stream_id: from.stream_id,
-            last: from.last_frame.map_or(Last::Unknown, Last::Hash),
+            last: match (from.last_frame, from.last_header) {
+                (Some(hash), _) => Last::Hash(hash),
+                (None, Some(hash)) => Last::Header(hash),
+                (None, None) => Last::Unknown,
+            },
             gap_at: None,
             out,
         };
@@ -184,6 +191,7 @@ impl Reader {
 enum Last {
     Unknown,
     Hash(Hash),
+    Header(Hash),
     Frame(Bytes),
 }
 
@@ -192,6 +200,7 @@ impl Last {
         match self {
             Last::Unknown => false,
             Last::Hash(hash) => *hash != sha256(stored),
+            Last::Header(hash) => OpenFrame::read(stored).map_or(true, |frame| frame.header_hash() != *hash),
             Last::Frame(frame) => frame != stored,
         }
     }
@@ -258,6 +267,7 @@ impl Follower {
             Ok(info) => info,
             Err(stop) => return stop,
         };
+        let end = info.last_sequence;
         self.stream_id = Some(info.stream_id);
         let (mut messages, pending) = match self.consume().await {
             Ok(made) => made,
@@ -265,6 +275,10 @@ impl Follower {
         };
         let mut caught_up = false;
         if pending == 0 {
+            // A damaged block ends with its file: the stream counts what it cannot give, and says nothing.
+            if end >= self.next {
+                return self.jump(end + 1);
+            }
             caught_up = true;
             if self.out.send(ReaderEvent::CaughtUp { last_sequence: self.next - 1 }).await.is_err() {
                 return Stop::Closed;
@@ -344,10 +358,7 @@ impl Follower {
             return Ok(());
         }
         if sequence > self.next {
-            if self.gap_at.replace(self.next) == Some(self.next) {
-                return Err(Stop::Incident(ReaderIncident::Jump { expected: self.next, got: sequence }));
-            }
-            return Err(Stop::Again(format!("{sequence} came where {} was due", self.next)));
+            return Err(self.jump(sequence));
         }
         self.gap_at = None;
         self.next = sequence + 1;
@@ -363,6 +374,14 @@ impl Follower {
                 .map_err(|_| Stop::Closed)?;
         }
         Ok(())
+    }
+
+    /// What stands between is missing if it is so a second time.
+    fn jump(&mut self, got: u64) -> Stop {
+        if self.gap_at.replace(self.next) == Some(self.next) {
+            return Stop::Incident(ReaderIncident::Jump { expected: self.next, got });
+        }
+        Stop::Again(format!("{got} came where {} was due", self.next))
     }
 
     /// Asks the stream whether it still is the one read from, and still has the frame at the position.
@@ -412,11 +431,8 @@ async fn check_position(
         Some(stored) if last.differs(&stored.payload) => {
             Err(Stop::Incident(ReaderIncident::FrameDiffers { position }))
         }
-        Some(_) => Ok(info),
-        None => match stream::info(bus, fleet).await.map_err(again)? {
-            // Age removed it between the two questions.
-            now if now.first_sequence > position => Ok(now),
-            _ => Err(Stop::Incident(gone)),
-        },
+        // Where there is none, age removed it, or the disk did. This reader has it: what counts is that nothing is missing
+        // behind it.
+        _ => Ok(info),
     }
 }

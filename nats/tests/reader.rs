@@ -207,7 +207,7 @@ async fn another_stream_another_frame_and_a_lost_tail_end_the_reader() {
         publish_until_acknowledged(&bus, &body(number), &format!("d.{number}")).await;
     }
     let start = |sequence, stream_id: Option<String>, last: Option<&[u8]>| {
-        let from = ReadFrom { sequence, stream_id, last_frame: last.map(sha256) };
+        let from = ReadFrom { sequence, stream_id, last_frame: last.map(sha256), ..ReadFrom::default() };
         Reader::start_at(&bus, FLEET, from).unwrap()
     };
     let mut fits = start(4, Some(info.stream_id.clone()), Some(&body(3)));

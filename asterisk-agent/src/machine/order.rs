@@ -220,7 +220,8 @@ impl Machine {
     }
 
     fn refusal(&self, role: &str, code: &str, reason: &str) -> v1::OrderReply {
-        v1::OrderReply { taken: false, code: code.into(), reason: reason.into(), seen_term: self.term(role) }
+        let seen_term = self.term(role);
+        v1::OrderReply { code: code.into(), reason: reason.into(), seen_term, ..v1::OrderReply::default() }
     }
 
     fn taken(&self, role: &str) -> v1::OrderReply {

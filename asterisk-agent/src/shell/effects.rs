@@ -10,6 +10,7 @@ use prost::Message;
 
 use super::Shell;
 use crate::dialplan::{EndReport, MAX_BODY_BYTES};
+use crate::error::code;
 use crate::input::Input;
 use crate::machine::{Effect, Output, PbxEvent, Phase};
 use crate::pbx::PbxCommand;
@@ -146,7 +147,14 @@ pub(super) fn sweep_journal(dir: &Path, left: impl Fn(&str) -> bool) {
 }
 
 /// An answer to an order the machine has nothing to do with.
+/// Frames the log misses are not here, up to a number, and so nowhere.
+pub(super) fn not_held(ticket: u64, reason: String, lost_to: u64) -> Output {
+    let reply = v1::OrderReply { code: code::NOT_HELD.into(), reason, lost_to, ..v1::OrderReply::default() };
+    Output { effects: vec![Effect::ReplyOrder { ticket, reply }], ..Output::default() }
+}
+
 pub(super) fn plain_reply(ticket: u64, taken: bool, code: &str, reason: &str) -> Output {
-    let reply = v1::OrderReply { taken, code: code.into(), reason: reason.into(), seen_term: 0 };
+    let reply =
+        v1::OrderReply { taken, code: code.into(), reason: reason.into(), ..v1::OrderReply::default() };
     Output { effects: vec![Effect::ReplyOrder { ticket, reply }], ..Output::default() }
 }

@@ -1,21 +1,22 @@
-//! What people ask the ledger: `ledger.head` and `ledger.seal`.
+//! What people ask the ledger: where the log stands, what it misses, to seal, to give up what is lost.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asterism_event_log::sealed::SealedSegment;
-use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
+use asterism_proto::{Origin, Role};
 use asterism_runtime::leader::AskError;
 use asterism_runtime::log::Log;
-use asterism_runtime::role::{Deps, refusal, reply_json};
+use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::losses::{self, Loss, Said};
 use crate::office::Ask;
 
 /// The verbs.
-pub const VERBS: [&str; 2] = ["ledger.head", "ledger.seal"];
+pub const VERBS: [&str; 4] = ["ledger.head", "ledger.seal", "ledger.gaps", "ledger.accept-loss"];
 /// How long a seal waits for its checkpoint.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -71,22 +72,67 @@ impl From<SealedSegment> for Segment {
     }
 }
 
+/// Body of `ledger.accept-loss`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AcceptLoss {
+    /// Whose frames.
+    pub origin: String,
+    /// Give up to this number; without one, to what the origin says it has not, or else to what came last.
+    pub to: Option<u64>,
+    /// Why, for the log.
+    pub reason: String,
+    /// Only say what would be given up.
+    pub dry_run: bool,
+}
+
+/// Answer of `ledger.accept-loss`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// Whose frames.
+    pub origin: String,
+    /// First given up.
+    pub from: u64,
+    /// Last given up.
+    pub to: u64,
+    /// Whether it is in the log.
+    pub committed: bool,
+}
+
 /// Answers commands while this process leads.
-pub(crate) fn serve(deps: &Deps, leading: watch::Receiver<Option<u64>>, asks: mpsc::Sender<Ask>) {
+pub(crate) fn serve(
+    deps: &Deps,
+    leading: watch::Receiver<Option<u64>>,
+    asks: mpsc::Sender<Ask>,
+    losses: (Said, mpsc::Sender<Loss>),
+) {
     let log = deps.log.clone();
     deps.serve_while(Role::Ledger, leading, move |command| {
-        let (log, asks) = (log.clone(), asks.clone());
-        async move { handle(&log, &asks, &command).await }
+        let (log, asks, losses) = (log.clone(), asks.clone(), losses.clone());
+        async move { handle(&log, &asks, &losses, &command).await }
     });
 }
 
-async fn handle(log: &Log, asks: &mpsc::Sender<Ask>, command: &RoleCommand) -> RoleReply {
+async fn handle(
+    log: &Log,
+    asks: &mpsc::Sender<Ask>,
+    (said, hand_in): &(Said, mpsc::Sender<Loss>),
+    command: &RoleCommand,
+) -> RoleReply {
     match command.verb.as_str() {
         "ledger.head" => {
             let head = head(log);
             reply_json(head.size, &head)
         }
         "ledger.seal" => seal(log, asks).await,
+        "ledger.gaps" => {
+            let size = log.read(|state| state.size);
+            reply_json(size, &losses::shown(log, said, Instant::now()))
+        }
+        "ledger.accept-loss" => match serde_json::from_slice(&command.json) {
+            Ok(accept) => accept_loss(log, said, hand_in, command, accept).await,
+            Err(error) => refusal("AST-G031", format!("the command cannot be read: {error}")),
+        },
         _ => refusal("AST-G001", format!("the ledger knows {}", VERBS.join(", "))),
     }
 }
@@ -103,6 +149,43 @@ fn head(log: &Log) -> Head {
         stream_id: stream_id.to_owned(),
         stream_sequence,
     })
+}
+
+/// A person gives up what is missing, also of an origin that only is silent.
+async fn accept_loss(
+    log: &Log,
+    said: &Said,
+    hand_in: &mpsc::Sender<Loss>,
+    command: &RoleCommand,
+    AcceptLoss { origin, to, reason, dry_run }: AcceptLoss,
+) -> RoleReply {
+    let Ok(parsed) = origin.parse::<Origin>() else {
+        return refusal(
+            "AST-G031",
+            format!("{origin} is no origin; they are spelt node/ID, role/NAME, proc/NAME-ID"),
+        );
+    };
+    let gap = log.gaps().borrow().open().get(&parsed).copied();
+    let Some(gap) = gap else {
+        return refusal("AST-G032", format!("the log misses nothing of {origin}; see asterism log gaps"));
+    };
+    let to = to.or_else(|| said.of(&parsed, &gap)).unwrap_or(gap.seen);
+    if to < gap.expected || to > gap.seen {
+        let reason = format!("{origin} misses {} to {}, {to} is not among them", gap.expected, gap.seen);
+        return refusal("AST-G033", reason);
+    }
+    let accepted = Accepted { origin, from: gap.expected, to, committed: !dry_run };
+    if dry_run {
+        return reply_json(log.read(|state| state.size), &accepted);
+    }
+    let (answer, done) = oneshot::channel();
+    let loss = Loss { origin: parsed, epoch: gap.epoch, to, reason, meta: envelope_of(command), answer };
+    let handed_in = hand_in.send(loss).await.is_ok();
+    match tokio::time::timeout(CHECKPOINT_PATIENCE, done).await {
+        Ok(Ok(Ok(size))) if handed_in => reply_json(size, &accepted),
+        Ok(Ok(Err(why))) => refusal("AST-G032", why),
+        _ => refusal("AST-R033", AskError::NotLeading(Role::Ledger).to_string()),
+    }
 }
 
 /// A checkpoint first, so that the last sealed segment proves itself.

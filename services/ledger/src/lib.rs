@@ -4,12 +4,13 @@
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
 //! (what is signed), [`commands`], [`range`], [`resend`], [`witness`] (nodes that check and cosign), `archiver` (sealed
-//! segments to the object store), `continues` (a stream that was made anew).
+//! segments to the object store), `continues` (a stream that was made anew), [`losses`] (what is given up).
 
 mod archiver;
 pub mod checkpoint;
 pub mod commands;
 mod continues;
+pub mod losses;
 pub mod office;
 pub mod range;
 pub mod resend;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use archiver::Archiver;
+use losses::Said;
 pub use witness::Witnesses;
 
 /// Local requests for a checkpoint that may wait.
@@ -44,6 +46,8 @@ pub struct LedgerConfig {
     pub archive: Option<String>,
     /// Time between two seals for the archive.
     pub seal_every_ms: u64,
+    /// How long frames are missing before they are given up.
+    pub lost_after_ms: u64,
 }
 
 impl Default for LedgerConfig {
@@ -54,6 +58,7 @@ impl Default for LedgerConfig {
             share_ms: 50,
             archive: None,
             seal_every_ms: 900_000,
+            lost_after_ms: 900_000,
         }
     }
 }
@@ -65,6 +70,7 @@ impl From<&Config> for LedgerConfig {
             checkpoint_every_ms: ledger.checkpoint_every_ms,
             archive: ledger.archive.clone(),
             seal_every_ms: ledger.seal_every_ms,
+            lost_after_ms: ledger.lost_after_ms,
             ..Self::default()
         }
     }
@@ -102,15 +108,18 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     let _ranges = range::serve(&deps.log).await?;
     let (lead, leading) = watch::channel(None);
     let (asks, queue) = mpsc::channel(ASKS_MAX);
-    commands::serve(&deps, leading.clone(), asks.clone());
+    let (hand_in, losses) = mpsc::channel(ASKS_MAX);
+    let said = Said::default();
+    commands::serve(&deps, leading.clone(), asks.clone(), (said.clone(), hand_in.clone()));
     let mut tasks = JoinSet::new();
-    tasks.spawn(resend::ask(deps.log.clone(), leading.clone()));
     let mut continuer = None;
     let (_growth, witnesses) = (witness::serve(&deps.log).await?, Witnesses::default());
     if let Some(health) = &health {
         witnesses.report(health)?;
     }
     tasks.spawn(witness::hear(deps.log.clone(), note::origin(&tag), witnesses));
+    let after = Duration::from_millis(config.lost_after_ms);
+    tasks.spawn(resend::ask(deps.log.clone(), leading.clone(), said, after, hand_in));
     if let Some(url) = &config.archive {
         let (anchor, log_key) = (deps.keyring.anchor(), deps.keyring.log_key()?);
         let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;
@@ -122,7 +131,8 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
         continuer = Some(archiver(None));
         tasks.spawn(archiver(health).run(leading));
     }
-    let ended = office::Office::new(config, deps, key, lead, queue, continuer).run().await;
+    let queues = (queue, losses);
+    let ended = office::Office::new(config, deps, key, lead, queues, continuer).run().await;
     drop(asks); // held until here: a closed queue ends a term
     ended
 }

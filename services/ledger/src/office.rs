@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::archiver::Archiver;
 use crate::checkpoint::{Signed, Snapshot};
 use crate::continues;
+use crate::losses::{self, Loss};
 use crate::{Error, LedgerConfig};
 
 /// Askers that share one checkpoint at most; the next ones wait in the subscription.
@@ -53,6 +54,7 @@ pub(crate) struct Office {
     queue: mpsc::Receiver<Ask>,
     /// Archives what a stream that was made anew continues.
     archiver: Option<Archiver>,
+    losses: mpsc::Receiver<Loss>,
 }
 
 /// Why a term, or a campaign for one, ended.
@@ -83,10 +85,10 @@ impl Office {
         deps: Deps,
         key: OriginKey,
         lead: watch::Sender<Option<u64>>,
-        queue: mpsc::Receiver<Ask>,
+        (queue, losses): (mpsc::Receiver<Ask>, mpsc::Receiver<Loss>),
         archiver: Option<Archiver>,
     ) -> Self {
-        Self { config, deps, key, lead, queue, archiver }
+        Self { config, deps, key, lead, queue, archiver, losses }
     }
 
     pub(crate) async fn run(mut self) -> Result<(), Error> {
@@ -146,7 +148,7 @@ impl Office {
         self.lead.send_replace(Some(term.number()));
         let work = Work::new(&self.config, log, &self.key, term);
         tokio::select! {
-            end = work.run(lease, requests, &mut self.queue) => end,
+            end = work.run(lease, requests, &mut self.queue, &mut self.losses) => end,
             reason = failed(log) => End::Failed(reason),
             () = shutdown.requested() => End::Stop,
         }
@@ -187,6 +189,7 @@ impl<'a> Work<'a> {
         lease: &mut Lease,
         mut requests: Subscription,
         asks: &mut mpsc::Receiver<Ask>,
+        losses: &mut mpsc::Receiver<Loss>,
     ) -> End {
         let mut head = self.log.head();
         loop {
@@ -213,6 +216,14 @@ impl<'a> Work<'a> {
                     },
                     None => return End::Stop, // the ledger itself holds a sender
                 },
+                Some(loss) = losses.recv() => {
+                    if !lease.is_held() {
+                        return End::Lost;
+                    }
+                    if let Err(error) = losses::commit(&mut self.term, self.log, loss).await {
+                        return error.into();
+                    }
+                }
                 () = sleep_until(due) => if let Err(end) = self.in_time(lease).await { return end },
                 () = async { drop(head.wait_for(|head| head.size >= grown).await) } => {
                     if let Err(end) = self.in_time(lease).await {

@@ -11,8 +11,10 @@ use asterism_proto::v1::{OrderReply, OriginMark, ResendOrder};
 use asterism_runtime::gaps::{Gap, Gaps};
 use asterism_runtime::log::Log;
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+
+use crate::losses::{self, Loss, Said};
 
 /// An origin is asked once in this time at most.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -36,8 +38,14 @@ impl Pace {
     }
 }
 
-/// Asks while this process leads; ends with the sender of `leading`.
-pub(crate) async fn ask(log: Log, mut leading: watch::Receiver<Option<u64>>) {
+/// Asks while this process leads, and hands in what is lost; ends with the sender of `leading`.
+pub(crate) async fn ask(
+    log: Log,
+    mut leading: watch::Receiver<Option<u64>>,
+    said: Said,
+    lost_after: Duration,
+    hand_in: mpsc::Sender<Loss>,
+) {
     let (mut gaps, mut pace, mut orders) = (log.gaps(), Pace::default(), JoinSet::new());
     loop {
         if leading.wait_for(Option::is_some).await.is_err() {
@@ -46,8 +54,12 @@ pub(crate) async fn ask(log: Log, mut leading: watch::Receiver<Option<u64>>) {
         let open = gaps.borrow_and_update().clone();
         while orders.try_join_next().is_some() {}
         for (origin, gap) in pace.due(&open, Instant::now(), ORDERS_MAX.saturating_sub(orders.len())) {
-            orders.spawn(order(log.clone(), origin, gap));
+            // One that is closed sends nothing more: it is given up in its time.
+            if !losses::is_closed(&log, &origin) {
+                orders.spawn(order(log.clone(), origin, gap, said.clone()));
+            }
         }
+        losses::give_up(&log, &open, &said, lost_after, &hand_in);
         let wait = if open.open().is_empty() { Duration::from_hours(1) } else { ASK_EVERY / 10 };
         tokio::select! {
             changed = gaps.changed() => if changed.is_err() { return },
@@ -66,11 +78,15 @@ pub(crate) async fn ask_behind(log: &Log, mark: &OriginMark) {
     }
 }
 
-async fn order(log: Log, origin: Origin, gap: Gap) {
+async fn order(log: Log, origin: Origin, gap: Gap, said: Said) {
     tracing::info!(%origin, from = gap.expected, "asking for frames again");
     let Ok(subject) = Subject::resend(log.fleet(), &origin) else { return };
     let order = ResendOrder { from_number: gap.expected, epoch: gap.epoch.to_vec() }.encode_to_vec();
-    match log.bus().request(&subject, order, ASK_EVERY).await.map(|reply| OrderReply::decode(&*reply)) {
+    let reply = log.bus().request(&subject, order, ASK_EVERY).await.map(|reply| OrderReply::decode(&*reply));
+    if let Ok(Ok(reply)) = &reply {
+        said.hear(&origin, &gap, reply);
+    }
+    match reply {
         Ok(Ok(OrderReply { taken: true, .. })) => {}
         Ok(Ok(reply)) => tracing::warn!(%origin, code = reply.code, reason = reply.reason, "resend refused"),
         Ok(Err(error)) => tracing::warn!(%origin, %error, "a resend's answer cannot be read"),

@@ -27,6 +27,7 @@ const ON_REQUEST: LedgerConfig = LedgerConfig {
     share_ms: 50,
     archive: None,
     seal_every_ms: 3_600_000,
+    lost_after_ms: 900_000,
 };
 
 fn start(config: &LedgerConfig, deps: &Deps) -> JoinHandle<Result<(), asterism_ledger::Error>> {

@@ -140,7 +140,7 @@ impl Running {
 async fn next_order(bus: &Bus, orders: &mut Subscription, taken: bool) -> SyncOrder {
     let message = within("an order", orders.next()).await.unwrap();
     let (code, reason) = if taken { ("", "") } else { ("AST-A099", "no room") };
-    let reply = OrderReply { taken, code: code.into(), reason: reason.into(), seen_term: 0 };
+    let reply = OrderReply { taken, code: code.into(), reason: reason.into(), ..OrderReply::default() };
     bus.respond(message.reply.unwrap(), reply.encode_to_vec()).await.unwrap();
     SyncOrder::decode(message.payload).unwrap()
 }

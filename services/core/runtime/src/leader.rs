@@ -207,9 +207,36 @@ impl<C: Send + 'static> Office<C> {
                 let _ = ask.answer.send(Err(AskError::NotLeading(self.config.role)));
                 return End::Lost;
             }
-            if let Err(error) = self.work(&mut term, ask).await {
+            let (done, held) = self.work_while_held(&mut term, ask, lease).await;
+            if !held {
+                return End::Lost;
+            }
+            if let Err(error) = done {
                 tracing::warn!(role = %self.config.role, %error, "term ends");
                 return if matches!(error, CommitError::Stopped(_)) { End::Stop } else { End::Lost };
+            }
+        }
+    }
+
+    /// Works one command. A commit that hangs outlives the lease: it is concluded by reading on, but from the loss on
+    /// nobody here believes to lead.
+    async fn work_while_held(
+        &self,
+        term: &mut Term,
+        ask: Ask<C>,
+        lease: &mut Lease,
+    ) -> (Result<(), CommitError>, bool) {
+        let mut working = std::pin::pin!(self.work(term, ask));
+        let mut held = true;
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut working => return (done, held),
+                event = lease.next() => if let LeaseEvent::Lost { reason } = event {
+                    tracing::warn!(role = %self.config.role, reason, "lease lost in the middle of a commit");
+                    self.lead.send_replace(None);
+                    held = false;
+                },
             }
         }
     }

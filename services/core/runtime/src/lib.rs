@@ -1,6 +1,6 @@
 //! What every process shares: configuration, keys, its copy of the log, leadership, health, shutdown.
 //!
-//! Reading order: [`log`] (follow and fold), [`snapshot`], [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
+//! Reading order: [`log`] (follow and fold), `stream` (which one, and its holes), [`snapshot`], [`commit`] (a leader's commit), [`spool`] and [`gaps`] (frames sent again when
 //! the log misses them), [`leader`] (the one loop: receive, decide, commit, apply, act), [`keys`] and [`seal`],
 //! [`heartbeat`], [`archive`] and [`restore`], then [`config`], [`health`], [`telemetry`], [`shutdown`].
 
@@ -22,6 +22,7 @@ pub mod shutdown;
 pub mod snapshot;
 pub mod spool;
 mod storage;
+mod stream;
 pub mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testkit;

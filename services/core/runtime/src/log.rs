@@ -2,21 +2,23 @@
 //!
 //! `apply` runs here and nowhere else, in log order, for a leader's own events as for everyone's.
 
+mod follow;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use asterism_domain::{Event, State, wire};
 use asterism_event_log::sequencer::CheckpointCheck;
-use asterism_event_log::{AcceptedFrame, Sequencer, StreamAt, Verdict};
-use asterism_nats::{Bus, Reader, ReaderEvent};
+use asterism_event_log::{AcceptedFrame, Sequencer};
+use asterism_nats::{Bus, Reader};
 use asterism_proto::hash::{Hash, sha256};
 use asterism_proto::{OpenFrame, Origin, Role};
 use tokio::sync::{oneshot, watch};
 
 use crate::archive::Archive;
-use crate::gaps::Gaps;
+use crate::gaps::{self, Gaps};
 use crate::health::Health;
 use crate::keys;
 use crate::restore::{self, Following, Repair, RestoreError};
@@ -100,6 +102,8 @@ struct Inner {
     gaps: watch::Sender<Gaps>,
     /// What was done to this copy and is not told in the log yet.
     repair: Mutex<Option<Repair>>,
+    /// Size up to which a hole of the stream was filled: a checkpoint has to cover that before anything is led.
+    suspect: Mutex<Option<u64>>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -149,8 +153,10 @@ impl Log {
         }
         let (failure, _) = watch::channel(None);
         let (size, root) = (opened.sequencer.size(), opened.sequencer.root());
-        let spool = Spool::open(&spool_dir(&config.dir))?;
+        let spool = Spool::open(&beside(&config.dir, "spool"))?;
         tokio::spawn(spool.clone().serve(bus.clone(), config.fleet.clone(), log_key));
+        let gaps_file = beside(&config.dir, "gaps");
+        let gaps = gaps::load(&gaps_file, &opened.sequencer);
         let folded = Folded {
             state,
             sequencer: opened.sequencer,
@@ -172,10 +178,12 @@ impl Log {
             waiters: Mutex::default(),
             storage,
             spool,
-            gaps: watch::channel(Gaps::default()).0,
+            gaps: watch::channel(gaps).0,
             repair: Mutex::new(repair),
+            suspect: Mutex::default(),
             failure,
         }));
+        tokio::spawn(gaps::keep(log.gaps(), gaps_file));
         let reader = Reader::start_at(&bus, &config.fleet, from)?;
         tokio::spawn(log.clone().follow(reader));
         Ok(log)
@@ -264,9 +272,18 @@ impl Log {
                 "the stream was made anew and the ledger has not continued the log in it yet".to_owned(),
             );
         }
-        let repair = self.0.repair.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let (size, seen) =
             self.sequencer(|sequencer, _, _| (sequencer.size(), sequencer.checkpoint().copied()));
+        let mut suspect = self.0.suspect.lock().unwrap_or_else(PoisonError::into_inner);
+        suspect.take_if(|size| {
+            seen.is_some_and(|seen| seen.check == CheckpointCheck::Agrees && seen.size >= *size)
+        });
+        if let Some(size) = *suspect {
+            return Some(format!(
+                "a hole of the stream was filled up to {size} events, no checkpoint covers that yet"
+            ));
+        }
+        let repair = self.0.repair.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
         let agrees = seen.is_none_or(|seen| seen.check == CheckpointCheck::Agrees);
         let whole = agrees && size >= repair.promised;
         (!whole).then(|| {
@@ -350,131 +367,12 @@ impl Log {
     fn waiters(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Delivery>>> {
         self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    async fn follow(self, mut reader: Reader) {
-        let mut failure = self.0.failure.subscribe();
-        loop {
-            let event = tokio::select! {
-                event = reader.next() => event,
-                _ = failure.changed() => return,
-            };
-            match event {
-                ReaderEvent::Message { sequence, time_ms, payload, .. } => {
-                    if let Err(reason) = self.take(&payload, StreamAt { sequence, time_ms }).await {
-                        self.0.failure.send_replace(Some(reason));
-                        return;
-                    }
-                }
-                ReaderEvent::CaughtUp { .. } => {
-                    self.0.head.send_modify(|head| head.at_end = true);
-                    self.settle();
-                }
-                ReaderEvent::Incident(incident) => {
-                    self.0.failure.send_replace(Some(incident.to_string()));
-                    return;
-                }
-            }
-        }
-    }
-
-    async fn take(&self, payload: &[u8], at: StreamAt) -> Result<(), String> {
-        let (verdict, root, continued) = {
-            let mut folded = self.0.folded.write().unwrap_or_else(PoisonError::into_inner);
-            let awaited = folded.sequencer.is_awaiting_continues();
-            let verdict = folded.sequencer.judge(payload, at);
-            folded.stream_sequence = at.sequence;
-            let mut root = Hash::default();
-            if let Verdict::Accepted(frame) = &verdict {
-                agrees(&folded.sequencer, frame)
-                    .inspect_err(|reason| restore::disagreed(&self.0.folder, reason))?;
-                root = folded.sequencer.root();
-                fold(&mut folded.state, frame)?;
-            }
-            let continued = awaited && !folded.sequencer.is_awaiting_continues();
-            (verdict, root, continued.then(|| folded.stream_id.clone()))
-        };
-        match verdict {
-            Verdict::Accepted(frame) => {
-                let (id, end) = (frame.frame.message_id(), frame.end());
-                self.close_gap(&frame.frame);
-                self.0.storage.frame(frame, root).await;
-                if let Some(stream_id) = continued {
-                    tracing::info!(size = end, stream_id, "the log goes on in a stream that was made anew");
-                    self.0.storage.stream_id(stream_id).await;
-                }
-                self.0.head.send_modify(|head| head.size = end);
-                self.settle();
-                self.tell(&id, Delivery::Accepted(end));
-            }
-            Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),
-            Verdict::Gap { origin, expected, got } => self.open_gap(payload, &origin, expected, got),
-            Verdict::Refused { origin, reason } => {
-                tracing::warn!(?origin, %reason, sequence = at.sequence, "frame refused");
-                if let Ok(frame) = OpenFrame::read(payload) {
-                    self.tell(&frame.message_id(), Delivery::Refused(reason.to_string()));
-                }
-            }
-            Verdict::Stop { reason } => return Err(reason.to_string()),
-        }
-        Ok(())
-    }
-
-    fn open_gap(&self, payload: &[u8], origin: &str, expected: u64, got: u64) {
-        let Ok(frame) = OpenFrame::read(payload) else { return };
-        // A late frame of an origin that is closed is of no use.
-        if self.sequencer(|sequencer, _, _| sequencer.is_closed(&frame.origin)) {
-            return;
-        }
-        self.0.gaps.send_modify(|gaps| {
-            if gaps.missing(frame.origin, frame.epoch, expected, got, Instant::now()) {
-                tracing::warn!(origin, expected, got, "frames of an origin are missing, it must resend");
-            }
-        });
-    }
-
-    fn close_gap(&self, frame: &OpenFrame) {
-        if self.0.gaps.borrow().open().is_empty() {
-            return;
-        }
-        self.0.gaps.send_modify(|gaps| {
-            let closed = gaps.accepted(&frame.origin, &frame.epoch, frame.header.number, Instant::now());
-            if let Some(after) = closed {
-                tracing::info!(origin = %frame.origin, ?after, "what was missing of an origin is in the log");
-            }
-            self.sequencer(|sequencer, _, _| gaps.retain(|origin| !sequencer.is_closed(origin)));
-        });
-    }
-
-    fn tell(&self, message_id: &str, delivery: Delivery) {
-        if let Some(waiter) = self.waiters().remove(message_id) {
-            let _ = waiter.send(delivery);
-        }
-    }
 }
 
-/// Beside the copy, not in it: a copy that is suspect is moved aside, and its process's frames are needed all the more.
-fn spool_dir(copy: &Path) -> PathBuf {
+/// Beside the copy, not in it: a copy that is suspect is moved aside, and what its process holds is needed all the more.
+fn beside(copy: &Path, what: &str) -> PathBuf {
     let name = copy.file_name().unwrap_or_default().to_string_lossy();
-    copy.with_file_name(format!("{name}.spool"))
-}
-
-/// Compares the checkpoint in a frame, if it holds one, with the log here (INV-09).
-fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
-    let Some(seen) = sequencer.checkpoint().filter(|seen| seen.position >= frame.first) else {
-        return Ok(());
-    };
-    if seen.check != CheckpointCheck::Differs {
-        return Ok(());
-    }
-    let ours = sequencer.root_at(seen.size).map_or_else(|| "no root".to_owned(), hex::encode);
-    let reason = format!(
-        "AST-R022: the checkpoint at size {} has root {}, this copy has {ours}; the next start sets it aside \
-         and refills it from the archive and the stream",
-        seen.size,
-        hex::encode(seen.root)
-    );
-    tracing::warn!(reason, "this copy disagrees with the ledger");
-    Err(reason)
+    copy.with_file_name(format!("{name}.{what}"))
 }
 
 /// Folds a frame; an event this version does not know stops the reducer.

@@ -249,7 +249,8 @@ impl Work<'_> {
             repair.refilled_from = "archive";
         }
         let stream_id = Some(info.stream_id.clone());
-        Ok(Following { from: ReadFrom { sequence, stream_id, last_frame: None }, awaits_continues, repair })
+        let from = ReadFrom { sequence, stream_id, ..ReadFrom::default() };
+        Ok(Following { from, awaits_continues, repair })
     }
 
     async fn place(&self) -> Result<Place, LogError> {

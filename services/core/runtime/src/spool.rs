@@ -233,7 +233,9 @@ impl Spool {
                 order = orders.next() => {
                     let Some(order) = order else { return Ok(()) };
                     let Some(log) = self.asked_for(&order.subject, &order.payload) else { continue };
-                    let reply = OrderReply { taken: true, ..OrderReply::default() }.encode_to_vec();
+                    let lost_to = self.held().lost_to(&log.0, log.1);
+                    let taken = lost_to == 0;
+                    let reply = OrderReply { taken, lost_to, ..OrderReply::default() }.encode_to_vec();
                     if let Some(inbox) = order.reply
                         && let Err(error) = bus.respond(inbox, reply).await
                     {

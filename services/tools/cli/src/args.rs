@@ -269,6 +269,31 @@ pub enum LogCommand {
         before_help = "Examples:\n  asterism log seal && asterism replay verify asterism-data/log-ledger\n"
     )]
     Seal,
+    /// List the frames the log misses, and what their origins say of them
+    #[command(before_help = "Examples:\n  asterism log gaps\n")]
+    Gaps,
+    /// Give up frames nobody has any more: the log says so for ever, and goes on behind them
+    #[command(
+        before_help = "Examples:\n  asterism log accept-loss --origin node/i-1 --reason 'disk gone' --dry-run\n"
+    )]
+    AcceptLoss(AcceptLossArgs),
+}
+
+/// `asterism log accept-loss`.
+#[derive(Args)]
+pub struct AcceptLossArgs {
+    /// Whose frames, as `asterism log gaps` spells it
+    #[arg(long)]
+    pub origin: String,
+    /// Give up to this frame [default: to what the origin says it has not, or else to the last that came]
+    #[arg(long)]
+    pub to: Option<u64>,
+    /// Why, for the log
+    #[arg(long)]
+    pub reason: String,
+    /// Only show what would be given up
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `asterism archive`.

@@ -1,4 +1,4 @@
-//! The six event types the sequencer itself reads; everything else is opaque to it.
+//! The seven event types the sequencer itself reads; everything else is opaque to it.
 
 use asterism_proto::frame::OpenFrame;
 use asterism_proto::v1;
@@ -25,6 +25,7 @@ pub(super) enum Body {
     LeaderElected(v1::LeaderElected),
     Checkpoint(v1::Checkpoint),
     Continues(v1::Continues),
+    FramesLost(v1::FramesLost),
 }
 
 /// One of the log's own events in a frame.
@@ -50,6 +51,7 @@ impl Control {
             Ok(v1::EventType::OriginClosed) => v1::OriginClosed::decode(bytes).map(Body::OriginClosed),
             Ok(v1::EventType::LeaderElected) => v1::LeaderElected::decode(bytes).map(Body::LeaderElected),
             Ok(v1::EventType::Checkpoint) => v1::Checkpoint::decode(bytes).map(Body::Checkpoint),
+            Ok(v1::EventType::FramesLost) => v1::FramesLost::decode(bytes).map(Body::FramesLost),
             _ => v1::Continues::decode(bytes).map(Body::Continues),
         };
         body.map_err(|_| self.refused("the body cannot be decoded").into())
@@ -73,7 +75,7 @@ pub(super) fn controls(frame: &OpenFrame) -> Result<Vec<Control>, RefusedReason>
     let mut found = Vec::new();
     for (index, bytes) in (0u32..).zip(&frame.events) {
         let Ok(EventKind { kind }) = EventKind::decode(bytes.as_slice()) else { continue };
-        if (v1::EventType::LogCreated as u32..=v1::EventType::Continues as u32).contains(&kind) {
+        if (v1::EventType::LogCreated as u32..=v1::EventType::FramesLost as u32).contains(&kind) {
             let event = v1::Event::decode(bytes.as_slice())
                 .map_err(|_| RefusedReason::Body { index, why: "the event cannot be decoded" })?;
             found.push(Control { index, kind, schema: event.schema, bytes: event.body });

@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no randomness, no storage. Two copies that judge the same frames in the same order agree on every
 //! verdict and every root, and neither duplicates nor refused frames change anything. It reads the envelope and the
-//! six event types of [`asterism_proto::v1`] numbered 1 to 6; all other events are bytes.
+//! seven event types of [`asterism_proto::v1`] numbered 1 to 7; all other events are bytes.
 
 mod control;
 mod origins;
@@ -342,6 +342,11 @@ impl Sequencer {
         self.origins.known.get(origin).filter(|state| state.number > 0).map(|state| mark(origin, state))
     }
 
+    /// Epoch of an origin and the number the log takes next of it. `None` for one never seen.
+    pub fn next_of(&self, origin: &Origin) -> Option<([u8; 16], u64)> {
+        self.origins.known.get(origin).map(|state| (state.epoch, state.number + 1))
+    }
+
     fn marks_where(&self, wanted: impl Fn(&origins::OriginState) -> bool) -> Vec<v1::OriginMark> {
         let marked = self.origins.known.iter().filter(|(_, state)| state.number > 0 && wanted(state));
         marked.map(|(origin, state)| mark(origin, state)).collect()
@@ -360,11 +365,6 @@ impl Sequencer {
 
     /// Whether the ledger has still to continue this log in a stream that was made anew.
     pub const fn is_awaiting_continues(&self) -> bool {
-        self.awaiting_continues
-    }
-
-    /// Whether the stream read has yet to continue this log.
-    pub const fn awaits_continues(&self) -> bool {
         self.awaiting_continues
     }
 }

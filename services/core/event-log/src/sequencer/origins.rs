@@ -163,6 +163,36 @@ impl Staged {
         self.put(origin, state);
         Ok(())
     }
+
+    /// An explicit gap: the origin's next number is the one behind it. `end` is the log's size after the frame that says so.
+    pub(super) fn lose(
+        &mut self,
+        origins: &Origins,
+        writer: &Origin,
+        body: &v1::FramesLost,
+        end: u64,
+    ) -> Result<(), &'static str> {
+        let origin: Origin = body.origin.parse().map_err(|_| "the origin is malformed")?;
+        if origin == *writer {
+            return Err("an origin does not lose its own frames");
+        }
+        let mut state = self.get(origins, &origin).cloned().ok_or("the origin is unknown")?;
+        let broken = if body.epoch != state.epoch {
+            Some("not the origin's current epoch")
+        } else if body.from != state.number + 1 {
+            Some("it does not begin with the frame that is missing")
+        } else if body.to < body.from || body.to == u64::MAX {
+            Some("it ends before it begins")
+        } else {
+            None
+        };
+        if let Some(why) = broken {
+            return Err(why);
+        }
+        (state.number, state.end) = (body.to, end);
+        self.put(origin, state);
+        Ok(())
+    }
 }
 
 impl Origins {

@@ -104,7 +104,7 @@ impl Sequencer {
         let allowed = match v1::EventType::try_from(control.kind.cast_signed()) {
             Ok(v1::EventType::NodeAdmitted) => is_scaler,
             Ok(v1::EventType::OriginClosed) => closes,
-            Ok(v1::EventType::Checkpoint) => is_ledger,
+            Ok(v1::EventType::Checkpoint | v1::EventType::FramesLost) => is_ledger,
             // Alone, or behind the election of the ledger that continues.
             Ok(v1::EventType::Continues) => is_ledger && frame.events.len() == 1 + usize::from(elected),
             _ => false,
@@ -118,6 +118,11 @@ impl Sequencer {
             }
             Body::OriginClosed(body) => {
                 changes.staged.close(&self.origins, writer, &body).map_err(|why| control.refused(why).into())
+            }
+            Body::FramesLost(body) => {
+                let end = self.size() + frame.events.len() as u64;
+                let lost = changes.staged.lose(&self.origins, writer, &body, end);
+                lost.map_err(|why| control.refused(why).into())
             }
             Body::Checkpoint(body) => {
                 self.rule_checkpoint(&body).map_err(|why| control.refused(why))?;

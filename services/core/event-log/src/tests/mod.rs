@@ -8,6 +8,7 @@ mod damage;
 mod election;
 mod faults;
 mod hostile;
+mod lost;
 mod sealed;
 mod sequencer;
 mod snapshot;

@@ -274,7 +274,7 @@ fn a_newly_elected_ledger_may_continue_a_recreated_stream_in_the_frame_of_its_el
         RefusedReason::NotAllowed { index: 2, .. }
     ));
     script.publish(ledger.frame_again(vec![election, continues]));
-    assert!(!script.sequencer.awaits_continues());
+    assert!(!script.sequencer.is_awaiting_continues());
     script.write(3, vec![opaque(1, 10)]);
 }
 

@@ -258,13 +258,22 @@ pub struct LedgerConfig {
     pub archive: Option<String>,
     /// Time between two seals of the ledger's copy for the archive, while the log grows.
     pub seal_every_ms: u64,
+    /// How long frames are missing before they are given up in the log, if their origin says it has them no more or is
+    /// closed. One that is silent is waited for.
+    pub lost_after_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
 }
 
 impl Default for LedgerConfig {
     fn default() -> Self {
-        Self { checkpoint_every_ms: 10_000, archive: None, seal_every_ms: 900_000, http_listen: ANY_PORT }
+        Self {
+            checkpoint_every_ms: 10_000,
+            archive: None,
+            seal_every_ms: 900_000,
+            lost_after_ms: 900_000,
+            http_listen: ANY_PORT,
+        }
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> Checks<'a> {
         {
             self.say("AST-C010", "ledger.archive", error.to_string());
         }
+        self.range("ledger.lost_after_ms", config.ledger.lost_after_ms, 1_000, 30 * DAY_MS);
         self.agent(config);
         self.range("test.clock_scale", config.test.clock_scale.into(), 1, 1_000);
         if config.trunks.len() > TRUNKS_MAX {

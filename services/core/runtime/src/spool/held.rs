@@ -152,6 +152,13 @@ impl Held {
         frames.held.range(from..).map(|(_, frame)| frame.clone()).collect()
     }
 
+    /// Up to which number nothing of a log is held from this one on, where something behind it is: whoever holds that has
+    /// written all of it. 0 if that is not known.
+    pub fn lost_to(&self, log: &LogId, from: u64) -> u64 {
+        let next = self.logs.get(log).and_then(|frames| frames.held.range(from..).next());
+        next.map_or(0, |(number, _)| if *number > from { number - 1 } else { 0 })
+    }
+
     /// Whether frames of this log are held.
     pub fn holds(&self, log: &LogId) -> bool {
         self.logs.get(log).is_some_and(|frames| !frames.held.is_empty())

@@ -1,6 +1,7 @@
-//! `asterism log`: where the log stands, and sealing it, so that an auditor can read what there is.
+//! `asterism log`: where the log stands, what it misses, and sealing it, so that an auditor can read what there is.
 
-use asterism_ledger::commands::{Head, Sealed};
+use asterism_ledger::commands::{AcceptLoss, Accepted, Head, Sealed};
+use asterism_ledger::losses::GapShown;
 use asterism_proto::Role;
 use serde_json::json;
 
@@ -29,7 +30,48 @@ pub(super) async fn run(context: &Context, command: &LogCommand) -> Result<(), C
             let sealed: Sealed = client.role_json(Role::Ledger, "ledger.seal", &json!({})).await?;
             context.out.result(&sealed, || describe(&sealed))
         }
+        LogCommand::Gaps => {
+            let gaps: Vec<GapShown> = client.role_json(Role::Ledger, "ledger.gaps", &json!({})).await?;
+            context.out.result(&gaps, || missing(&gaps))
+        }
+        LogCommand::AcceptLoss(args) => {
+            let (origin, to, dry_run) = (args.origin.clone(), args.to, args.dry_run);
+            let body = AcceptLoss { origin, to, reason: args.reason.clone(), dry_run };
+            let accepted: Accepted = client.role_json(Role::Ledger, "ledger.accept-loss", &body).await?;
+            context.out.result(&accepted, || {
+                let Accepted { origin, from, to, committed } = &accepted;
+                let done = if *committed { "are given up" } else { "would be given up (dry run)" };
+                format!("frames {from} to {to} of {origin} {done}\n")
+            })
+        }
     }
+}
+
+fn missing(gaps: &[GapShown]) -> String {
+    if gaps.is_empty() {
+        return "the log misses nothing\n".to_owned();
+    }
+    let columns = [
+        ("origin", Align::Left),
+        ("from", Align::Right),
+        ("seen", Align::Right),
+        ("open", Align::Right),
+        ("its origin", Align::Left),
+    ];
+    let row = |gap: &GapShown| {
+        let said = match gap.lost_to {
+            _ if gap.closed => "is closed".to_owned(),
+            0 => "has not said that they are lost".to_owned(),
+            to => format!("has nothing up to {to}"),
+        };
+        let open = format!("{} s", gap.open_ms / 1_000);
+        vec![gap.origin.clone(), gap.from.to_string(), gap.seen.to_string(), open, said]
+    };
+    let rows: Vec<Vec<String>> = gaps.iter().map(row).collect();
+    format!(
+        "{}Next: asterism log accept-loss --origin ORIGIN --reason WHY --dry-run\n",
+        table(&columns, &rows)
+    )
 }
 
 fn describe(sealed: &Sealed) -> String {
