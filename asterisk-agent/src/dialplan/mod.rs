@@ -29,8 +29,9 @@ pub const MAX_BODY_BYTES: usize = 2 * 1024;
 pub const MAX_FIELDS: usize = 32;
 /// Highest step number of one call.
 pub const MAX_STEP: u32 = 10_000;
-/// Misses (no usable reply) after which the dialplan gives the call up.
-pub const MAX_MISSES: u32 = 3;
+/// Misses (no usable reply) after which the dialplan gives the call up: 0.3 s apart, so that calls outlive an agent that is
+/// started again.
+pub const MAX_MISSES: u32 = 9;
 /// Longest unique id of a channel, in bytes; Asterisk's own limit.
 pub const MAX_CHANNEL_ID_BYTES: usize = 149;
 /// Longest flow id, in bytes.

@@ -249,7 +249,7 @@ mod tests {
             ("c=a&n=0&v=start", Error::BadField("n")),
             ("c=a&n=10001&v=start", Error::BadField("n")),
             ("c=a&n=%2B1&v=start", Error::BadField("n")),
-            ("c=a&n=1&m=4&v=start", Error::BadField("m")),
+            ("c=a&n=1&m=10&v=start", Error::BadField("m")),
             ("c=a&c=b&n=1&v=start", Error::Twice("c")),
             ("c=a/../b&n=1&v=start", Error::BadField("c")),
             ("c=a&n=1&v=start&f=a%20b", Error::BadField("f")),
