@@ -22,7 +22,8 @@ use crate::up::system::System;
 
 /// Runs `asterism up` to its end.
 pub async fn run(args: UpArgs, settings: Settings, out: Output) -> anyhow::Result<()> {
-    let system = System::start(&args, &settings).await?;
+    // Every service of the machine is in it: too large for the stack of whoever waits.
+    let system = Box::pin(System::start(&args, &settings)).await?;
     let result = if args.demo { demo::run(&system, &args, out).await } else { serve(&system).await };
     let stay = args.demo && result.is_ok() && std::io::stdout().is_terminal() && !args.exit;
     if stay {
