@@ -174,7 +174,7 @@ fn gone(events: &[String]) -> bool {
     events.iter().any(|event| event.starts_with("Hangup "))
 }
 
-/// Neighbours whose order is not defined become one line.
+/// Neighbours whose order is not defined become one line, or stand in the order in which they mostly come.
 fn in_defined_order(mut events: Vec<String>) -> Vec<String> {
     const EITHER: [[&str; 2]; 2] =
         [["DialState RINGING", "Newstate Ringing"], ["DialEnd ANSWER", "Newstate Up"]];
@@ -184,6 +184,13 @@ fn in_defined_order(mut events: Vec<String>) -> Vec<String> {
             events[at] = format!("{} and {}, in either order", pair[0], pair[1]);
             events.remove(at + 1);
         }
+    }
+    // A refusal can be told by the thread of the signalling before the one that dials has told that it does.
+    let early = |w: &[String]| {
+        w[0].starts_with("HangupRequest cause") && w[0].contains(" sip ") && w[1].starts_with("DialBegin")
+    };
+    if let Some(at) = events.windows(2).position(early) {
+        events.swap(at, at + 1);
     }
     events
 }
@@ -207,5 +214,8 @@ mod tests {
             list(&["Newstate Ringing", "DialBegin", "DialState RINGING", "Newstate Up", "DialEnd ANSWER"])
         );
         assert_eq!(list(&["DialState RINGING", "DialState RINGING"]).len(), 2);
+        let refused = list(&["HangupRequest cause 17 sip 486", "DialBegin", "DialEnd BUSY"]);
+        assert_eq!(refused, ["DialBegin", "HangupRequest cause 17 sip 486", "DialEnd BUSY"]);
+        assert_eq!(list(&["SoftHangupRequest cause 16", "DialBegin"])[1], "DialBegin");
     }
 }
