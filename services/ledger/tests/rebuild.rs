@@ -1,7 +1,6 @@
 //! Rebuilt on a new host: copies, streams and whole machines are lost, and what comes back has the same root.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::path::Path;
 use std::time::Duration;
 
 use asterism_domain::wire::{self, Envelope};
@@ -17,7 +16,7 @@ use asterism_runtime::archive::Archive;
 use asterism_runtime::commit::{CommitError, Term};
 use asterism_runtime::log::Log;
 use asterism_runtime::role::Deps;
-use asterism_runtime::testkit::{FLEET, Fixture, within};
+use asterism_runtime::testkit::{FLEET, Fixture, copy_folder, within};
 use prost::Message as _;
 
 fn url(fixture: &Fixture) -> String {
@@ -100,26 +99,6 @@ async fn agree(copies: &[&Deps]) {
     }
 }
 
-/// The folder as a crash would leave it: everything synced, nothing closed.
-async fn crash(fixture: &Fixture, from: &Deps, to: &str) {
-    from.log.sync().await.unwrap();
-    let log = fixture.dir.path().join("log");
-    copy(&log.join(&from.holder), &log.join(to));
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else if entry.path().is_file() {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 /// Lets the stream's frames reach their age, as a day would.
 async fn age_out(fixture: &Fixture, deps: &Deps) {
     let name = stream::info(&deps.bus, FLEET).await.unwrap().name;
@@ -184,7 +163,7 @@ async fn a_wiped_and_a_damaged_copy_come_back_from_the_archive_when_the_stream_i
     assert_eq!(one.log.seal().await.unwrap().len(), 1);
     write(&mut term, 5).await;
     archived(&one, one.log.read(|state| state.size)).await;
-    crash(&fixture, &one, "damaged").await;
+    fixture.crash(&one, "damaged").await;
     age_out(&fixture, &one).await;
     // What aged out behind the archive's end, the ledger's own words among it, is archived once somebody writes again.
     let size = write(&mut term, 10).await;
@@ -259,7 +238,7 @@ async fn a_copy_that_disagrees_with_a_checkpoint_is_left_once_and_filled_anew() 
     let one = process(&fixture, "one").await;
     let mut term = elect(&one, Role::Scaler).await;
     archived(&one, write(&mut term, 20).await).await;
-    crash(&fixture, &one, "bent").await;
+    fixture.crash(&one, "bent").await;
     bend(&fixture, "bent");
     write(&mut term, 5).await;
     let stopped = process(&fixture, "bent").await;
@@ -269,7 +248,7 @@ async fn a_copy_that_disagrees_with_a_checkpoint_is_left_once_and_filled_anew() 
     assert!(reason.starts_with("AST-R022"), "{reason}");
     // Its next life, in a folder of another name: this process still holds the first one's lock.
     let log = fixture.dir.path().join("log");
-    copy(&log.join("bent"), &log.join("again"));
+    copy_folder(&log.join("bent"), &log.join("again"));
     let again = process(&fixture, "again").await;
     agree(&[&one, &again, &ledger]).await;
     assert!(log.join("again.aside-1").is_dir());
@@ -298,7 +277,7 @@ async fn a_checkpoint_that_is_false_throws_no_copy_away_twice() {
     let log = fixture.dir.path().join("log");
     for (life, from) in ["one", "life-0", "life-1"].into_iter().enumerate() {
         let name = format!("life-{life}");
-        copy(&log.join(from), &log.join(&name));
+        copy_folder(&log.join(from), &log.join(&name));
         let process = fixture.process(&name).await;
         let mut failure = process.log.failure();
         within("the disagreement", failure.wait_for(Option::is_some)).await.unwrap();
@@ -357,13 +336,13 @@ async fn copies_that_end_at_different_places_agree_again_in_a_stream_that_was_ma
     let one = process(&fixture, "one").await;
     let mut term = elect(&one, Role::Scaler).await;
     archived(&one, write(&mut term, 20).await).await;
-    crash(&fixture, &one, "behind").await;
+    fixture.crash(&one, "behind").await;
     archived(&one, write(&mut term, 20).await).await;
     ledger.shutdown.request();
     write(&mut term, 5).await;
-    crash(&fixture, &one, "ledger-2").await;
+    fixture.crash(&one, "ledger-2").await;
     write(&mut term, 5).await;
-    crash(&fixture, &one, "ahead").await;
+    fixture.crash(&one, "ahead").await;
     lose_the_stream(&mut fixture).await;
 
     let again = process(&fixture, "ledger-2").await;
@@ -381,7 +360,7 @@ async fn copies_that_end_at_different_places_agree_again_in_a_stream_that_was_ma
     let root = root_at(&again, size).await;
     assert_eq!(root, root_at(&behind, size).await);
     // Opened once more, each is where it was: the new stream is the one they know now.
-    crash(&fixture, &ahead, "later").await;
+    fixture.crash(&ahead, "later").await;
     let later = process(&fixture, "later").await;
     agree(&[&again, &later]).await;
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::future::Future;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -76,6 +77,13 @@ impl Fixture {
         })
     }
 
+    /// A process's log folder as a crash would leave it, as that of another: everything synced, nothing closed.
+    pub async fn crash(&self, from: &Deps, to: &str) {
+        from.log.sync().await.unwrap();
+        let log = self.dir.path().join("log");
+        copy_folder(&log.join(&from.holder), &log.join(to));
+    }
+
     /// Starts a service's program on this fleet.
     pub fn program(&self, path: &str) -> Program {
         self.program_with(path, &[])
@@ -100,6 +108,20 @@ impl Fixture {
             command.args(["--set", set]);
         }
         Program(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+}
+
+/// Copies files and folders; sockets and the like stay.
+pub fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_folder(&path, &target);
+        } else if path.is_file() {
+            std::fs::copy(&path, target).unwrap();
+        }
     }
 }
 

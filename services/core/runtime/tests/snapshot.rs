@@ -2,8 +2,6 @@
 //! stops the process and is gone.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::Path;
-
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, State};
 use asterism_event_log::snapshot::{self, Snapshot};
@@ -29,26 +27,6 @@ async fn proved(deps: &Deps, size: u64) {
     within("the proof", snapshots.wait_for(|told| told.proved >= size)).await.unwrap();
 }
 
-/// The folder as a crash would leave it: everything synced, nothing closed.
-async fn crash(fixture: &Fixture, from: &Deps, to: &str) {
-    from.log.sync().await.unwrap();
-    let log = fixture.dir.path().join("log");
-    copy(&log.join(&from.holder), &log.join(to));
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn hash(deps: &Deps) -> [u8; 32] {
     deps.log.read(State::hash)
 }
@@ -70,7 +48,7 @@ async fn a_start_from_a_snapshot_ends_in_the_same_state_and_is_proved_again() {
     proved(&one, second).await;
     launch(&mut term, 30..35).await;
 
-    crash(&fixture, &one, "two").await;
+    fixture.crash(&one, "two").await;
     let two = fixture.process("two").await;
     assert_eq!(two.log.snapshots().borrow().opened_from, second);
     within("the end of the stream", two.log.caught_up()).await;
@@ -82,12 +60,12 @@ async fn a_start_from_a_snapshot_ends_in_the_same_state_and_is_proved_again() {
 
     // The newest is damaged: the one before it serves as well. Of another reducer: neither does.
     let third = fixture.dir.path().join("log").join("three");
-    crash(&fixture, &one, "three").await;
+    fixture.crash(&one, "three").await;
     std::fs::write(third.join(snapshot::file_name(second)), b"no snapshot").unwrap();
     let three = fixture.process("three").await;
     assert_eq!(three.log.snapshots().borrow().opened_from, first);
     let fourth = fixture.dir.path().join("log").join("four");
-    crash(&fixture, &one, "four").await;
+    fixture.crash(&one, "four").await;
     for (_, path) in snapshot::list(&fourth).unwrap() {
         let read = Snapshot::read(&path).unwrap();
         Snapshot { reducer: "asterism-0".to_owned(), ..read }.write(&fourth).unwrap();
@@ -109,7 +87,7 @@ async fn a_false_snapshot_stops_the_process_and_is_gone() {
     launch(&mut term, 0..20).await;
     one.log.seal().await.unwrap();
     let size = one.log.snapshots().borrow().written;
-    crash(&fixture, &one, "two").await;
+    fixture.crash(&one, "two").await;
 
     // Whole, of this log, of this reducer, its events as they are: and one call that never was.
     let folder = fixture.dir.path().join("log").join("two");
