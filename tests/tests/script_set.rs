@@ -338,7 +338,8 @@ async fn drain(pbx: &mut Pbx) -> String {
             writeln!(text, "{}: {}", probe.title, response(&answer)).unwrap();
             break;
         }
-        ended(pbx, &probe).await;
+        // Taken, and then the stop came before its channel: it has a response and no Hangup.
+        originated(pbx, &probe).await;
     }
     // Not only calls: no action is taken any more, so a call can be ended by its flow or its callee only.
     for (what, action) in [
