@@ -2,13 +2,14 @@
 //! reading files belongs to the importer.
 //!
 //! Reading order: `number` ([`E164`] and its mask), `row` ([`Columns`], [`ContactRow`]), `problem`
-//! ([`RowProblem`] for a row, [`ColumnProblem`] for a list).
+//! ([`RowProblem`] for a row, [`ColumnProblem`] for a list), [`zone`] (which clock a contact lives by).
 
 #![deny(clippy::float_arithmetic)]
 
 mod number;
 mod problem;
 mod row;
+pub mod zone;
 
 pub use number::{E164, MAX_DIGITS, MIN_DIGITS, number_hash};
 pub use problem::{ColumnProblem, Refused, RowProblem};
