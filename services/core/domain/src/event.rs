@@ -3,6 +3,7 @@
 use asterism_proto::{Origin, Role};
 
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
+use crate::wire::DecodeError;
 
 /// Where an event stands: its derived id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -322,6 +323,12 @@ pub enum Event {
         node: NodeId,
         manifest: String,
     },
+
+    /// Bytes in the log that are no event, or none of a node's that is known here: never written, only read
+    /// ([`crate::wire::recorded`]). It has no effect and is an incident.
+    Unreadable {
+        why: DecodeError,
+    },
 }
 
 impl Event {
@@ -431,6 +438,7 @@ impl Event {
             | Event::AttemptEnded { .. }
             | Event::AttemptUncertain { .. }
             | Event::StepTaken { .. } => matches!(origin, Origin::Node(_)),
+            Event::Unreadable { .. } => false,
         }
     }
 }

@@ -14,11 +14,14 @@ use crate::ids::Timestamp;
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-5";
+pub const REDUCER: &str = "asterism-6";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
 pub const COMMANDS_KEPT: usize = 65_536;
+
+/// The incident of bytes that are no event. The reason is not in it: the state's bytes are for ever, an error's words not.
+const UNREADABLE: &str = "the event cannot be read";
 
 /// Why an event changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,10 +113,10 @@ impl State {
         if let Origin::Node(node) = &recorded.origin {
             fleet::apply::heard(&mut self.fleet, node, recorded.at);
         }
-        let result = if recorded.event.may_be_written_by(&recorded.origin) {
-            self.apply_event(recorded)
-        } else {
-            Err(Effectless::incident("this origin may not write this type of event"))
+        let result = match &recorded.event {
+            Event::Unreadable { .. } => Err(Effectless::incident(UNREADABLE)),
+            event if event.may_be_written_by(&recorded.origin) => self.apply_event(recorded),
+            _ => Err(Effectless::incident("this origin may not write this type of event")),
         };
         match result {
             Ok(()) => {}

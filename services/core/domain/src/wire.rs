@@ -2,6 +2,7 @@
 //!
 //! A table names each event type with its number, schema version and fields; the fields convert by [`Field`].
 
+use asterism_proto::Origin;
 use asterism_proto::v1::{self, EventType};
 use prost::Message;
 
@@ -9,7 +10,7 @@ use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
 use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
 use crate::upcast;
 
-/// Why an event's bytes are not understood. A reducer that meets one stops.
+/// Why an event's bytes are not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The envelope cannot be decoded.
@@ -27,6 +28,20 @@ pub enum DecodeError {
     /// A field is out of its range.
     #[error("a field of event type {0} is malformed: {1}")]
     Field(u32, &'static str),
+}
+
+impl DecodeError {
+    /// Whether a reducer that meets this, written by this origin, must stop: only a service can be newer than its readers,
+    /// and what it means is not known here. Bytes that are no event in any version never stop anybody, and nor does a
+    /// node: whatever it writes, it is one of many, and could else stop the fleet.
+    pub fn stops(&self, writer: &Origin) -> bool {
+        let newer = match self {
+            Self::UnknownType(number) => *number != 0,
+            Self::UnknownSchema(_, schema) => *schema != 0,
+            Self::Envelope | Self::Body(_) | Self::Field(..) => false,
+        };
+        newer && !matches!(writer, Origin::Node(_))
+    }
 }
 
 /// What the event envelope carries beside the event.
@@ -81,15 +96,25 @@ pub fn encode(event: &Event, meta: &Envelope) -> Vec<u8> {
     wire.encode_to_vec()
 }
 
-/// One event of an accepted frame, as the reducers read it.
+/// One event of an accepted frame, as the reducers read it: [`Event::Unreadable`] where it cannot be read and that stops
+/// nobody.
+///
+/// # Errors
+/// What [stops](DecodeError::stops) a reducer.
 pub fn recorded(
     frame: &asterism_proto::OpenFrame,
     index: u32,
     sequence: u64,
     at: Timestamp,
 ) -> Result<Recorded, DecodeError> {
-    let bytes = frame.events.get(index as usize).ok_or(DecodeError::Envelope)?;
-    let (wire, event) = decode_bytes(bytes)?;
+    let bytes = frame.events.get(index as usize).map(Vec::as_slice).unwrap_or_default();
+    let wire = v1::Event::decode(bytes);
+    let event = match wire.as_ref().map_err(|_| DecodeError::Envelope).and_then(decode) {
+        Ok(event) => event,
+        Err(why) if why.stops(&frame.origin) => return Err(why),
+        Err(why) => Event::Unreadable { why },
+    };
+    let wire = wire.unwrap_or_default();
     let id = EventRef {
         origin: frame.header.origin.clone(),
         epoch: frame.header.epoch.clone(),
@@ -254,6 +279,8 @@ macro_rules! events {
                     };
                     (EventType::AttemptIntended, body.encode_to_vec())
                 }
+                // Nobody writes one; written, it would be as unreadable.
+                Event::Unreadable { .. } => (EventType::Unspecified, Vec::new()),
             }
         }
 

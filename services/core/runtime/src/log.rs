@@ -375,12 +375,15 @@ fn beside(copy: &Path, what: &str) -> PathBuf {
     copy.with_file_name(format!("{name}.{what}"))
 }
 
-/// Folds a frame; an event this version does not know stops the reducer.
+/// Folds a frame; an event of a service that this version does not know stops the reducer.
 pub(crate) fn fold(state: &mut State, frame: &AcceptedFrame) -> Result<(), String> {
     for index in 0..frame.frame.events.len() as u32 {
         let sequence = frame.first + u64::from(index);
         let recorded = wire::recorded(&frame.frame, index, sequence, frame.record_time_ms)
             .map_err(|error| format!("event {sequence}: {error}"))?;
+        if let Event::Unreadable { why } = &recorded.event {
+            tracing::warn!(sequence, origin = %recorded.origin, %why, "an event without effect");
+        }
         state.apply(&recorded);
     }
     Ok(())

@@ -170,6 +170,7 @@ fn logic(event: &Event) -> String {
         Event::ManifestPublished { name, manifest, prompts, .. } => {
             format!("{prompts} prompts are published as {name} ({})", short(manifest))
         }
+        Event::Unreadable { why } => format!("it cannot be read: {why}"),
         other => format!("{other:?}"),
     }
 }
