@@ -153,3 +153,29 @@ fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
     lab.write(Origin::Role(Role::Dialer), late);
     assert_eq!((lab.state.voids, lab.state.campaigns["c"].contacts.len()), (voids + 1, 3));
 }
+
+#[test]
+fn a_campaign_with_contacts_to_dial_is_not_complete_whoever_says_so() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 2, 1);
+    lab.write(Origin::Role(Role::Dialer), Event::CampaignCompleted { campaign: "c".into() });
+    assert_eq!((lab.state.voids, lab.state.campaigns["c"].ended_at), (1, None));
+}
+
+#[test]
+fn an_instance_that_another_intent_has_launched_is_an_incident_and_keeps_its_calls() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 4, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let (_, node) = lab.in_flight()[0].clone();
+    let scaler = Origin::Role(Role::Scaler);
+    let intent = "another".to_owned();
+    let launch =
+        Event::LaunchIntended { intent: intent.clone(), reason: String::new(), instance_type: String::new() };
+    lab.write(scaler.clone(), launch);
+    let before = lab.state.fleet.nodes.clone();
+    lab.write(scaler, Event::NodeLaunched { intent, node });
+    assert_eq!((lab.state.incidents, &lab.state.fleet.nodes), (1, &before));
+}

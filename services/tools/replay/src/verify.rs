@@ -3,27 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use asterism_domain::event::Event;
-use asterism_domain::invariant::{self, Finding, Verdict};
-use asterism_domain::{REDUCER, Recorded, State};
-use asterism_event_log::sealed::Reader;
+use asterism_domain::REDUCER;
+use asterism_domain::invariant::Finding;
 use asterism_event_log::sequencer::{CheckpointCheck, CheckpointCounts};
 use asterism_event_log::{AcceptedFrame, LogFolder, Sequencer};
 use asterism_proto::hash::Hash;
-use asterism_proto::v1::{self, EventType};
-use prost::Message;
 use serde::Serialize;
 
 use crate::{Error, fold};
 
+mod folded;
 mod outside;
 
+use folded::Folded;
+pub use folded::STATE_HASHES_MAX;
 use outside::Outside;
 
 /// Most problems listed with their text; all are counted.
 pub const PROBLEMS_LISTED_MAX: usize = 100;
-/// Most state hashes of a log that are compared; a log has a few for each seal.
-pub const STATE_HASHES_MAX: usize = 100_000;
 
 /// How the hashes in the log compared with what was recomputed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -77,9 +74,15 @@ pub struct Verification {
     pub incidents: u64,
     /// Events in a hot segment that its owner has not sealed: not checked. None if there is no such segment.
     pub unsealed_events: Option<u64>,
-    /// Number of positions the invariants were judged at.
+    /// Number of positions the invariants were judged at: after each event, at what it touched.
     pub invariant_checks: u64,
-    /// The invariants at the end of the log.
+    /// Of these, positions at which the whole state was judged as a second opinion: at state hashes and at the end.
+    pub whole_state_checks: u64,
+    /// Events that cannot be read, by whoever wrote them: without effect, and incidents.
+    pub unreadable: u64,
+    /// Position of the first of them.
+    pub first_unreadable: Option<u64>,
+    /// The invariants over the whole log, each with what of it was judged.
     pub invariants: Vec<Finding>,
     /// First position that is not what it must be. Everything below `trusted` stands all the same.
     pub first_bad: Option<u64>,
@@ -95,26 +98,6 @@ pub struct Verification {
     pub replay_ok: bool,
 }
 
-/// Sizes at which the log names its state's hash. Read without checks, as a hint where to hash; the claim itself is
-/// compared when its own verified event comes.
-fn hashed_sizes(log: &LogFolder) -> BTreeMap<u64, Option<Hash>> {
-    let mut sizes = BTreeMap::new();
-    for (_, _, path) in log.segments() {
-        let Ok(mut reader) = Reader::open(path) else { return sizes };
-        while let Ok(Some(stored)) = reader.next_frame() {
-            for bytes in &stored.frame.events {
-                let event = v1::Event::decode(bytes.as_slice()).ok();
-                let hashed = event.filter(|event| event.r#type == EventType::StateHashed as u32);
-                let body = hashed.and_then(|event| v1::StateHashed::decode(event.body.as_slice()).ok());
-                if let Some(body) = body.filter(|_| sizes.len() < STATE_HASHES_MAX) {
-                    sizes.insert(body.size, None);
-                }
-            }
-        }
-    }
-    sizes
-}
-
 /// What is held against a log from outside.
 #[derive(Debug, Default)]
 pub struct Against<'a> {
@@ -125,16 +108,14 @@ pub struct Against<'a> {
 }
 
 struct Verifier {
-    state: Option<State>,
+    folded: Folded,
+    /// Everything so far could be folded.
+    folds: bool,
     first_bad: Option<u64>,
     trusted: u64,
-    hashes: BTreeMap<u64, Option<Hash>>,
-    state_hashes: Compared,
     differed_checkpoints: u64,
     frames: u64,
     origins: BTreeMap<String, u64>,
-    invariant_checks: u64,
-    broken: Vec<&'static str>,
     problem_count: u64,
     problems: Vec<String>,
 }
@@ -147,9 +128,10 @@ pub fn verify(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification, Error> {
     let log = LogFolder::open(folder, against.anchor)?;
-    let mut verifier = Verifier::new(hashed_sizes(&log));
+    let mut verifier = Verifier::new(Folded::new(&log));
     let mut outside = against.checkpoint.map(Outside::new);
     let mut frames = log.frames();
+    let mut whole = true;
     while let Some(frame) = frames.next() {
         match frame {
             Ok(frame) => {
@@ -161,6 +143,7 @@ pub fn verify(
                 progress(frame.end());
             }
             Err(error) => {
+                whole = false;
                 let position = error.position().unwrap_or_else(|| frames.sequencer().size());
                 verifier.problem(position, error.to_string());
             }
@@ -183,12 +166,15 @@ pub fn verify(
         state_hash: None,
         reducer: REDUCER,
         checkpoints: Compared::from(sequencer.checkpoint_counts()),
-        state_hashes: verifier.state_hashes,
+        state_hashes: Compared::default(),
         origins: BTreeMap::new(),
         voids: 0,
         incidents: 0,
         unsealed_events,
         invariant_checks: 0,
+        whole_state_checks: 0,
+        unreadable: 0,
+        first_unreadable: None,
         invariants: Vec::new(),
         first_bad: None,
         trusted: 0,
@@ -197,7 +183,7 @@ pub fn verify(
         notes: notes(against, unsealed_events),
         replay_ok: false,
     };
-    verifier.finish(&mut result);
+    verifier.finish(&mut result, whole);
     Ok(result)
 }
 
@@ -221,18 +207,15 @@ fn notes(against: &Against<'_>, unsealed_events: Option<u64>) -> Vec<String> {
 }
 
 impl Verifier {
-    fn new(hashes: BTreeMap<u64, Option<Hash>>) -> Self {
+    fn new(folded: Folded) -> Self {
         Self {
-            state: Some(State::default()),
+            folded,
+            folds: true,
             first_bad: None,
             trusted: 0,
-            hashes,
-            state_hashes: Compared::default(),
             differed_checkpoints: 0,
             frames: 0,
             origins: BTreeMap::new(),
-            invariant_checks: 0,
-            broken: Vec::new(),
             problem_count: 0,
             problems: Vec::new(),
         }
@@ -260,78 +243,20 @@ impl Verifier {
     fn frame(&mut self, frame: &AcceptedFrame) {
         self.frames += 1;
         *self.origins.entry(frame.frame.header.origin.clone()).or_default() += frame.leaves.len() as u64;
-        let mut hold = self.state.take();
         for event in fold::events(frame) {
-            let Some(state) = &mut hold else { break };
-            match event {
-                Ok(event) => self.event(state, &event),
+            if !self.folds {
+                return;
+            }
+            let problems = match event {
+                Ok(event) => self.folded.event(&event),
                 Err((position, why)) => {
-                    self.problem(
-                        position,
-                        format!(
-                            "position {position}: {why}; the fold stopped there, use a newer asterism-replay"
-                        ),
-                    );
-                    hold = None;
+                    self.folds = false;
+                    let next = "the fold stopped there, use a newer asterism-replay";
+                    vec![(position, format!("position {position}: {why}; {next}"))]
                 }
-            }
-        }
-        self.state = hold;
-    }
-
-    fn event(&mut self, state: &mut State, event: &Recorded) {
-        state.apply(event);
-        if let Some(hash) = self.hashes.get_mut(&state.size) {
-            *hash = Some(state.hash());
-        }
-        match &event.event {
-            Event::StateHashed { size, hash, reducer } => {
-                self.state_hash(event.sequence, *size, hash, reducer);
-            }
-            Event::Checkpoint { .. } => self.invariants(state, event.sequence),
-            _ => {}
-        }
-    }
-
-    /// A leader's word on its state against the fold.
-    fn state_hash(&mut self, position: u64, size: u64, hash: &[u8], reducer: &str) {
-        let ours = self.hashes.get(&size).copied().flatten();
-        match ours.filter(|_| size <= position) {
-            _ if reducer != REDUCER => self.state_hashes.unchecked += 1,
-            Some(ours) if ours == hash => self.state_hashes.agreed += 1,
-            Some(ours) => {
-                self.state_hashes.differed += 1;
-                self.problem(
-                    position,
-                    format!(
-                        "position {position}: the state at {size} had hash {}, the replay has {} (INV-08)",
-                        hex::encode(hash),
-                        hex::encode(ours)
-                    ),
-                );
-            }
-            None => {
-                self.state_hashes.differed += 1;
-                self.problem(
-                    position,
-                    format!("position {position}: it hashes a state at {size} that never was"),
-                );
-            }
-        }
-    }
-
-    /// Judges the invariants; each is reported broken once, at the first position judged.
-    fn invariants(&mut self, state: &State, position: u64) {
-        self.invariant_checks += 1;
-        for finding in invariant::broken(state) {
-            if let Verdict::Broken(why) = &finding.verdict
-                && !self.broken.contains(&finding.id)
-            {
-                self.broken.push(finding.id);
-                self.problem(
-                    position,
-                    format!("position {position}: {} is broken ({}): {why}", finding.id, finding.rule),
-                );
+            };
+            for (position, text) in problems {
+                self.problem(position, text);
             }
         }
     }
@@ -357,16 +282,29 @@ impl Verifier {
         }
     }
 
-    fn finish(mut self, result: &mut Verification) {
-        if let Some(state) = self.state.take() {
-            self.invariants(&state, state.size);
+    fn finish(mut self, result: &mut Verification, whole: bool) {
+        let (findings, problems) = self.folded.finish(result.checkpoints, whole && self.folds);
+        for (position, text) in problems {
+            self.problem(position, text);
+        }
+        if self.folds {
+            let state = &self.folded.state;
             result.state_hash = Some(hex::encode(state.hash()));
-            result.invariants = invariant::check_all(&state);
             (result.voids, result.incidents) = (state.voids, state.incidents);
+            result.invariants = findings;
         }
         result.origins = self.origins;
-        result.invariant_checks = self.invariant_checks;
-        result.state_hashes = self.state_hashes;
+        result.invariant_checks = self.folded.positions;
+        result.whole_state_checks = self.folded.whole;
+        (result.unreadable, result.first_unreadable) = self.folded.unreadable;
+        if let Some(first) = result.first_unreadable {
+            let events = result.unreadable;
+            result.notes.push(format!(
+                "{events} events cannot be read and had no effect, the first at position {first}: whoever wrote them is \
+                 broken, hostile or newer than this program"
+            ));
+        }
+        result.state_hashes = self.folded.state_hashes;
         result.replay_ok = self.problem_count == 0 && result.state_hash.is_some();
         (result.first_bad, result.trusted) = (self.first_bad, self.trusted);
         result.problem_count = self.problem_count;

@@ -206,7 +206,7 @@ fn an_event_from_the_future_stops_the_fold_but_not_the_proof() {
     ] {
         let newer = v1::Event { r#type: kind, schema, ..v1::Event::default() };
         let mut script = script.clone();
-        script.write(NODE, vec![newer.encode_to_vec()]);
+        script.write(DIALER, vec![newer.encode_to_vec()]);
         let folder = tempfile::tempdir().unwrap();
         seal(&script, folder.path(), 2);
         let (status, report) = verify_json(folder.path(), &[]);
@@ -223,6 +223,29 @@ fn an_event_from_the_future_stops_the_fold_but_not_the_proof() {
         let before = state_at(folder.path(), Some(fold::At::Size(position))).unwrap();
         assert_eq!(before.size, position, "what precedes it can still be read");
     }
+}
+
+/// A node is one of many: neither what it cannot spell nor what nobody knows stops a reader.
+#[test]
+fn what_a_node_wrote_that_cannot_be_read_is_named_and_stops_nothing() {
+    let mut script = history();
+    let position = script.sequencer.size();
+    let newer = v1::Event { r#type: 4_000, schema: 1, ..v1::Event::default() };
+    script.write(NODE, vec![vec![0xff; 5], newer.encode_to_vec()]);
+    let folder = tempfile::tempdir().unwrap();
+    seal(&script, folder.path(), 2);
+    let (status, report) = verify_json(folder.path(), &[]);
+    assert_eq!((status, &report["replay_ok"]), (0, &Value::Bool(true)), "{report}");
+    assert_eq!(report["state_hash"], hex::encode(fold_of(&script.accepted).hash()));
+    assert_eq!((&report["unreadable"], &report["first_unreadable"]), (&2.into(), &position.into()));
+    let note = format!("2 events cannot be read and had no effect, the first at position {position}");
+    assert!(report["notes"].to_string().contains(&note), "{report}");
+    let (_, told, _) = run(&["tail", folder.path().to_str().unwrap(), "-n", "1"]);
+    let why = "node/n1: it cannot be read: event type 4000 is not known here; a newer version wrote it";
+    assert!(
+        told.contains(why) && told.contains("without effect: incident: the event cannot be read"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -139,6 +139,9 @@ fn status(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Effectl
     if !from.contains(&campaign.status) {
         return Err(Effectless::void("the campaign is not in a state for this"));
     }
+    if to == CampaignStatus::Completed && !(campaign.waiting.is_empty() && campaign.in_flight.is_empty()) {
+        return Err(Effectless::void("the campaign has contacts that wait or are in flight"));
+    }
     campaign.status = to;
     match to {
         CampaignStatus::Running => {
@@ -230,7 +233,7 @@ fn imported(
     }
     campaign.counts.imported += contacts.len() as u32;
     campaign.counts.waiting += contacts.len() as u32;
-    campaign.counts.duplicates += duplicates;
+    campaign.counts.duplicates = campaign.counts.duplicates.saturating_add(duplicates);
     campaign.import_complete |= last;
     Ok(())
 }

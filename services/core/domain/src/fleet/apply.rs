@@ -9,6 +9,9 @@ use crate::event::Event;
 use crate::ids::{AttemptId, NodeId, Timestamp};
 use crate::state::Effectless;
 
+/// What INV-05 looks for: the cloud named two instances for one intent.
+pub(crate) const SECOND_INSTANCE: &str = "a second instance for one intent";
+
 /// What the caller has to settle because a node ended: its attempts, none of which can be proved any more.
 pub type Orphaned = Vec<AttemptId>;
 
@@ -189,8 +192,11 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
     let known = fleet.intents.get_mut(intent).ok_or(Effectless::incident("unknown intent"))?;
     match &known.status {
         IntentStatus::Launched(first) if first == node => return Err(Effectless::void("told before")),
-        IntentStatus::Launched(_) => return Err(Effectless::incident("a second instance for one intent")),
+        IntentStatus::Launched(_) => return Err(Effectless::incident(SECOND_INSTANCE)),
         IntentStatus::Requested | IntentStatus::Failed => {}
+    }
+    if fleet.nodes.contains_key(node) {
+        return Err(Effectless::incident("an instance that another intent has launched"));
     }
     known.status = IntentStatus::Launched(node.clone());
     fleet.nodes.insert(

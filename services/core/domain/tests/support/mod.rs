@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
+pub mod hostile;
+
 use std::collections::BTreeSet;
 
 use asterism_domain::campaign::command::ImportRow;
@@ -111,6 +113,10 @@ impl Lab {
     }
 
     pub fn campaign(&mut self, id: &str, contacts: u8, max_attempts: u32) {
+        self.campaign_at(id, contacts, max_attempts, 0);
+    }
+
+    pub fn campaign_at(&mut self, id: &str, contacts: u8, max_attempts: u32, calls_per_second: u32) {
         self.dialer(&CampaignCommand::Create {
             campaign: id.into(),
             name: id.into(),
@@ -118,7 +124,7 @@ impl Lab {
             manifest: "m".into(),
             trunk: "t".into(),
             max_channels: 0,
-            calls_per_second: 0,
+            calls_per_second,
             ring_timeout_ms: 30_000,
             max_attempts,
             caller_id: String::new(),
@@ -209,4 +215,28 @@ impl Lab {
         let hearing = hearing(&self.ready());
         self.scaler(&FleetCommand::Tick { policy: policy(), hearing, inventory: Some(inventory) });
     }
+}
+
+/// A campaign with a pace of its own, dialled by the dialer's own decisions: the state and everything written.
+pub fn paced(calls_per_second: u32, contacts: u8) -> (State, Vec<Recorded>) {
+    let mut lab = Lab::new();
+    let intent = "wide".to_owned();
+    let node = "i-wide".to_owned();
+    let scaler = Origin::Role(Role::Scaler);
+    let launch =
+        Event::LaunchIntended { intent: intent.clone(), reason: String::new(), instance_type: String::new() };
+    lab.write(scaler.clone(), launch);
+    lab.write(scaler.clone(), Event::NodeLaunched { intent: intent.clone(), node: node.clone() });
+    let (public_key, epoch) = (vec![1; 32], vec![2; 16]);
+    lab.write(scaler, Event::NodeAdmitted { node: node.clone(), public_key, epoch, intent });
+    let ready =
+        Event::NodeReady { node: node.clone(), capacity: 200, pbx: "sim".into(), boot_id: "b".into() };
+    lab.node(&node, ready);
+    lab.node(&node.clone(), Event::ManifestHeld { node, manifest: "m".into() });
+    lab.campaign_at("p", contacts, 1, calls_per_second);
+    while lab.state.waiting() > 0 {
+        lab.tick();
+        lab.now += 37;
+    }
+    (lab.state, lab.written)
 }

@@ -27,14 +27,19 @@ pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -
     for (origin, events) in &result.origins {
         writeln!(out, "  {events:>9}  {origin}")?;
     }
-    writeln!(out, "invariants, judged at {} positions", result.invariant_checks)?;
+    let (positions, whole) = (result.invariant_checks, result.whole_state_checks);
+    writeln!(
+        out,
+        "invariants, judged after each of {positions} events, and at {whole} over the whole state"
+    )?;
     for finding in &result.invariants {
         let verdict = match &finding.verdict {
             Verdict::Holds => "holds".to_owned(),
             Verdict::Broken(why) => format!("BROKEN: {why}"),
-            Verdict::NotApplicable(why) => format!("not judged here: {why}"),
+            Verdict::NotApplicable(why) => format!("not judged: {why}"),
         };
         writeln!(out, "  {} {}: {verdict}", finding.id, finding.rule)?;
+        writeln!(out, "         judged: {}", finding.scope)?;
     }
     for note in &result.notes {
         writeln!(out, "note: {note}")?;

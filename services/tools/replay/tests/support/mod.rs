@@ -1,6 +1,8 @@
 //! A small campaign as a sealed log, and the program to ask about it.
 #![allow(clippy::unwrap_used, dead_code)]
 
+pub mod big;
+
 use std::path::Path;
 use std::process::Command;
 

@@ -1,0 +1,127 @@
+//! What a state does not show and a log does: paces, orders and their terms, plans and their inputs, launches.
+
+use std::collections::BTreeMap;
+
+use asterism_proto::{Origin, Role};
+
+use super::Verdict;
+use crate::event::{Event, Recorded};
+use crate::ids::{AttemptId, CampaignId};
+use crate::state::State;
+
+/// What has to be remembered of a log so far: a number for each campaign and for each attempt in flight.
+#[derive(Clone, Debug, Default)]
+pub(super) struct History {
+    /// Earliest next start of each campaign with a pace, in microseconds.
+    next_start_us: BTreeMap<CampaignId, u64>,
+    /// The term in which each attempt in flight was decided.
+    decided_in: BTreeMap<AttemptId, u64>,
+    /// Fewest attempts in flight since the scaler's last word.
+    fewest_in_flight: u32,
+    plans: u64,
+    orders: u64,
+}
+
+/// What the state says of the event after it was applied.
+pub(super) struct Effect {
+    /// It changed what it is about.
+    pub(super) took: bool,
+    /// The fleet had been told to go before it.
+    pub(super) going: bool,
+}
+
+impl History {
+    /// Looks at an event that was applied; which invariants it breaks, and how.
+    pub(super) fn after(
+        &mut self,
+        state: &State,
+        recorded: &Recorded,
+        effect: &Effect,
+    ) -> Vec<(&'static str, Option<String>)> {
+        let mut found = Vec::new();
+        match &recorded.event {
+            Event::AttemptIntended { attempt, not_before_ms, .. } if effect.took => {
+                found.push(("INV-03", self.pace(state, attempt, *not_before_ms)));
+                self.decided_in.insert(attempt.clone(), recorded.term);
+            }
+            Event::AttemptAccepted { attempt, order_term } if effect.took => {
+                found.push(("INV-13", self.order(state, attempt, *order_term)));
+            }
+            Event::FleetPlanned { in_flight, .. } if effect.took => {
+                self.plans += 1;
+                let fewest = self.fewest_in_flight;
+                let fewer = (*in_flight < fewest).then(|| {
+                    format!(
+                        "a plan counted {in_flight} attempts in flight, there were never fewer than {fewest}"
+                    )
+                });
+                found.push(("INV-07", fewer));
+            }
+            Event::LaunchIntended { intent, .. } if effect.took && effect.going => {
+                let why = format!("{intent} was to be launched after the fleet was told to go");
+                found.push(("INV-14", Some(why)));
+            }
+            _ => {}
+        }
+        // The scaler decides on a state that has its own last word.
+        let scaler = recorded.origin == Origin::Role(Role::Scaler);
+        self.fewest_in_flight =
+            if scaler { state.in_flight } else { self.fewest_in_flight.min(state.in_flight) };
+        found
+    }
+
+    /// An attempt that holds a slot no more.
+    pub(super) fn left(&mut self, attempt: &AttemptId) {
+        self.decided_in.remove(attempt);
+    }
+
+    /// A start is known to the millisecond: it may have been meant for that millisecond's end, and counts from its
+    /// beginning.
+    fn pace(&mut self, state: &State, attempt: &AttemptId, start_ms: u64) -> Option<String> {
+        let campaign = state.campaigns.get(&attempt.campaign)?;
+        let per_second = Some(campaign.calls_per_second).filter(|limit| *limit > 0)?;
+        let next = self.next_start_us.entry(attempt.campaign.clone()).or_default();
+        let (at, due) = (start_ms.saturating_mul(1_000), *next);
+        *next = due.max(at).saturating_add(1_000_000 / u64::from(per_second));
+        (at.saturating_add(999) < due).then(|| {
+            format!("{attempt} was to start {} µs before the pace of {per_second} a second lets it", due - at)
+        })
+    }
+
+    fn order(&mut self, state: &State, attempt: &AttemptId, term: u64) -> Option<String> {
+        let decided = *self.decided_in.get(attempt)?;
+        self.orders += 1;
+        // Logs of older nodes do not say the term.
+        let term = Some(term).filter(|term| *term > 0)?;
+        let newest = state.terms.get(Role::Dialer.name()).copied();
+        if term < decided {
+            return Some(format!(
+                "{attempt} was decided in term {decided}, its node took an order of term {term}"
+            ));
+        }
+        newest.filter(|newest| term > *newest).map(|newest| {
+            format!("a node took an order of term {term} for {attempt}, the log has elected term {newest}")
+        })
+    }
+
+    /// What is said at the end of a log of an invariant that only a history shows.
+    pub(super) fn verdict(&self, id: &str, state: &State) -> Option<Verdict> {
+        let judged = |count: u64, what: &str| {
+            if count > 0 { Verdict::Holds } else { Verdict::NotApplicable(format!("the log has no {what}")) }
+        };
+        Some(match id {
+            "INV-07" => judged(self.plans, "plan"),
+            "INV-13" => judged(self.orders, "order that a node took"),
+            "INV-14" if !state.fleet.stop_requested => {
+                Verdict::NotApplicable("the fleet was not told to go".to_owned())
+            }
+            "INV-14" => match (state.fleet.existing().count(), state.fleet.owed_launches().count()) {
+                (0, 0) => Verdict::Holds,
+                (nodes, owed) => Verdict::NotApplicable(format!(
+                    "the log ends before it is settled: {nodes} instances have not ended, {owed} launches are owed"
+                )),
+            },
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,180 @@
+//! What must hold of one contact, node, attempt or campaign: why it does not, if it does not.
+
+use crate::campaign::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
+use crate::fleet::state::Fleet;
+use crate::fleet::{IntentStatus, Node, NodeStatus};
+use crate::ids::{AttemptId, ContactId};
+use crate::state::{Incident, State};
+
+/// The contacts of a campaign, counted one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Contacts counted: those below this number.
+    pub(super) contacts: u32,
+    pub(super) waiting: u32,
+    pub(super) in_flight: u32,
+    pub(super) settled: u32,
+    pub(super) uncertain: u32,
+    pub(super) erased: u32,
+    pub(super) rang: u64,
+}
+
+impl Tally {
+    /// Counts a whole campaign.
+    pub(super) fn of(campaign: &Campaign) -> Self {
+        let mut tally = Self::default();
+        campaign.contacts.iter().for_each(|contact| tally.add(contact));
+        tally.contacts = campaign.contacts.len() as u32;
+        tally
+    }
+
+    const fn class(&mut self, contact: &Contact) -> &mut u32 {
+        match contact.status {
+            ContactStatus::Waiting => &mut self.waiting,
+            ContactStatus::InFlight => &mut self.in_flight,
+            ContactStatus::Settled(_) => &mut self.settled,
+            ContactStatus::Uncertain => &mut self.uncertain,
+            ContactStatus::Erased => &mut self.erased,
+        }
+    }
+
+    pub(super) const fn add(&mut self, contact: &Contact) {
+        let class = self.class(contact);
+        *class = class.wrapping_add(1);
+        self.rang = self.rang.wrapping_add(contact.rang as u64);
+    }
+
+    /// Takes out what was added. Wraps where something was changed unseen, so that the tally is wrong and not the judge.
+    pub(super) const fn remove(&mut self, contact: &Contact) {
+        let class = self.class(contact);
+        *class = class.wrapping_sub(1);
+        self.rang = self.rang.wrapping_sub(contact.rang as u64);
+    }
+}
+
+/// The attempts in flight of one contact: at most one, if all is well.
+fn flights<'a>(
+    id: &str,
+    campaign: &'a Campaign,
+    contact: ContactId,
+) -> impl Iterator<Item = &'a Attempt> + use<'a> {
+    let from = |ordinal| AttemptId { campaign: id.to_owned(), contact, ordinal };
+    campaign.in_flight.range(from(0)..=from(u32::MAX)).map(|(_, attempt)| attempt)
+}
+
+/// INV-01, of a contact: one attempt in flight at most, and its rings are at most the attempts that can have rung.
+pub(super) fn rings(id: &str, campaign: &Campaign, index: ContactId, contact: &Contact) -> Option<String> {
+    let mut flying = flights(id, campaign, index);
+    let silent = flying.next().map_or(0, |flight| u32::from(flight.status < AttemptStatus::Originating));
+    if flying.next().is_some() {
+        return Some(format!("contact {index} of {id} has two attempts in flight"));
+    }
+    (contact.rang + u32::from(contact.never_rang) + silent > contact.attempts)
+        .then(|| format!("contact {index} of {id} rang more often than it was attempted"))
+}
+
+/// INV-01, of a campaign: it counts the rings of its contacts.
+pub(super) fn ring_sum(id: &str, campaign: &Campaign, tally: &Tally) -> Option<String> {
+    (tally.rang != u64::from(campaign.counts.rang))
+        .then(|| format!("{id} counts {} rings, its contacts {}", campaign.counts.rang, tally.rang))
+}
+
+/// INV-02, of a campaign.
+pub(super) fn counts(id: &str, campaign: &Campaign, tally: &Tally) -> Option<String> {
+    let counts = &campaign.counts;
+    let sum = counts.settled_total() + counts.waiting + counts.in_flight + counts.uncertain + counts.erased;
+    if sum != counts.imported || campaign.contacts.len() as u32 != counts.imported {
+        return Some(format!(
+            "{id}: imported {} of {} contacts, but states sum to {sum}",
+            counts.imported,
+            campaign.contacts.len()
+        ));
+    }
+    let classes = [
+        ("waiting", counts.waiting, campaign.waiting.len() as u32, tally.waiting),
+        ("in flight", counts.in_flight, campaign.in_flight.len() as u32, tally.in_flight),
+        ("settled", counts.settled.values().sum(), tally.settled, tally.settled),
+        ("uncertain", counts.uncertain, tally.uncertain, tally.uncertain),
+        ("erased", counts.erased, tally.erased, tally.erased),
+    ];
+    classes.into_iter().find(|(_, counted, listed, are)| counted != listed || counted != are).map(
+        |(what, counted, listed, are)| {
+            format!("{id}: {counted} are counted as {what}, {listed} are listed, {are} contacts are")
+        },
+    )
+}
+
+/// INV-03, of a node.
+pub(super) fn node_cap(id: &str, node: &Node) -> Option<String> {
+    (node.attempts.len() as u32 > node.capacity)
+        .then(|| format!("node {id} holds {} of {} slots", node.attempts.len(), node.capacity))
+}
+
+/// INV-03, of a campaign.
+pub(super) fn campaign_cap(id: &str, campaign: &Campaign) -> Option<String> {
+    let (cap, flying) = (campaign.max_channels, campaign.counts.in_flight);
+    (cap > 0 && flying > cap).then(|| format!("campaign {id} has {flying} in flight, its cap is {cap}"))
+}
+
+/// INV-04, of an attempt that may be on a node.
+pub(super) fn cut(id: &str, node: &Node, attempt: &AttemptId) -> Option<String> {
+    let ending = matches!(node.status, NodeStatus::Terminating | NodeStatus::Terminated);
+    let held = node.attempts.contains(attempt) || node.unanswered.contains(attempt);
+    // Only the end of a node nobody had heard of for too long names any (`fleet::apply`).
+    (ending && held && !node.cut.contains(attempt))
+        .then(|| format!("node {id} was ended with attempt {attempt}, which no rule names"))
+}
+
+/// INV-04, of everything on a node.
+pub(super) fn cuts(id: &str, node: &Node) -> Option<String> {
+    node.attempts.iter().chain(&node.unanswered).find_map(|attempt| cut(id, node, attempt))
+}
+
+/// INV-05, of a node: its intent names it, and so no other.
+pub(super) fn instance(id: &str, node: &Node, fleet: &Fleet) -> Option<String> {
+    match fleet.intents.get(&node.intent).map(|intent| &intent.status) {
+        Some(IntentStatus::Launched(named)) if named == id => None,
+        Some(IntentStatus::Launched(other)) => {
+            Some(format!("intent {} has instances {other} and {id}", node.intent))
+        }
+        _ => Some(format!("node {id} was launched by intent {}, which names no instance", node.intent)),
+    }
+}
+
+/// INV-11, of an attempt in flight.
+pub(super) fn prompts(state: &State, id: &AttemptId, flight: &Attempt) -> Option<String> {
+    let campaign = state.campaigns.get(&id.campaign)?;
+    let node = state.fleet.nodes.get(&flight.node)?;
+    (!node.manifests.contains(&campaign.manifest))
+        .then(|| format!("{id} of {} is on {} without its prompts", id.campaign, flight.node))
+}
+
+/// INV-15, of a contact.
+pub(super) fn one_state(
+    id: &str,
+    campaign: &Campaign,
+    index: ContactId,
+    contact: &Contact,
+) -> Option<String> {
+    let (waits, flies) = (campaign.waiting.contains(&index), flights(id, campaign, index).next().is_some());
+    let fits = match contact.status {
+        ContactStatus::Waiting => waits && !flies,
+        ContactStatus::InFlight => flies && !waits,
+        ContactStatus::Settled(_) | ContactStatus::Uncertain | ContactStatus::Erased => !waits && !flies,
+    };
+    (!fits).then(|| format!("contact {index} of {id} is in two states"))
+}
+
+/// INV-15, of a campaign.
+pub(super) fn completed(id: &str, campaign: &Campaign) -> Option<String> {
+    let open = campaign.waiting.len() + campaign.in_flight.len();
+    (campaign.status == CampaignStatus::Completed && open > 0)
+        .then(|| format!("{id} is complete, and {open} of its contacts wait or are in flight"))
+}
+
+/// Whether an incident is one of those an invariant looks for.
+pub(super) fn incident(incident: &Incident, reasons: &[&str]) -> Option<String> {
+    reasons
+        .contains(&incident.reason.as_str())
+        .then(|| format!("event {}: {}", incident.sequence, incident.reason))
+}
