@@ -141,7 +141,7 @@ pub const TABLE: [Row; 13] = [
     ["ast.v1.req.<fleet>.checkpoint", "request", "everyone", "ledger", "empty → `CheckpointNotice`"],
     ["ast.v1.cosign.<fleet>.<node>", "publish", "the node", "ledger", "`Cosignature`"],
     ["ast.v1.req.<fleet>.growth", "request", "nodes", "ledger", "`GrowthRequest` → `GrowthReply`"],
-    ["ast.v1.req.<fleet>.range", "request", "services", "ledger", "a range → its events"],
+    ["ast.v1.req.<fleet>.range", "request", "services", "ledger", "`RangeRequest` → `RangeReply`"],
 ];
 
 fn token<'a>(part: &'static str, value: &'a str) -> Result<&'a str, SubjectError> {

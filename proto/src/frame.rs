@@ -151,6 +151,12 @@ impl OpenFrame {
         Ok(Self { header, header_bytes, origin, epoch, signature, events })
     }
 
+    /// Its bytes as they go over the wire.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Self { header_bytes, signature, events, .. } = self.clone();
+        Frame { header: header_bytes, signature, events }.encode_to_vec()
+    }
+
     /// SHA-256 of the header's bytes: part of each of its events' leaves.
     pub fn header_hash(&self) -> Hash {
         sha256(&self.header_bytes)

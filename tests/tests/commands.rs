@@ -351,6 +351,9 @@ fn proved(up: &Up, last: &Value, rang_of_gone: u64) {
         (&Value::Bool(true), 0),
         "{verified:#}"
     );
+    // An orderly end leaves all of it in the archive too.
+    let fetched = up.json("archive fetch audit");
+    assert_eq!((&fetched["root"], &fetched["events"]), (&verified["root"], &verified["events"]));
     let state: Value = serde_json::from_str(&up.done("replay state fleet/log")).unwrap();
     assert_eq!(state["state_hash"], verified["state_hash"]);
     let counts = &state["state"]["campaigns"]["spring"]["counts"];

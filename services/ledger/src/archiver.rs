@@ -4,9 +4,11 @@
 //! copies are sealed at different places make one chain: what begins inside a segment here is cut anew.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use asterism_domain::{Event, wire};
+use asterism_domain::{Event, REDUCER, wire};
+use asterism_event_log::snapshot::Snapshot as State;
 use asterism_event_log::{LogFolder, recut};
 use asterism_proto::hash::Hash;
 use asterism_proto::note::TreeHead;
@@ -18,7 +20,7 @@ use asterism_runtime::log::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
-use crate::office::Ask;
+use crate::office::{Ask, Marked};
 
 /// Sealed before its time once this many events are not: about 60 MB of an object.
 const SEAL_EVENTS: u64 = 500_000;
@@ -31,7 +33,7 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 
 /// Why archiving stops.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Problem {
+pub enum Problem {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -50,6 +52,15 @@ pub(crate) enum Problem {
         theirs: String,
         /// The root here.
         ours: String,
+    },
+    /// The end of the process did not wait for the store.
+    #[error(
+        "AST-G022: not all of the log could be archived at the end: {why}; it stays on this disk and is archived at the \
+         next start"
+    )]
+    AtTheEnd {
+        /// What the last try met.
+        why: String,
     },
     /// A task died.
     #[error("AST-G021: reading the sealed files failed: {0}")]
@@ -70,13 +81,28 @@ pub(crate) struct Archiver {
     log: Log,
     archive: Archive,
     key: OriginKey,
-    every: Duration,
+    pace: Pace,
     asks: mpsc::Sender<Ask>,
     health: Option<Health>,
     /// Where the archive ends, once that is known.
     end: Option<u64>,
     /// The marks of all others at the last seal: a log to which only the ledger adds is not sealed again.
     sealed: Vec<OriginMark>,
+    /// A state whose hash is in the log, to be stored once what follows it is.
+    taken: Option<Arc<State>>,
+    /// Size of the newest archived snapshot of this reducer, once that is known.
+    snapshot: Option<u64>,
+}
+
+/// How often what is done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Time between two seals.
+    pub(crate) seal_every: Duration,
+    /// How long what only the ledger wrote may wait.
+    pub(crate) tail_after: Duration,
+    /// Events between two snapshots.
+    pub(crate) snapshot_events: u64,
 }
 
 impl Archiver {
@@ -84,11 +110,12 @@ impl Archiver {
         log: Log,
         archive: Archive,
         key: OriginKey,
-        every: Duration,
+        pace: Pace,
         asks: mpsc::Sender<Ask>,
         health: Option<Health>,
     ) -> Self {
-        Self { log, archive, key, every, asks, health, end: None, sealed: Vec::new() }
+        let (end, sealed, taken, snapshot) = (None, Vec::new(), None, None);
+        Self { log, archive, key, pace, asks, health, end, sealed, taken, snapshot }
     }
 
     /// Works while this process leads; ends with the sender of `leading`.
@@ -112,7 +139,7 @@ impl Archiver {
             if leading.wait_for(Option::is_none).await.is_err() {
                 return;
             }
-            self.end = None;
+            (self.end, self.taken, self.snapshot) = (None, None, None);
         }
     }
 
@@ -127,17 +154,18 @@ impl Archiver {
         let (mut pause, mut sealed_at) = (RETRY.0, Instant::now());
         loop {
             let done = async {
-                if self.is_due(sealed_at)? && self.seal().await? {
+                if self.is_due(sealed_at)? && self.seal(sealed_at.elapsed()).await? {
                     sealed_at = Instant::now();
                 }
                 self.catch_up().await?;
+                self.store_snapshot().await?;
                 self.announce().await
             };
             match done.await {
                 Ok(()) => {
                     self.show(Ok(()));
                     pause = RETRY.0;
-                    sleep(LOOK_EVERY.min(self.every)).await;
+                    sleep(LOOK_EVERY.min(self.pace.seal_every)).await;
                 }
                 Err(problem) if problem.is_transient() => {
                     tracing::warn!(%problem, "the archive is tried again");
@@ -151,25 +179,27 @@ impl Archiver {
     }
 
     fn is_due(&self, sealed_at: Instant) -> Result<bool, Problem> {
-        if sealed_at.elapsed() >= self.every {
+        if sealed_at.elapsed() >= self.pace.seal_every {
             return Ok(true);
         }
         let sealed = self.files()?.last().map_or(0, |(_, end, _)| *end);
         Ok(self.log.read(|state| state.size).saturating_sub(sealed) >= SEAL_EVENTS)
     }
 
-    /// A checkpoint first, as for every seal. `false`: nobody but the ledger has written since the last one.
-    async fn seal(&mut self) -> Result<bool, Problem> {
+    /// A checkpoint first, as for every seal. `false`: nobody but the ledger has written since the last one, and what it
+    /// wrote is younger than the stream keeps it anyway: each seal has words of its own.
+    async fn seal(&mut self, since: Duration) -> Result<bool, Problem> {
         let ledger = Role::Ledger.to_string();
         let others = |mark: &OriginMark| mark.origin.strip_prefix("role/") != Some(&ledger);
         let marks: Vec<OriginMark> =
             self.log.sequencer(|sequencer, _, _| sequencer.marks().into_iter().filter(others).collect());
-        if marks == self.sealed {
+        if marks == self.sealed && since < self.pace.tail_after {
             return Ok(false);
         }
         let (ask, made) = oneshot::channel();
         self.asks.send(Ask::Checkpoint(ask)).await.map_err(|_| Problem::NotLeading)?;
-        made.await.map_err(|_| Problem::NotLeading)?;
+        let Marked { state, .. } = made.await.map_err(|_| Problem::NotLeading)?;
+        self.taken = state;
         self.log.seal().await.map_err(|_| Problem::NotLeading)?;
         self.sealed = marks;
         Ok(true)
@@ -207,6 +237,21 @@ impl Archiver {
         }
         self.end = Some(at);
         Ok(())
+    }
+
+    /// [`Archiver::catch_up`] again and again while the store is away, within a time.
+    pub(crate) async fn catch_up_within(&mut self, patience: Duration) -> Result<u64, Problem> {
+        let until = Instant::now() + patience;
+        let mut why = "the store did not answer".to_owned();
+        loop {
+            match tokio::time::timeout_at(until, self.catch_up()).await {
+                Ok(Ok(())) => return Ok(self.end.unwrap_or(0)),
+                Ok(Err(problem)) if problem.is_transient() => why = problem.to_string(),
+                Ok(Err(problem)) => return Err(problem),
+                Err(_) => return Err(Problem::AtTheEnd { why }),
+            }
+            sleep(RETRY.0).await;
+        }
     }
 
     /// Where the archive ends, and whether what it ends with is this log.
@@ -263,6 +308,36 @@ impl Archiver {
     async fn sign(&self, segment: &Segment) -> Result<(), Problem> {
         let head = TreeHead { size: segment.end, root: hash(&segment.root) };
         Ok(self.archive.put_note(&self.key, &head).await?)
+    }
+
+    /// Stores the state that was hashed for the last seal, if enough has come since the last one stored.
+    async fn store_snapshot(&mut self) -> Result<(), Problem> {
+        let Some(taken) = self.taken.clone().filter(|taken| self.end.is_some_and(|end| end >= taken.size()))
+        else {
+            return Ok(());
+        };
+        let newest = match self.snapshot {
+            Some(size) => size,
+            None => self.archive.snapshots(REDUCER, u64::MAX).await?.first().map_or(0, |newest| newest.size),
+        };
+        self.snapshot = Some(newest);
+        if taken.size() >= newest.saturating_add(self.pace.snapshot_events) {
+            match self.archive.put_snapshot(&self.key, &taken).await {
+                Ok(Some(stored)) => {
+                    self.snapshot = Some(stored.size);
+                    tracing::info!(size = stored.size, bytes = stored.size_bytes, "snapshot archived");
+                }
+                Ok(None) => tracing::warn!(
+                    size = taken.size(),
+                    "AST-G023: a snapshot is larger than an object may be"
+                ),
+                Err(error) if error.is_transient() => return Err(error.into()),
+                // A cache: the log itself is archived.
+                Err(error) => tracing::error!(%error, "a snapshot is not archived"),
+            }
+        }
+        self.taken = None;
+        Ok(())
     }
 
     /// Says in the log what is archived and not said yet.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::losses::{self, Loss, Said};
-use crate::office::Ask;
+use crate::office::{Ask, Marked};
 
 /// The verbs.
 pub const VERBS: [&str; 4] = ["ledger.head", "ledger.seal", "ledger.gaps", "ledger.accept-loss"];
@@ -195,7 +195,9 @@ async fn seal(log: &Log, asks: &mpsc::Sender<Ask>) -> RoleReply {
     if asks.send(Ask::Checkpoint(ask)).await.is_err() {
         return lost();
     }
-    let Ok(Ok(notice)) = tokio::time::timeout(CHECKPOINT_PATIENCE, made).await else { return lost() };
+    let Ok(Ok(Marked { notice, .. })) = tokio::time::timeout(CHECKPOINT_PATIENCE, made).await else {
+        return lost();
+    };
     match log.seal().await {
         Ok(segments) => {
             let segments = segments.into_iter().map(Segment::from).collect();

@@ -3,8 +3,9 @@
 //!
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
-//! (what is signed), [`commands`], [`range`], [`resend`], [`witness`] (nodes that check and cosign), `archiver` (sealed
-//! segments to the object store), `continues` (a stream that was made anew), [`losses`] (what is given up).
+//! (what is signed), [`commands`], [`range`] and `shelf` (this copy for others), [`resend`], [`witness`] (nodes that check
+//! and cosign), `archiver` (sealed segments to the object store), `continues` (a stream that was made anew), [`losses`]
+//! (what is given up).
 
 mod archiver;
 pub mod checkpoint;
@@ -14,6 +15,7 @@ pub mod losses;
 pub mod office;
 pub mod range;
 pub mod resend;
+mod shelf;
 pub mod witness;
 
 use std::time::Duration;
@@ -26,10 +28,13 @@ use asterism_runtime::role::Deps;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use archiver::Archiver;
+pub use archiver::Problem as ArchiveProblem;
+use archiver::{Archiver, Pace};
 use losses::Said;
 pub use witness::Witnesses;
 
+/// How long an orderly end waits for the archive.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// Local requests for a checkpoint that may wait.
 const ASKS_MAX: usize = 64;
 
@@ -46,6 +51,10 @@ pub struct LedgerConfig {
     pub archive: Option<String>,
     /// Time between two seals for the archive.
     pub seal_every_ms: u64,
+    /// How long what only the ledger wrote waits until it is sealed for the archive: less than the stream keeps it.
+    pub tail_after_ms: u64,
+    /// Events between two archived snapshots: what an empty machine folds beyond one stays within about this.
+    pub snapshot_events: u64,
     /// How long frames are missing before they are given up.
     pub lost_after_ms: u64,
 }
@@ -58,7 +67,19 @@ impl Default for LedgerConfig {
             share_ms: 50,
             archive: None,
             seal_every_ms: 900_000,
+            tail_after_ms: 6 * 3_600_000,
+            snapshot_events: 100_000,
             lost_after_ms: 900_000,
+        }
+    }
+}
+
+impl LedgerConfig {
+    fn pace(&self) -> Pace {
+        Pace {
+            seal_every: Duration::from_millis(self.seal_every_ms),
+            tail_after: Duration::from_millis(self.tail_after_ms),
+            snapshot_events: self.snapshot_events,
         }
     }
 }
@@ -123,10 +144,9 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     if let Some(url) = &config.archive {
         let (anchor, log_key) = (deps.keyring.anchor(), deps.keyring.log_key()?);
         let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;
-        let every = Duration::from_millis(config.seal_every_ms);
         let archiver = |health| {
             let (log, archive) = (deps.log.clone(), archive.clone());
-            Archiver::new(log, archive, key.clone(), every, asks.clone(), health)
+            Archiver::new(log, archive, key.clone(), config.pace(), asks.clone(), health)
         };
         continuer = Some(archiver(None));
         tasks.spawn(archiver(health).run(leading));
@@ -135,4 +155,23 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     let ended = office::Office::new(config, deps, key, lead, queues, continuer).run().await;
     drop(asks); // held until here: a closed queue ends a term
     ended
+}
+
+/// At an orderly end, once nobody writes any more: seals this copy and stores what is sealed and not archived. Gives the
+/// size up to which the log is archived, `None` without an archive. The log is told at the next start.
+///
+/// # Errors
+/// AST-G022 the store is away; AST-R07x, AST-G020 as archiving. Nothing is lost: the copy has it.
+pub async fn archive_at_the_end(config: &LedgerConfig, deps: &Deps) -> Result<Option<u64>, ArchiveProblem> {
+    let Some(url) = &config.archive else { return Ok(None) };
+    let at_the_end = |why: String| ArchiveProblem::AtTheEnd { why };
+    let key = deps.key(Role::Ledger).map_err(|error| at_the_end(error.to_string()))?;
+    let log_key = deps.keyring.log_key().map_err(|error| at_the_end(error.to_string()))?;
+    let open = Archive::open(url, deps.log.fleet(), deps.keyring.anchor(), log_key);
+    let archive = tokio::time::timeout(END_PATIENCE, open).await;
+    let archive = archive.map_err(|_| at_the_end("the store did not answer".to_owned()))??;
+    deps.log.seal().await.map_err(|error| at_the_end(error.to_string()))?;
+    let (nobody, _) = mpsc::channel(1);
+    let mut archiver = Archiver::new(deps.log.clone(), archive, key, config.pace(), nobody, None);
+    archiver.catch_up_within(END_PATIENCE).await.map(Some)
 }

@@ -20,8 +20,13 @@ async fn run(args: CommonArgs) -> anyhow::Result<()> {
     };
     let deps = boot::with_log(&booted).await?;
     let health = Some(booted.health.clone());
-    asterism_ledger::run_with(LedgerConfig::from(&booted.config), deps.clone(), health).await?;
+    let ledger = LedgerConfig::from(&booted.config);
+    asterism_ledger::run_with(ledger.clone(), deps.clone(), health).await?;
     boot::ending(&deps)?;
+    match asterism_ledger::archive_at_the_end(&ledger, &deps).await {
+        Ok(archived) => tracing::info!(archived, "sealed"),
+        Err(problem) => tracing::error!(%problem, "the archive waits for the next start"),
+    }
     tracing::info!("stopped");
     Ok(())
 }

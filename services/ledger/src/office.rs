@@ -1,10 +1,13 @@
 //! The ledger's loop: lease, election, checkpoints; fenced means campaign again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, REDUCER};
+use asterism_event_log::snapshot::Snapshot as State;
 use asterism_nats::{Bus, Lease, LeaseEvent, Reply, Subject, Subscription, stream};
+use asterism_proto::hash::sha256;
 use asterism_proto::v1::CheckpointNotice;
 use asterism_proto::{OriginKey, Role};
 use asterism_runtime::commit::{CommitError, Term};
@@ -31,16 +34,24 @@ const READ_POLL: Duration = Duration::from_millis(5);
 /// Pause after a campaign that ended at once.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
 
+/// A checkpoint of this process's asking.
+pub struct Marked {
+    /// What everyone is told.
+    pub notice: CheckpointNotice,
+    /// The state whose hash is in the log right before it.
+    pub state: Option<Arc<State>>,
+}
+
 /// Who is told of a checkpoint.
 enum Waiter {
     Bus(Reply),
-    Local(oneshot::Sender<CheckpointNotice>),
+    Local(oneshot::Sender<Marked>),
 }
 
 /// A request of this process to its own ledger; unanswered if the term ends before.
 pub enum Ask {
     /// A checkpoint of everything so far.
-    Checkpoint(oneshot::Sender<CheckpointNotice>),
+    Checkpoint(oneshot::Sender<Marked>),
     /// These events, in one frame; answered with the log's size after them.
     Commit(Vec<Event>, oneshot::Sender<u64>),
 }
@@ -261,11 +272,12 @@ impl<'a> Work<'a> {
     }
 
     /// Before a seal: what this copy has folded to, so that INV-08 can be checked from the log alone.
-    async fn hash_state(&mut self) -> Result<(), CommitError> {
-        let (size, hash) = self.log.read(|state| (state.size, state.hash()));
+    async fn hash_state(&mut self) -> Result<Arc<State>, CommitError> {
+        let taken = Arc::new(self.log.snapshot());
+        let (size, hash) = (taken.size(), sha256(&taken.state));
         let hashed = Event::StateHashed { size, hash: hash.to_vec(), reducer: REDUCER.to_owned() };
         self.term.commit(&[hashed], &Envelope::default()).await?;
-        Ok(())
+        Ok(taken)
     }
 
     /// Makes a checkpoint if the log has grown, tells everyone, and answers those who wait.
@@ -273,8 +285,9 @@ impl<'a> Work<'a> {
         if !self.waiters.is_empty() {
             read_to_end(self.log).await;
         }
+        let mut state = None;
         if self.waiters.iter().any(|waiter| matches!(waiter, Waiter::Local(_))) {
-            self.hash_state().await?;
+            state = Some(self.hash_state().await?);
         }
         let size = self.log.sequencer(|sequencer, _, _| sequencer.size());
         let signed = match self.signed.take() {
@@ -288,7 +301,7 @@ impl<'a> Work<'a> {
             }
         };
         for waiter in self.waiters.drain(..) {
-            answer(self.log.bus(), waiter, &signed.notice).await;
+            answer(self.log.bus(), waiter, &signed.notice, state.as_ref()).await;
         }
         self.signed = Some(signed);
         Ok(())
@@ -319,7 +332,7 @@ async fn tell_everyone(log: &Log, notice: &CheckpointNotice) {
     }
 }
 
-async fn answer(bus: &Bus, waiter: Waiter, notice: &CheckpointNotice) {
+async fn answer(bus: &Bus, waiter: Waiter, notice: &CheckpointNotice, state: Option<&Arc<State>>) {
     match waiter {
         Waiter::Bus(reply) => {
             if let Err(error) = bus.respond(reply, notice.encode_to_vec()).await {
@@ -328,7 +341,7 @@ async fn answer(bus: &Bus, waiter: Waiter, notice: &CheckpointNotice) {
         }
         Waiter::Local(ask) => {
             // Who asked may have gone.
-            let _ = ask.send(notice.clone());
+            let _ = ask.send(Marked { notice: notice.clone(), state: state.cloned() });
         }
     }
 }

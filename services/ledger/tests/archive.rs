@@ -212,3 +212,60 @@ async fn an_archive_that_is_not_this_log_stops_archiving_and_stays_as_it_is() {
     shutdown.request();
     within("the end", ledger).await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn in_a_fleet_at_rest_what_only_the_ledger_wrote_is_archived_in_time() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let quick = LedgerConfig { tail_after_ms: 1_000, ..config(&fixture, 100) };
+    let ledger = tokio::spawn(run(quick, deps.clone()));
+    write(&deps, &mut elect(&deps).await, 5).await;
+    archived(&deps, deps.log.read(|state| state.size)).await;
+    // All that comes from here on is the ledger's own: its checkpoints and what it says of the archive. The first time it
+    // may be what was written while the last seal began.
+    let mut tail = 0;
+    for _ in 0..3 {
+        tail = deps.log.read(|state| state.size);
+        archived(&deps, tail + 1).await;
+    }
+    let (_, size) = audit(&fixture, "rest").await;
+    assert!(size > tail);
+    deps.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_orderly_end_archives_what_was_written_or_says_that_the_store_is_away() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let never = config(&fixture, 3_600_000);
+    let ledger = tokio::spawn(run(never.clone(), deps.clone()));
+    write(&deps, &mut elect(&deps).await, 30).await;
+    deps.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
+    // The store is away: a file stands where its folder should.
+    let store = fixture.dir.path().join("archive");
+    std::fs::remove_dir_all(&store).unwrap();
+    std::fs::write(&store, b"in the way").unwrap();
+    let away = asterism_ledger::archive_at_the_end(&never, &deps).await.unwrap_err();
+    assert!(away.to_string().starts_with("AST-B"), "{away}");
+    std::fs::remove_file(&store).unwrap();
+    let size = deps.log.read(|state| state.size);
+    assert_eq!(asterism_ledger::archive_at_the_end(&never, &deps).await.unwrap(), Some(size));
+    assert_eq!(audit(&fixture, "end").await.1, size);
+    // The program too, when it is told to stop.
+    let sets = [format!("ledger.archive={}", url(&fixture))];
+    let mut program = fixture.program_with(env!("CARGO_BIN_EXE_asterism-ledger"), &sets);
+    let other = fixture.process("other").await;
+    write(&other, &mut elect(&other).await, 10).await;
+    let size = other.log.read(|state| state.size);
+    let mut checkpoint = other.log.head();
+    within("a checkpoint of the program", async {
+        while other.log.read(|state| state.checkpoint) < size {
+            checkpoint.changed().await.unwrap();
+        }
+    })
+    .await;
+    assert!(program.terminate().await.success());
+    assert!(audit(&fixture, "program").await.1 >= size);
+}

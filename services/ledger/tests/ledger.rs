@@ -27,6 +27,8 @@ const ON_REQUEST: LedgerConfig = LedgerConfig {
     share_ms: 50,
     archive: None,
     seal_every_ms: 3_600_000,
+    tail_after_ms: 3_600_000,
+    snapshot_events: u64::MAX,
     lost_after_ms: 900_000,
 };
 
@@ -306,44 +308,59 @@ async fn the_head_is_told_and_a_seal_holds_its_own_checkpoint() {
 }
 
 #[tokio::test]
-async fn a_range_gives_the_frames_of_the_stream_piece_by_piece() {
+async fn a_range_gives_the_frames_of_the_ledgers_copy_piece_by_piece() {
     let fixture = Fixture::start().await;
     let deps = fixture.process("ledger").await;
     let _ledger = start(&ON_REQUEST, &deps);
     write(&deps, 300).await;
     checkpoint(&deps.bus).await;
+    deps.log.seal().await.unwrap();
+    write(&deps, 10).await;
     let subject = Subject::range_request(FLEET).unwrap();
-    let stream_id = deps.log.sequencer(|_, id, _| id.to_owned());
-    let (mut from, mut frames, mut replies) = (1, Vec::new(), 0);
+    let anchor = deps.log.sequencer(|sequencer, _, _| sequencer.anchor());
+    let mut copy = asterism_event_log::Sequencer::new(FLEET, anchor);
+    let mut replies = 0;
     loop {
-        let request = RangeRequest { stream_id: stream_id.clone(), from };
+        let request = RangeRequest { from_event: copy.size(), ..RangeRequest::default() };
         let reply = ask(&deps.bus, &subject, request.encode_to_vec()).await.unwrap();
         let reply = RangeReply::decode(reply.as_slice()).unwrap();
         assert!(reply.frames.iter().map(|frame| frame.frame.len()).sum::<usize>() <= 64 * 1024);
-        (from, replies) = (reply.next, replies + 1);
-        let end = reply.next > reply.last;
-        frames.extend(reply.frames);
-        if end {
+        replies += 1;
+        // Another copy folds them to the same log.
+        for frame in &reply.frames {
+            let at = asterism_event_log::StreamAt { sequence: frame.sequence, time_ms: frame.time_ms };
+            copy.judge(&frame.frame, at);
+            assert_eq!(copy.record_time_ms(), frame.record_time_ms);
+        }
+        assert_eq!(reply.size, copy.size());
+        if reply.size == reply.end {
+            assert_eq!(reply.stream_id, deps.log.sequencer(|_, id, _| id.to_owned()));
             break;
         }
+        assert!(!reply.frames.is_empty(), "it does not move on");
     }
-    assert!(replies > 1, "300 frames do not fit one reply");
-    // Another copy folds them to the same log.
-    let anchor = deps.log.sequencer(|sequencer, _, _| sequencer.anchor());
-    let mut copy = asterism_event_log::Sequencer::new(FLEET, anchor);
-    for frame in &frames {
-        let at = asterism_event_log::StreamAt { sequence: frame.sequence, time_ms: frame.time_ms };
-        copy.judge(&frame.frame, at);
-    }
+    assert!(replies > 2, "300 frames do not fit one reply");
     let theirs = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(copy.size()).unwrap());
-    assert!(copy.size() > 300);
+    assert!(copy.size() > 310);
     assert_eq!(copy.root(), theirs);
 
     let code = async |request: RangeRequest| match ask(&deps.bus, &subject, request.encode_to_vec()).await {
         Err(RequestError::Service { code, .. }) => code,
         other => panic!("{other:?}"),
     };
-    assert_eq!(code(RangeRequest { stream_id: "other".to_owned(), from: 1 }).await, 409);
-    assert_eq!(code(RangeRequest { stream_id: stream_id.clone(), from: 0 }).await, 400);
-    assert_eq!(code(RangeRequest { stream_id, from: u64::MAX }).await, 416);
+    let at = |from_event| RangeRequest { from_event, ..RangeRequest::default() };
+    assert_eq!(code(RangeRequest { from: 1, ..at(0) }).await, 400, "by place in the stream");
+    assert_eq!(code(at(u64::MAX)).await, 416);
+    // Inside a frame; and behind the last seal, which was only just made for somebody else.
+    let wide = Event::LaunchFailed {
+        intent: "x".to_owned(),
+        code: "c".to_owned(),
+        reason: "r".to_owned(),
+        r#final: false,
+    };
+    let mut term = write(&deps, 1).await;
+    let end = term.commit(&[wide.clone(), wide], &Envelope::default()).await.unwrap();
+    assert_eq!(code(at(end - 1)).await, 503);
+    deps.log.seal().await.unwrap();
+    assert_eq!(code(at(end - 1)).await, 500);
 }

@@ -28,6 +28,8 @@ pub const ON_REQUEST: LedgerConfig = LedgerConfig {
     share_ms: 50,
     archive: None,
     seal_every_ms: 3_600_000,
+    tail_after_ms: 3_600_000,
+    snapshot_events: u64::MAX,
     lost_after_ms: 900_000,
 };
 

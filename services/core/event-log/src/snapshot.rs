@@ -73,7 +73,7 @@ impl Snapshot {
         let (part, path) = (folder.join(format!("{name}.part")), folder.join(&name));
         let writing = |error| Error::io("writing a snapshot", &part, error);
         let mut file = File::create(&part).map_err(writing)?;
-        file.write_all(&self.encode().map_err(writing)?).and_then(|()| file.sync_all()).map_err(writing)?;
+        file.write_all(&self.to_file().map_err(writing)?).and_then(|()| file.sync_all()).map_err(writing)?;
         std::fs::rename(&part, &path).map_err(writing)?;
         sync_folder(folder)?;
         for (_, old) in list(folder)?.into_iter().skip(KEPT) {
@@ -82,7 +82,8 @@ impl Snapshot {
         Ok(path)
     }
 
-    fn encode(&self) -> std::io::Result<Vec<u8>> {
+    /// The bytes of its file; [`Snapshot::from_file`] reads them.
+    pub fn to_file(&self) -> std::io::Result<Vec<u8>> {
         let sequencer = self.sequencer.to_bytes();
         let packed = zstd::bulk::compress(&self.state, ZSTD_LEVEL)?;
         let mut out = MAGIC.to_vec();
@@ -106,10 +107,11 @@ impl Snapshot {
         }
         let mut bytes = Vec::new();
         file.take(FILE_MAX_BYTES).read_to_end(&mut bytes).map_err(reading)?;
-        Self::decode(&bytes).ok_or_else(|| Error::damaged(path, 0, "it is no whole snapshot"))
+        Self::from_file(&bytes).ok_or_else(|| Error::damaged(path, 0, "it is no whole snapshot"))
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads the bytes of a file: the whole of it, or nothing.
+    pub fn from_file(bytes: &[u8]) -> Option<Self> {
         let (content, hash) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
         if !content.starts_with(&MAGIC) || sha256(content) != hash {
             return None;

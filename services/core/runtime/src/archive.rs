@@ -4,12 +4,14 @@
 //! log/<fleet>-<anchor>/seg/<first>-<end>.ast    a sealed segment, byte for byte as its file
 //! log/<fleet>-<anchor>/idx/<first>              what stands there (JSON): a segment counts once this exists
 //! log/<fleet>-<anchor>/ck/<size>                a checkpoint as a C2SP signed note
+//! log/<fleet>-<anchor>/snap/…, snx/…            snapshots of the state: a cache, see `snapshots.rs`
 //! ```
 //!
 //! Positions have 20 digits, `<anchor>` is the beginning of the trust anchor. Of two writers that cut the log
 //! differently exactly one gets `idx/<first>`, so there is one chain of segments, whoever wrote it.
 
 mod error;
+mod snapshots;
 mod store;
 
 use std::collections::BTreeSet;
@@ -25,6 +27,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use error::ArchiveError;
+pub use snapshots::ArchivedSnapshot;
 pub use store::Stored;
 
 /// Most segments or checkpoints listed.

@@ -3,6 +3,7 @@
 //! `apply` runs here and nowhere else, in log order, for a leader's own events as for everyone's.
 
 mod follow;
+mod hole;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use asterism_domain::{Event, State, wire};
-use asterism_event_log::sequencer::CheckpointCheck;
+use asterism_event_log::sequencer::{CheckpointCheck, SeenCheckpoint};
 use asterism_event_log::{AcceptedFrame, Sequencer};
 use asterism_nats::{Bus, Reader};
 use asterism_proto::hash::{Hash, sha256};
@@ -22,7 +23,7 @@ use crate::gaps::{self, Gaps};
 use crate::health::Health;
 use crate::keys;
 use crate::restore::{self, Following, Repair, RestoreError};
-use crate::snapshot::{self, Snapshots, Snapshotter, Start};
+use crate::snapshot::{self, Snapshots, Snapshotter, Start, Unproved};
 use crate::spool::{Spool, SpoolError};
 pub use crate::storage::SealAt;
 use crate::storage::Storage;
@@ -93,6 +94,8 @@ struct Inner {
     fleet: String,
     folder: PathBuf,
     bus: Bus,
+    /// Where a hole of the stream is filled from when no ledger does.
+    archive: Option<Archive>,
     folded: Arc<RwLock<Folded>>,
     snapshots: watch::Receiver<Snapshots>,
     head: watch::Sender<Head>,
@@ -104,6 +107,8 @@ struct Inner {
     repair: Mutex<Option<Repair>>,
     /// Size up to which a hole of the stream was filled: a checkpoint has to cover that before anything is led.
     suspect: Mutex<Option<u64>>,
+    /// The snapshot this copy was opened from, while nothing has borne it out.
+    unproved: Mutex<Option<Unproved>>,
     failure: watch::Sender<Option<String>>,
 }
 
@@ -140,7 +145,7 @@ impl Log {
         let info = asterism_nats::ensure_stream(&bus, &config.fleet, config.stream_max_bytes).await?;
         let Following { from, awaits_continues, repair } =
             restore::complete(&config, &bus, &info, archive, &mut start).await?;
-        let Start { mut opened, state, from: snapshot } = start;
+        let Start { mut opened, state, from: snapshot, unproved } = start;
         if awaits_continues {
             tracing::warn!(
                 stream = info.stream_id,
@@ -172,6 +177,7 @@ impl Log {
             fleet: config.fleet.clone(),
             folder: config.dir.clone(),
             bus: bus.clone(),
+            archive: archive.cloned(),
             folded,
             snapshots,
             head: watch::channel(Head { size, ..Head::default() }).0,
@@ -181,9 +187,13 @@ impl Log {
             gaps: watch::channel(gaps).0,
             repair: Mutex::new(repair),
             suspect: Mutex::default(),
+            unproved: Mutex::new(unproved),
             failure,
         }));
         tokio::spawn(gaps::keep(log.gaps(), gaps_file));
+        if unproved.is_some() {
+            tokio::spawn(log.clone().settle_when_proved());
+        }
         let reader = Reader::start_at(&bus, &config.fleet, from)?;
         tokio::spawn(log.clone().follow(reader));
         Ok(log)
@@ -272,11 +282,27 @@ impl Log {
                 "the stream was made anew and the ledger has not continued the log in it yet".to_owned(),
             );
         }
+        let proved = self.0.snapshots.borrow().proved;
+        let mut unproved = self.0.unproved.lock().unwrap_or_else(PoisonError::into_inner);
+        unproved.take_if(|unproved| unproved.size <= proved);
+        if let Some(Unproved { size, .. }) = *unproved {
+            return Some(format!("the snapshot at {size} events that it was opened from is not proved yet"));
+        }
+        drop(unproved);
+        self.suspicion()
+    }
+
+    /// Why this copy may be wrong itself, whatever the stream is.
+    pub fn suspicion(&self) -> Option<String> {
         let (size, seen) =
             self.sequencer(|sequencer, _, _| (sequencer.size(), sequencer.checkpoint().copied()));
         let mut suspect = self.0.suspect.lock().unwrap_or_else(PoisonError::into_inner);
         suspect.take_if(|size| {
-            seen.is_some_and(|seen| seen.check == CheckpointCheck::Agrees && seen.size >= *size)
+            // All of it, or all but the checkpoint's own event: nobody writes after that in a fleet at rest.
+            let covers = |seen: SeenCheckpoint| {
+                seen.size >= *size || (seen.size == seen.position && seen.position + 1 >= *size)
+            };
+            seen.is_some_and(|seen| seen.check == CheckpointCheck::Agrees && covers(seen))
         });
         if let Some(size) = *suspect {
             return Some(format!(
@@ -319,6 +345,26 @@ impl Log {
         if head.at_end && !head.caught_up && self.doubt().is_none() {
             self.0.head.send_modify(|head| head.caught_up = true);
         }
+    }
+
+    /// A second fold may be all that was waited for.
+    async fn settle_when_proved(self) {
+        let (mut snapshots, mut failure) = (self.snapshots(), self.failure());
+        loop {
+            tokio::select! {
+                changed = snapshots.changed() => if changed.is_err() { return },
+                _ = failure.wait_for(Option::is_some) => return,
+            }
+            self.settle();
+            if self.0.unproved.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                return;
+            }
+        }
+    }
+
+    /// State and sequencer at one moment, as a snapshot.
+    pub fn snapshot(&self) -> asterism_event_log::snapshot::Snapshot {
+        snapshot::taken(&self.0.folded)
     }
 
     /// The term a role is in.

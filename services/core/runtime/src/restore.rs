@@ -1,12 +1,17 @@
-//! A copy that the stream alone cannot make whole: what it lacks comes from the archive, then it follows the stream.
+//! A copy that the stream alone cannot make whole: what it lacks comes from the archive and from a ledger's copy, then it
+//! follows the stream.
 //!
-//! The archive is needed where the copy is empty and the stream begins later, where the stream no longer has what
-//! follows the copy, and where the stream was made anew. Nothing from there is believed on its word: each frame goes
-//! through the sequencer, each segment ends with the root that the log key has signed.
+//! They are needed where the copy is empty and the stream begins later, where the stream no longer has what follows the
+//! copy, and where the stream was made anew. Nothing from there is believed on its word: each frame goes through the
+//! sequencer, each segment ends with the root that the log key has signed, and a checkpoint has to agree.
 
-use asterism_domain::Event;
-use asterism_event_log::sealed::Reader;
-use asterism_event_log::{Opened, SignatureCheck, StoredFrame, Suspect, Verdict};
+mod bulk;
+mod refill;
+mod repair;
+
+use std::collections::BTreeSet;
+
+use asterism_event_log::Opened;
 use asterism_nats::stream::{self, StreamInfo};
 use asterism_nats::{Bus, ReadFrom};
 use asterism_proto::hash::Hash;
@@ -14,12 +19,12 @@ use asterism_proto::v1::{self, EventType};
 use asterism_proto::{OpenFrame, Origin, Role};
 use prost::Message as _;
 
-use crate::archive::{Archive, ArchiveError, Segment};
-use crate::log::{LogConfig, LogError, fold};
-use crate::snapshot::{self, Start};
+use crate::archive::{Archive, ArchiveError};
+use crate::log::{LogConfig, LogError};
+use crate::snapshot::Start;
+pub(crate) use refill::{Fetched, unfit};
+pub(crate) use repair::{Repair, Source};
 
-/// Events refilled between two commits.
-const COMMIT_EVENTS: usize = 8_192;
 /// Frames of a stream that was made anew in which its continuation is looked for; the ledger writes it first.
 const CONTINUES_WITHIN: u64 = 4_096;
 /// Tries to bring copy and stream together; each either adds events or ends.
@@ -40,7 +45,7 @@ pub enum RestoreError {
     /// Events are nowhere.
     #[error(
         "AST-R080: this copy has {size} events, up to frame {position} of the stream, which begins at {first}; what is \
-         between is not in the archive{}; wait until the ledger has archived it, or bring the archive back",
+         between is not in the archive{}, and no ledger's copy gives it; start the ledger, or bring the archive back",
         if *.configured { "" } else { " (ledger.archive is not set)" }
     )]
     Hole {
@@ -56,7 +61,7 @@ pub enum RestoreError {
     /// The stream goes on where this copy cannot get to.
     #[error(
         "AST-R081: the stream was made anew and continues a log of {theirs} events; this copy has {ours} or another root, \
-         and the archive does not have the rest yet; start again when the ledger has archived it"
+         and neither the archive nor a ledger's copy gives the rest; start again when the ledger runs or has archived it"
     )]
     Apart {
         /// Size the stream continues at.
@@ -87,42 +92,6 @@ pub(crate) struct Following {
     pub(crate) repair: Option<Repair>,
 }
 
-/// What was done to a copy: it must meet a checkpoint before its process leads, and is told in the log then.
-#[derive(Clone, Debug)]
-pub(crate) struct Repair {
-    pub(crate) reason: String,
-    kept: u64,
-    pub(crate) promised: u64,
-    set_aside: String,
-    refilled_from: &'static str,
-}
-
-impl Repair {
-    /// The event that tells it.
-    pub(crate) fn event(&self, holder: &str, size: u64) -> Event {
-        Event::LogRepaired {
-            holder: holder.to_owned(),
-            reason: self.reason.clone(),
-            kept: self.kept,
-            promised: self.promised,
-            set_aside: self.set_aside.clone(),
-            refilled_from: self.refilled_from.to_owned(),
-            size,
-        }
-    }
-
-    fn of(suspect: &Suspect) -> Self {
-        let name = suspect.set_aside.as_deref().and_then(|path| path.file_name());
-        Self {
-            reason: suspect.reason.chars().take(500).collect(),
-            kept: suspect.kept,
-            promised: suspect.promised.unwrap_or(0),
-            set_aside: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
-            refilled_from: "stream",
-        }
-    }
-}
-
 /// Where a copy stands to the stream.
 enum Place {
     /// It has nothing.
@@ -142,8 +111,10 @@ pub(crate) async fn complete(
     start: &mut Start,
 ) -> Result<Following, LogError> {
     let repair = start.opened.repaired.as_ref().map(Repair::of);
-    let mut work = Work { config, bus, info, archive, start, said: None, refilled: 0, repair };
-    work.leave_if_it_disagreed()?;
+    let (said, refilled, sources) = (None, 0, BTreeSet::new());
+    let mut work =
+        Work { config, bus, info, archive, start, said, refilled, sources, repair, distrusts_stream: false };
+    work.leave_if_it_disagreed().await?;
     for _ in 0..TRIES_MAX {
         if let Some((sequence, awaits_continues)) = work.step().await? {
             return work.follow(sequence, awaits_continues);
@@ -161,7 +132,10 @@ struct Work<'a> {
     /// The stream that the newest checkpoint among the refilled events names.
     said: Option<String>,
     refilled: u64,
+    sources: BTreeSet<Source>,
     repair: Option<Repair>,
+    /// The stream gave this copy other frames than the ledger signed: what the ledger has comes from its copy.
+    distrusts_stream: bool,
 }
 
 impl Work<'_> {
@@ -183,7 +157,17 @@ impl Work<'_> {
         let first = self.info.first_sequence;
         match self.place().await? {
             Place::Empty => {
-                if self.refill(None).await? {
+                if self.begin_with_snapshot().await? {
+                    return Ok(None);
+                }
+                // What is archived comes in bulk; the rest, if the stream has it, from there.
+                let needs_ledger = first > 1 || self.distrusts_stream;
+                let filled = if needs_ledger {
+                    self.refill(None).await?
+                } else {
+                    self.refill_from_archive(None).await?
+                };
+                if filled {
                     return Ok(None);
                 }
                 // A stream that has lost its beginning cannot fill an empty copy.
@@ -207,7 +191,7 @@ impl Work<'_> {
         let size = self.size();
         let Some((theirs, root)) = self.continues().await? else {
             // Nobody has continued the log yet. Whoever does must not lack what is archived.
-            return Ok(if self.refill(None).await? { None } else { Some((first, true)) });
+            return Ok(if self.refill_from_archive(None).await? { None } else { Some((first, true)) });
         };
         if theirs == size && root == self.opened().sequencer.root() {
             return Ok(Some((first, true)));
@@ -215,7 +199,7 @@ impl Work<'_> {
         if theirs > size {
             return if self.refill(Some(theirs)).await? { Ok(None) } else { Err(self.apart(theirs).into()) };
         }
-        if self.archive.is_none() {
+        if self.archive.is_none() && !self.ledger_answers().await {
             return Err(self.apart(theirs).into());
         }
         let ours = self.size();
@@ -231,25 +215,22 @@ impl Work<'_> {
     }
 
     fn follow(self, sequence: u64, awaits_continues: bool) -> Result<Following, LogError> {
-        let Self { info, start, refilled, mut repair, .. } = self;
+        let Self { info, start, refilled, sources, mut repair, .. } = self;
         let opened = &mut start.opened;
         if !awaits_continues && opened.stream_id.as_ref() != Some(&info.stream_id) {
             // A position means nothing without the stream it is of.
             opened.copy.set_stream_id(&info.stream_id)?;
         }
         if refilled > 0 {
-            tracing::info!(events = refilled, size = opened.sequencer.size(), "refilled from the archive");
-            let repair = repair.get_or_insert_with(|| Repair {
-                reason: "the copy lacked what the stream no longer has".to_owned(),
-                kept: opened.sequencer.size() - refilled,
-                promised: 0,
-                set_aside: String::new(),
-                refilled_from: "",
-            });
-            repair.refilled_from = "archive";
+            let kept = opened.sequencer.size() - refilled;
+            let lacked = || Repair::lacked("the copy lacked what the stream no longer has".to_owned(), kept);
+            repair.get_or_insert_with(lacked).sources = sources;
         }
         let stream_id = Some(info.stream_id.clone());
-        let from = ReadFrom { sequence, stream_id, ..ReadFrom::default() };
+        // What stands at the position must be what was read there: a stream that was rolled back has another frame, or none.
+        let last = opened.sequencer.last_frame().filter(|last| last.at.sequence + 1 == sequence);
+        let last_header = last.filter(|_| !awaits_continues).map(|last| last.header_hash);
+        let from = ReadFrom { sequence, stream_id, last_header, ..ReadFrom::default() };
         Ok(Following { from, awaits_continues, repair })
     }
 
@@ -297,144 +278,37 @@ impl Work<'_> {
     }
 
     /// A copy that stopped over a checkpoint it does not agree with begins anew, where there is something to begin with.
-    fn leave_if_it_disagreed(&mut self) -> Result<(), LogError> {
+    async fn leave_if_it_disagreed(&mut self) -> Result<(), LogError> {
         let Ok(reason) = std::fs::read_to_string(self.config.dir.join(DISAGREES)) else { return Ok(()) };
-        if self.archive.is_none() && self.info.first_sequence > 1 {
+        if self.archive.is_none() && self.info.first_sequence > 1 && !self.ledger_answers().await {
             return Ok(()); // it stops at the same place again, with its reason
         }
         self.set_aside(reason.clone())?;
-        if let Some(repair) = &mut self.repair {
-            repair.refilled_from = "stream"; // unless the archive has something
-        }
+        self.distrusts_stream = true;
         let refilled = self.config.dir.join(REFILLED);
         std::fs::write(&refilled, reason)
             .map_err(|error| RestoreError::from(ArchiveError::io("writing", &refilled, error)).into())
     }
 
+    /// Whether a ledger would give what this copy lacks.
+    async fn ledger_answers(&self) -> bool {
+        crate::stream::piece(self.bus, &self.config.fleet, 0).await.is_ok()
+    }
+
     /// The whole copy aside: it has events that are not in the log that goes on.
     fn set_aside(&mut self, reason: String) -> Result<(), LogError> {
-        let kept = 0;
         let folder = self.config.dir.clone();
         let aside = free_name(&folder)?;
         tracing::error!(reason, aside = %aside.display(), "the copy is set aside");
-        // The copy holds its folder's lock: a new one takes its place once it is closed.
-        let scratch = folder.with_extension("closing");
-        let empty = LogConfig { dir: scratch.clone(), ..self.config.clone() };
-        *self.start = snapshot::open(&empty)?;
-        std::fs::rename(&folder, &aside)
-            .map_err(|error| ArchiveError::io("setting aside", &folder, error))
-            .map_err(RestoreError::from)?;
-        *self.start = snapshot::open(self.config)?;
-        let _ = std::fs::remove_dir_all(&scratch); // empty; the next time clears it too
+        self.reopened(|| {
+            let moved = std::fs::rename(&folder, &aside);
+            Ok(moved
+                .map_err(|error| ArchiveError::io("setting aside", &folder, error))
+                .map_err(RestoreError::from)?)
+        })?;
         let name = aside.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.repair = Some(Repair { reason, kept, promised: 0, set_aside: name, refilled_from: "archive" });
+        self.repair = Some(Repair { set_aside: name, ..Repair::lacked(reason, 0) });
         Ok(())
-    }
-
-    /// Adds what the archive has behind this copy, at most up to a log size. `false`: nothing.
-    async fn refill(&mut self, up_to: Option<u64>) -> Result<bool, LogError> {
-        let Some(archive) = self.archive else { return Ok(false) };
-        let before = self.size();
-        let Some(holding) = archive.segment_holding(before).await.map_err(RestoreError::from)? else {
-            return Ok(false);
-        };
-        let chain = archive.chain_from(holding.first).await.map_err(RestoreError::from)?;
-        let folder = self.config.dir.join("restore");
-        let io = |error| ArchiveError::io("making", &folder, error);
-        std::fs::create_dir_all(&folder).map_err(io).map_err(RestoreError::from)?;
-        for segment in &chain {
-            if up_to.is_some_and(|up_to| self.size() >= up_to) {
-                break;
-            }
-            // Signed, or it does not count; fetched again if a fetch before broke off.
-            archive.check_note(segment).await.map_err(RestoreError::from)?;
-            let path = archive.fetch(segment, &folder).await.map_err(RestoreError::from)?;
-            self.take_segment(segment, &path, up_to).await?;
-            let _ = std::fs::remove_file(&path); // the folder goes below
-        }
-        let _ = std::fs::remove_dir_all(&folder); // nothing in it counts
-        let added = self.size() - before;
-        self.refilled += added;
-        Ok(added > 0)
-    }
-
-    async fn take_segment(
-        &mut self,
-        segment: &Segment,
-        path: &std::path::Path,
-        up_to: Option<u64>,
-    ) -> Result<(), LogError> {
-        let mut reader = Reader::open(path)?;
-        let mut at = segment.first;
-        while let Some(stored) = reader.next_frame()? {
-            at += stored.frame.events.len() as u64;
-            if at <= self.size() {
-                continue;
-            }
-            if up_to.is_some_and(|up_to| at > up_to) {
-                break;
-            }
-            self.take_frame(segment, stored)?;
-            if self.start.opened.copy.pending() >= COMMIT_EVENTS {
-                self.commit()?;
-                tokio::task::yield_now().await;
-            }
-        }
-        self.commit()?;
-        let root = hex::encode(self.opened().sequencer.root());
-        if self.size() == segment.end && root != segment.root {
-            return Err(self.differs(segment, "its end has another root here").into());
-        }
-        // Sealed where the archive is: two copies restored from there are cut alike.
-        if self.size() == segment.end {
-            self.start.opened.copy.seal()?;
-        }
-        Ok(())
-    }
-
-    fn take_frame(&mut self, segment: &Segment, stored: StoredFrame) -> Result<(), LogError> {
-        let record_time_ms = stored.record_time_ms;
-        let verdict = self.start.opened.sequencer.readmit(stored, SignatureCheck::Check);
-        let frame = match verdict {
-            Verdict::Accepted(frame) if frame.record_time_ms == record_time_ms => frame,
-            Verdict::Stop { reason } => return Err(LogError::Stopped(reason.to_string())),
-            other => {
-                let why = match other {
-                    Verdict::Gap { origin, expected, got } => format!("{origin} is at {expected}, not {got}"),
-                    Verdict::Refused { reason, .. } => reason.to_string(),
-                    _ => "a frame stands there a second time, or at another time".to_owned(),
-                };
-                return Err(self.differs(segment, &why).into());
-            }
-        };
-        if frame.frame.origin == Origin::Role(Role::Ledger) {
-            self.note_stream(&frame.frame);
-        }
-        fold(&mut self.start.state, &frame).map_err(LogError::Stopped)?;
-        Ok(self.start.opened.copy.append(&frame)?)
-    }
-
-    /// Remembers which stream the ledger read when it wrote this.
-    fn note_stream(&mut self, frame: &OpenFrame) {
-        for event in frame.events.iter().filter_map(|event| v1::Event::decode(event.as_slice()).ok()) {
-            if event.r#type == EventType::Continues as u32 {
-                self.said = None;
-            } else if event.r#type == EventType::Checkpoint as u32
-                && let Ok(body) = v1::Checkpoint::decode(event.body.as_slice())
-            {
-                self.said = Some(body.stream_id);
-            }
-        }
-    }
-
-    fn commit(&mut self) -> Result<(), LogError> {
-        let opened = &mut self.start.opened;
-        opened.copy.commit(opened.sequencer.root())?;
-        Ok(())
-    }
-
-    fn differs(&self, segment: &Segment, why: &str) -> RestoreError {
-        RestoreError::Differs { object: segment.object.clone(), at: self.size(), why: why.to_owned() }
     }
 }
 

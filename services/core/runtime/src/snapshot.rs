@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use asterism_domain::{REDUCER, State};
 use asterism_event_log::snapshot::{self, Snapshot};
-use asterism_event_log::{Copy, Error, LogFolder, Opened, Sequencer};
+use asterism_event_log::{AcceptedFrame, Copy, Error, LogFolder, Opened, Sequencer};
 use asterism_proto::hash::Hash;
 use tokio::sync::watch;
 
+mod vouch;
+
 use crate::health::Health;
 use crate::log::{Folded, LogConfig, LogError, fold};
+pub(crate) use vouch::Unproved;
 
 /// What is known of this copy's snapshots.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,20 @@ pub(crate) struct Start {
     pub(crate) state: State,
     /// What it began with, if anything.
     pub(crate) from: Option<Snapshot>,
+    /// Set while nothing has borne that out.
+    pub(crate) unproved: Option<Unproved>,
+}
+
+impl Start {
+    /// Folds the next frame of the log into the state, and lets it bear the snapshot out.
+    pub(crate) fn fold(&mut self, frame: &AcceptedFrame) -> Result<(), String> {
+        if let Some(unproved) = &self.unproved
+            && unproved.is_borne_out(frame, &self.state)?
+        {
+            self.unproved = None;
+        }
+        fold(&mut self.state, frame)
+    }
 }
 
 /// Opens the copy behind the newest snapshot that leads to it, or from the beginning.
@@ -66,14 +83,26 @@ pub(crate) fn open(config: &LogConfig) -> Result<Start, LogError> {
                 continue;
             }
         };
-        let mut stopped = None;
+        let (mut stopped, mut refuted) = (None, None);
+        let mut unproved = Unproved::of(&from, &config.dir);
         let opened = Copy::open_behind(&config.dir, from.sequencer.clone(), |frame| {
-            if stopped.is_none() {
-                stopped = fold(&mut state, frame).err();
+            if stopped.is_some() || refuted.is_some() {
+                return;
             }
+            match unproved.as_ref().map(|unproved| unproved.is_borne_out(frame, &state)) {
+                Some(Ok(true)) => unproved = None,
+                Some(Err(reason)) => refuted = Some(reason),
+                Some(Ok(false)) | None => {}
+            }
+            stopped = fold(&mut state, frame).err();
         });
+        if let Some(reason) = refuted {
+            tracing::error!(size, reason, "a false snapshot, and with it all others, is removed");
+            discard(&config.dir);
+            break;
+        }
         match (opened, stopped) {
-            (Ok(opened), None) => return Ok(Start { opened, state, from: Some(from) }),
+            (Ok(opened), None) => return Ok(Start { opened, state, from: Some(from), unproved }),
             (Err(error @ Error::Snapshot { .. }), _) => tracing::warn!(%error, "a snapshot is not used"),
             (Err(error), _) => return Err(error.into()),
             (_, Some(reason)) => return Err(LogError::Stopped(reason)),
@@ -91,7 +120,7 @@ fn from_the_beginning(config: &LogConfig) -> Result<Start, LogError> {
     })?;
     match stopped {
         Some(reason) => Err(LogError::Stopped(reason)),
-        None => Ok(Start { opened, state, from: None }),
+        None => Ok(Start { opened, state, from: None, unproved: None }),
     }
 }
 
@@ -107,6 +136,13 @@ fn usable(path: &Path, config: &LogConfig) -> Result<(Snapshot, State), String> 
     }
     let state = State::from_bytes(&read.state).filter(|state| state.size == read.size());
     state.map(|state| (read, state)).ok_or_else(|| "its state cannot be read".to_owned())
+}
+
+/// State and sequencer as they are now.
+pub(crate) fn taken(folded: &RwLock<Folded>) -> Snapshot {
+    let folded = folded.read().unwrap_or_else(PoisonError::into_inner);
+    let (sequencer, state) = (folded.sequencer.clone(), folded.state.to_bytes());
+    Snapshot { reducer: REDUCER.to_owned(), sequencer, state }
 }
 
 /// Takes snapshots of one copy, and proves them.
@@ -142,14 +178,9 @@ impl Snapshotter {
         self.told.subscribe()
     }
 
-    /// The state as it is now. It may be ahead of what the copy has taken: seal once that has caught up.
+    /// [`taken`] of this copy. It may be ahead of what the copy has taken: seal once that has caught up.
     pub(crate) fn take(&self) -> Snapshot {
-        let folded = self.folded.read().unwrap_or_else(PoisonError::into_inner);
-        Snapshot {
-            reducer: REDUCER.to_owned(),
-            sequencer: folded.sequencer.clone(),
-            state: folded.state.to_bytes(),
-        }
+        taken(&self.folded)
     }
 
     /// Keeps a snapshot whose events are all sealed. Without it nothing is lost but time at the next start.
@@ -175,6 +206,7 @@ impl Snapshotter {
             match mark.holds(&dir, before) {
                 Ok(()) => {
                     tracing::debug!(size = mark.size, "a second fold came to the same state");
+                    vouch::remember(&dir, mark.size, &mark.root, &mark.state);
                     told.send_modify(|told| told.proved = told.proved.max(mark.size));
                     *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(mark);
                 }
@@ -256,7 +288,8 @@ impl Mark {
 }
 
 /// Removes every snapshot: none of them can be told from the false one.
-fn discard(dir: &Path) {
+pub(crate) fn discard(dir: &Path) {
+    vouch::forget(dir);
     for (_, path) in snapshot::list(dir).unwrap_or_default() {
         if let Err(error) = std::fs::remove_file(&path) {
             tracing::error!(%error, path = %path.display(), "a false snapshot could not be removed");

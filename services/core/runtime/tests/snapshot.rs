@@ -51,6 +51,7 @@ async fn a_start_from_a_snapshot_ends_in_the_same_state_and_is_proved_again() {
     fixture.crash(&one, "two").await;
     let two = fixture.process("two").await;
     assert_eq!(two.log.snapshots().borrow().opened_from, second);
+    assert_eq!(two.log.doubt(), None, "its life before has folded that a second time");
     within("the end of the stream", two.log.caught_up()).await;
     assert_eq!(
         (hash(&two), two.log.read(|state| state.size)),
@@ -98,9 +99,15 @@ async fn a_false_snapshot_stops_the_process_and_is_gone() {
 
     let two = fixture.process("two").await;
     assert_eq!(two.log.snapshots().borrow().opened_from, size);
-    let mut failure = two.log.failure();
-    let reason =
-        within("the proof's failure", failure.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
+    let (mut head, mut failure) = (two.log.head(), two.log.failure());
+    let reason = within("the proof's failure", async {
+        tokio::select! {
+            biased;
+            _ = head.wait_for(|head| head.caught_up) => panic!("a false state may be led from"),
+            reason = failure.wait_for(Option::is_some) => reason.unwrap().clone().unwrap(),
+        }
+    })
+    .await;
     assert!(reason.starts_with("AST-R023"), "{reason}");
     assert_eq!(snapshot::list(&folder).unwrap(), []);
 }

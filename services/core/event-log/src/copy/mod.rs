@@ -26,6 +26,7 @@ use crate::sequencer::Sequencer;
 use crate::tiles::{self, TileWriter};
 pub(crate) use hot::list as hot_folders;
 use hot::{Step, walk};
+pub use open::adopt;
 
 /// The caller commits at least this often while anything is pending.
 pub const GROUP_COMMIT_INTERVAL: Duration = Duration::from_millis(50);

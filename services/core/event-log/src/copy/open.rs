@@ -336,6 +336,17 @@ fn remove_unfinished(folder: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes a folder of sealed segments from elsewhere the beginning of a copy: its HEAD promises just what they end with.
+/// Whoever opens it checks them as any copy's.
+///
+/// # Errors
+/// AST-L005 the disk; [`Error::Locked`] somebody has the folder open.
+pub fn adopt(folder: &Path, size: u64, root: Hash) -> Result<(), Error> {
+    let _lock = lock(folder)?;
+    let (mut head_file, _) = HeadFile::open(folder)?;
+    head_file.write(&Head { hot_first: size, size, root, block_hash: root })
+}
+
 /// Writes the stream id: a whole file or none.
 pub(super) fn write_stream_id(folder: &Path, id: &str) -> Result<(), Error> {
     let (part, path) = (folder.join("STREAM.part"), folder.join("STREAM"));

@@ -59,7 +59,7 @@ pub fn parse_file_name(name: &str) -> Option<(u64, u64)> {
 }
 
 /// Sealed segments in a folder by position. Other files are not looked at.
-pub(crate) fn list(folder: &Path) -> Result<Vec<(u64, u64, PathBuf)>, Error> {
+pub fn list(folder: &Path) -> Result<Vec<(u64, u64, PathBuf)>, Error> {
     let listing = |error| Error::io("listing the log folder", folder, error);
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(listing)? {

@@ -3,14 +3,15 @@
 use std::sync::PoisonError;
 use std::time::Instant;
 
+use asterism_domain::State;
 use asterism_event_log::sequencer::{CheckpointCheck, RefusedReason};
 use asterism_event_log::{AcceptedFrame, Sequencer, StreamAt, Verdict};
-use asterism_nats::{ReadFrom, Reader, ReaderEvent, ReaderIncident};
+use asterism_nats::{Reader, ReaderEvent, ReaderIncident};
 use asterism_proto::hash::Hash;
 use asterism_proto::{OpenFrame, Origin, Role};
 
 use super::{Delivery, Log, fold};
-use crate::{restore, stream};
+use crate::{restore, snapshot};
 
 impl Log {
     pub(super) async fn follow(self, mut reader: Reader) {
@@ -39,13 +40,13 @@ impl Log {
                     Ok(())
                 }
                 ReaderEvent::Incident(ReaderIncident::Jump { expected, got }) => {
-                    let refilled = tokio::select! {
-                        refilled = self.refill(expected, got) => refilled,
+                    let filled = tokio::select! {
+                        filled = self.fill_hole(expected, got) => filled,
                         _ = failure.changed() => return,
                     };
-                    refilled.map(|behind| reader = behind)
+                    filled.map(|behind| reader = behind)
                 }
-                ReaderEvent::Incident(incident) => Err(format!("AST-R024: {incident}")),
+                ReaderEvent::Incident(incident) => Err(format!("AST-R024: {incident}{}", way_out(&incident))),
             };
             if let Err(reason) = done {
                 self.0.failure.send_replace(Some(reason));
@@ -54,57 +55,11 @@ impl Log {
         }
     }
 
-    /// The stream has lost frames that others have read: they come from a ledger's copy, judged as if they had come from
-    /// the stream. Gives a reader behind the hole.
-    async fn refill(&self, expected: u64, got: u64) -> Result<Reader, String> {
-        tracing::error!(
-            expected,
-            got,
-            "AST-R026: the stream has lost frames; this copy takes them from the ledger"
-        );
-        self.0.head.send_modify(|head| (head.at_end, head.caught_up) = (false, false));
-        let stream_id = self.sequencer(|_, stream_id, _| stream_id.to_owned());
-        let frames = stream::refill(&self.0.bus, &self.0.fleet, &stream_id, expected, got).await?;
-        for frame in &frames {
-            let at = StreamAt { sequence: frame.sequence, time_ms: frame.time_ms };
-            self.take(&frame.frame, at).await?;
-        }
-        let size = self.0.head.borrow().size;
-        *self.0.suspect.lock().unwrap_or_else(PoisonError::into_inner) = Some(size);
-        tracing::info!(frames = frames.len(), expected, got, "refilled; suspect until a checkpoint agrees");
-        let from = ReadFrom { sequence: got, stream_id: Some(stream_id), ..ReadFrom::default() };
-        Reader::start_at(&self.0.bus, &self.0.fleet, from).map_err(|error| error.to_string())
-    }
-
     async fn take(&self, payload: &[u8], at: StreamAt) -> Result<(), String> {
-        let (verdict, root, continued) = {
-            let mut folded = self.0.folded.write().unwrap_or_else(PoisonError::into_inner);
-            let awaited = folded.sequencer.is_awaiting_continues();
-            let verdict = folded.sequencer.judge(payload, at);
-            folded.stream_sequence = at.sequence;
-            let mut root = Hash::default();
-            if let Verdict::Accepted(frame) = &verdict {
-                agrees(&folded.sequencer, frame)
-                    .inspect_err(|reason| restore::disagreed(&self.0.folder, reason))?;
-                root = folded.sequencer.root();
-                fold(&mut folded.state, frame)?;
-            }
-            let continued = awaited && !folded.sequencer.is_awaiting_continues();
-            (verdict, root, continued.then(|| folded.stream_id.clone()))
-        };
-        match verdict {
-            Verdict::Accepted(frame) => {
-                let (id, end) = (frame.frame.message_id(), frame.end());
-                self.close_gap(&frame.frame);
-                self.0.storage.frame(frame, root).await;
-                if let Some(stream_id) = continued {
-                    tracing::info!(size = end, stream_id, "the log goes on in a stream that was made anew");
-                    self.0.storage.stream_id(stream_id).await;
-                }
-                self.0.head.send_modify(|head| head.size = end);
-                self.settle();
-                self.tell(&id, Delivery::Accepted(end));
-            }
+        let judged = self.judge(at.sequence, |sequencer| sequencer.judge(payload, at)).await?;
+        let Err(refused) = judged else { return Ok(()) };
+        match refused {
+            Verdict::Accepted(_) => {}
             Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),
             Verdict::Gap { origin, expected, got } => self.open_gap(payload, &origin, expected, got),
             Verdict::Refused { origin, reason } => {
@@ -121,6 +76,61 @@ impl Log {
                 }
             }
             Verdict::Stop { reason } => return Err(format!("AST-R028: {reason}")),
+        }
+        Ok(())
+    }
+
+    /// Judges a frame that stands at this place of the stream; one that is accepted is folded, kept and told. Gives its
+    /// record time, or any other verdict.
+    pub(super) async fn judge(
+        &self,
+        sequence: u64,
+        judge: impl FnOnce(&mut Sequencer) -> Verdict,
+    ) -> Result<Result<u64, Verdict>, String> {
+        let (verdict, root, continued) = {
+            let mut folded = self.0.folded.write().unwrap_or_else(PoisonError::into_inner);
+            let awaited = folded.sequencer.is_awaiting_continues();
+            let verdict = judge(&mut folded.sequencer);
+            folded.stream_sequence = sequence;
+            let mut root = Hash::default();
+            if let Verdict::Accepted(frame) = &verdict {
+                agrees(&folded.sequencer, frame)
+                    .inspect_err(|reason| restore::disagreed(&self.0.folder, reason))?;
+                root = folded.sequencer.root();
+                self.bear_out(frame, &folded.state)?;
+                fold(&mut folded.state, frame)?;
+            }
+            let continued = awaited && !folded.sequencer.is_awaiting_continues();
+            (verdict, root, continued.then(|| folded.stream_id.clone()))
+        };
+        let frame = match verdict {
+            Verdict::Accepted(frame) => frame,
+            other => return Ok(Err(other)),
+        };
+        let (id, end, record_time_ms) = (frame.frame.message_id(), frame.end(), frame.record_time_ms);
+        self.close_gap(&frame.frame);
+        self.0.storage.frame(frame, root).await;
+        if let Some(stream_id) = continued {
+            tracing::info!(size = end, stream_id, "the log goes on in a stream that was made anew");
+            self.0.storage.stream_id(stream_id).await;
+        }
+        self.0.head.send_modify(|head| head.size = end);
+        self.settle();
+        self.tell(&id, Delivery::Accepted(end));
+        Ok(Ok(record_time_ms))
+    }
+
+    /// Lets a frame bear out the snapshot this copy was opened from.
+    fn bear_out(&self, frame: &AcceptedFrame, state: &State) -> Result<(), String> {
+        let mut unproved = self.0.unproved.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(doubt) = *unproved else { return Ok(()) };
+        match doubt.is_borne_out(frame, state) {
+            Ok(true) => *unproved = None,
+            Ok(false) => {}
+            Err(reason) => {
+                snapshot::discard(&self.0.folder);
+                return Err(reason);
+            }
         }
         Ok(())
     }
@@ -163,6 +173,17 @@ impl Log {
     }
 }
 
+/// What to do about a stream that is not the one this copy read. One that was made again needs nothing but a new start.
+fn way_out(incident: &ReaderIncident) -> &'static str {
+    match incident {
+        ReaderIncident::PositionLost { .. } | ReaderIncident::FrameDiffers { .. } => {
+            "; the nats-server has lost or exchanged what it had acknowledged: give it its newer store back, or delete the \
+             stream: the ledger continues the log in a new one, from its own copy"
+        }
+        ReaderIncident::StreamRecreated { .. } | ReaderIncident::Jump { .. } => "",
+    }
+}
+
 /// Compares the checkpoint in a frame, if it holds one, with the log here (INV-09).
 fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
     let Some(seen) = sequencer.checkpoint().filter(|seen| seen.position >= frame.first) else {
@@ -174,7 +195,7 @@ fn agrees(sequencer: &Sequencer, frame: &AcceptedFrame) -> Result<(), String> {
     let ours = sequencer.root_at(seen.size).map_or_else(|| "no root".to_owned(), hex::encode);
     let reason = format!(
         "AST-R022: the checkpoint at size {} has root {}, this copy has {ours}; the next start sets it aside \
-         and refills it from the archive and the stream",
+         and refills it from the archive, the ledger's copy and the stream",
         seen.size,
         hex::encode(seen.root)
     );

@@ -157,10 +157,14 @@ impl System {
     /// Ends what still runs.
     pub async fn stop(self) -> anyhow::Result<()> {
         let result = self.stop_services().await;
-        // Sealed, so that `asterism replay` can read what this run did.
+        // Sealed and archived, so that `asterism replay` and `asterism archive` give what this run did.
         self.deps.log.sync().await;
         if let Err(error) = self.deps.log.seal().await {
             tracing::warn!(%error, "the log stays unsealed");
+        }
+        let ledger = asterism_ledger::LedgerConfig::from(&self.config);
+        if let Err(problem) = asterism_ledger::archive_at_the_end(&ledger, &self.deps).await {
+            eprintln!("{problem}");
         }
         self.watcher.abort();
         let _ = self.watcher.await;
