@@ -20,7 +20,9 @@ use asterism_runtime::log::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
+use crate::cosigned::Cosigned;
 use crate::office::{Ask, Marked};
+use crate::witness::Witnesses;
 
 /// Sealed before its time once this many events are not: about 60 MB of an object.
 const SEAL_EVENTS: u64 = 500_000;
@@ -92,6 +94,7 @@ pub(crate) struct Archiver {
     taken: Option<Arc<State>>,
     /// Size of the newest archived snapshot of this reducer, once that is known.
     snapshot: Option<u64>,
+    cosigned: Cosigned,
 }
 
 /// How often what is done.
@@ -111,11 +114,12 @@ impl Archiver {
         archive: Archive,
         key: OriginKey,
         pace: Pace,
-        asks: mpsc::Sender<Ask>,
+        (asks, witnesses): (mpsc::Sender<Ask>, Witnesses),
         health: Option<Health>,
     ) -> Self {
         let (end, sealed, taken, snapshot) = (None, Vec::new(), None, None);
-        Self { log, archive, key, pace, asks, health, end, sealed, taken, snapshot }
+        let cosigned = Cosigned::new(witnesses);
+        Self { log, archive, key, pace, asks, health, end, sealed, taken, snapshot, cosigned }
     }
 
     /// Works while this process leads; ends with the sender of `leading`.
@@ -159,7 +163,8 @@ impl Archiver {
                 }
                 self.catch_up().await?;
                 self.store_snapshot().await?;
-                self.announce().await
+                self.announce().await?;
+                self.cosigned.store(&self.log, &self.archive, &self.key).await.map_err(Problem::from)
             };
             match done.await {
                 Ok(()) => {
@@ -198,8 +203,11 @@ impl Archiver {
         }
         let (ask, made) = oneshot::channel();
         self.asks.send(Ask::Checkpoint(ask)).await.map_err(|_| Problem::NotLeading)?;
-        let Marked { state, .. } = made.await.map_err(|_| Problem::NotLeading)?;
+        let Marked { notice, state } = made.await.map_err(|_| Problem::NotLeading)?;
         self.taken = state;
+        if let Ok(root) = notice.root.as_slice().try_into() {
+            self.cosigned.begin(TreeHead { size: notice.size, root });
+        }
         self.log.seal().await.map_err(|_| Problem::NotLeading)?;
         self.sealed = marks;
         Ok(true)

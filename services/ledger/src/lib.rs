@@ -4,13 +4,14 @@
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
 //! (what is signed), [`commands`], [`range`] and `shelf` (this copy for others), [`resend`], [`witness`] (nodes that check
-//! and cosign), `archiver` (sealed segments to the object store), `continues` (a stream that was made anew), [`losses`]
+//! and cosign), `cosigned` (their notes for the archive), `archiver` (sealed segments to the object store), `continues` (a stream that was made anew), [`losses`]
 //! (what is given up).
 
 mod archiver;
 pub mod checkpoint;
 pub mod commands;
 mod continues;
+mod cosigned;
 pub mod losses;
 pub mod office;
 pub mod range;
@@ -138,7 +139,7 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
     if let Some(health) = &health {
         witnesses.report(health)?;
     }
-    tasks.spawn(witness::hear(deps.log.clone(), note::origin(&tag), witnesses));
+    tasks.spawn(witness::hear(deps.log.clone(), note::origin(&tag), witnesses.clone()));
     let after = Duration::from_millis(config.lost_after_ms);
     tasks.spawn(resend::ask(deps.log.clone(), leading.clone(), said, after, hand_in));
     if let Some(url) = &config.archive {
@@ -146,7 +147,7 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
         let archive = Archive::open(url, deps.log.fleet(), anchor, log_key).await?;
         let archiver = |health| {
             let (log, archive) = (deps.log.clone(), archive.clone());
-            Archiver::new(log, archive, key.clone(), config.pace(), asks.clone(), health)
+            Archiver::new(log, archive, key.clone(), config.pace(), (asks.clone(), witnesses.clone()), health)
         };
         continuer = Some(archiver(None));
         tasks.spawn(archiver(health).run(leading));
@@ -172,6 +173,7 @@ pub async fn archive_at_the_end(config: &LedgerConfig, deps: &Deps) -> Result<Op
     let archive = archive.map_err(|_| at_the_end("the store did not answer".to_owned()))??;
     deps.log.seal().await.map_err(|error| at_the_end(error.to_string()))?;
     let (nobody, _) = mpsc::channel(1);
-    let mut archiver = Archiver::new(deps.log.clone(), archive, key, config.pace(), nobody, None);
+    let mut archiver =
+        Archiver::new(deps.log.clone(), archive, key, config.pace(), (nobody, Witnesses::default()), None);
     archiver.catch_up_within(END_PATIENCE).await.map(Some)
 }

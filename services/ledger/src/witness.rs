@@ -10,7 +10,7 @@ use asterism_event_log::growth::Step;
 use asterism_event_log::sequencer::{CheckpointCheck, Sequencer};
 use asterism_nats::{Parsed, ServiceError, ServiceHandle, ServiceSpec, Subject, serve as serve_requests};
 use asterism_proto::hash::Hash;
-use asterism_proto::note::{self, TreeHead};
+use asterism_proto::note::{self, NOTE_MAX_BYTES, TreeHead};
 use asterism_proto::v1::{Cosignature, GrowthReply, GrowthRequest, GrowthStep};
 use asterism_proto::{Origin, OriginKey, PublicKey, cosign};
 use asterism_runtime::health::{Health, MetricsError};
@@ -119,16 +119,27 @@ impl Witnesses {
         self.counts.subscribe()
     }
 
-    /// A checkpoint's note under the log's name, with a line for each node that has cosigned just this one.
-    pub fn note(&self, key: &OriginKey, log: &str, head: &TreeHead) -> String {
+    /// A checkpoint's note under the log's name, with a line for each node that has cosigned just this one, as many as a
+    /// note may have; and how many they are.
+    pub fn note(&self, key: &OriginKey, log: &str, head: &TreeHead) -> (usize, String) {
         let all = self.lock();
         let ours = all.by_node.iter().filter(|(_, one)| (one.size, one.root) == (head.size, head.root));
-        let lines: String = ours
-            .map(|(node, one)| {
-                cosign::line(&cosign::witness(log, node), &one.key, one.time_s, &one.signature)
-            })
-            .collect();
-        note::sign(key, log, head) + &lines
+        let (mut text, mut count) = (note::sign(key, log, head), 0);
+        for (node, one) in ours {
+            let line = cosign::line(&cosign::witness(log, node), &one.key, one.time_s, &one.signature);
+            if text.len() + line.len() > NOTE_MAX_BYTES {
+                break;
+            }
+            text.push_str(&line);
+            count += 1;
+        }
+        (count, text)
+    }
+
+    /// Nodes that have ever cosigned and may still.
+    pub(crate) fn open(&self, sequencer: &Sequencer) -> usize {
+        let all = self.lock();
+        all.by_node.keys().filter(|node| sequencer.key(&Origin::Node((*node).clone())).is_some()).count()
     }
 
     /// Shows the counts in the process's metrics, for as long as it runs.

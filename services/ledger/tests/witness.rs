@@ -12,6 +12,7 @@ use asterism_proto::hash::{check_consistency, sha256};
 use asterism_proto::note::{self, TreeHead};
 use asterism_proto::v1::{CheckpointNotice, Cosignature, GrowthReply, GrowthRequest, NoticeBody};
 use asterism_proto::{OriginKey, PublicKey, Role, cosign};
+use asterism_runtime::archive::Archive;
 use asterism_runtime::commit::Term;
 use asterism_runtime::health::Health;
 use asterism_runtime::role::Deps;
@@ -189,7 +190,8 @@ async fn the_note_has_the_cosignatures_of_admitted_nodes_and_no_forged_one() {
     assert_eq!(*witnesses.counts().borrow(), Counts { nodes: 3, size: body.size, newest: 2, refused: 8 });
     let key = deps.key(Role::Ledger).unwrap();
     let head = TreeHead { size: body.size, root: body.root.as_slice().try_into().unwrap() };
-    let made = witnesses.note(&key, &body.log, &head);
+    let (count, made) = witnesses.note(&key, &body.log, &head);
+    assert_eq!(count, 2);
     assert_eq!(note::open(made.as_bytes(), &body.log, &key.public()), Ok(head));
     let tag = body.log.strip_suffix("/log").unwrap();
     let mut keys = vec![(body.log.clone(), 1, key.public())];
@@ -233,4 +235,61 @@ async fn cosignatures_on_the_bus_are_counted() {
     })
     .await;
     assert!(health.metrics().text().contains("asterism_ledger_cosigned_by 1\n"));
+}
+
+#[tokio::test]
+async fn an_archived_checkpoint_carries_the_cosignatures_of_the_nodes() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let url = format!("file://{}", fixture.dir.path().join("archive").display());
+    let config = LedgerConfig {
+        checkpoint_every_ms: 200,
+        archive: Some(url.clone()),
+        seal_every_ms: 1_000,
+        ..LedgerConfig::default()
+    };
+    let _ledger = tokio::spawn(run_with(config, deps.clone(), None));
+    let mut term = scaler(&deps).await;
+    for number in [1, 2] {
+        admit(&mut term, number).await;
+    }
+    // Two nodes that cosign whatever they are told of.
+    let mut notices = deps.bus.subscribe(&Subject::checkpoint_notice(FLEET).unwrap(), None).await.unwrap();
+    let bus = deps.bus.clone();
+    let nodes = tokio::spawn(async move {
+        while let Some(message) = notices.next().await {
+            let notice = CheckpointNotice::decode(message.payload).unwrap();
+            let body = NoticeBody::decode(notice.body.as_slice()).unwrap();
+            for number in [1, 2] {
+                let (name, key) = node(number);
+                let subject = Subject::cosignature(FLEET, &name).unwrap();
+                bus.publish(&subject, cosignature(&key, &body, 9).encode_to_vec()).await.unwrap();
+            }
+        }
+    });
+    let key = deps.key(Role::Ledger).unwrap();
+    let archive = Archive::open(&url, FLEET, fixture.keyring.anchor(), key.public()).await.unwrap();
+    let tag = format!("asterism/{}", archive.tag());
+    let mut keys = vec![(format!("{tag}/log"), 1, key.public())];
+    keys.extend([1, 2].map(|number| (format!("{tag}/node/i-{number}"), 4, node(number).1.public())));
+    let signers: Vec<String> = keys.iter().map(|(name, ..)| name.clone()).collect();
+    let mut more = 3;
+    let found = within("a cosigned checkpoint in the archive", async {
+        loop {
+            for size in archive.note_sizes().await.unwrap() {
+                let (head, note) = archive.note_at(size).await.unwrap().unwrap();
+                if verify(std::str::from_utf8(&note).unwrap(), &keys) == signers {
+                    return head;
+                }
+            }
+            // Something to seal for: the first one may be sealed before anybody has cosigned.
+            admit(&mut term, more).await;
+            more += 1;
+            tokio::time::sleep(Duration::from_millis(200)).await; // the pause of a poll
+        }
+    })
+    .await;
+    nodes.abort();
+    let ours = deps.log.sequencer(|sequencer, _, _| sequencer.root_at(found.size));
+    assert_eq!(ours, Some(found.root));
 }

@@ -83,8 +83,15 @@ impl Archive {
     /// # Errors
     /// AST-R070 the log key has signed another root at that size, AST-R075 what is there is not believed; AST-Bxxx.
     pub async fn put_note(&self, key: &OriginKey, head: &TreeHead) -> Result<(), ArchiveError> {
+        self.put_note_text(head, note::sign(key, &note::origin(self.tag()), head)).await
+    }
+
+    /// Stores a note that is signed already, with cosignatures or without. One that is there stays as it is.
+    ///
+    /// # Errors
+    /// As [`Archive::put_note`].
+    pub async fn put_note_text(&self, head: &TreeHead, text: String) -> Result<(), ArchiveError> {
         let name = self.note_name(head.size)?;
-        let text = note::sign(key, &note::origin(self.tag()), head);
         if self.store.put_if_absent(&name, text.into()).await? == PutResult::Created {
             return Ok(());
         }

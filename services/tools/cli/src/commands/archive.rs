@@ -1,5 +1,6 @@
 //! `asterism archive`: what of the log is in the object store, fetching it as a folder for `replay`, checking it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -132,6 +133,14 @@ async fn fetch(archive: &Archive, folder: &Path) -> Result<Fetched, CliError> {
         let note = archive.check_note(segment).await?;
         write(&folder.join("ck").join(format!("{:020}", segment.end)), &note)?;
         progress.tell(segment);
+    }
+    // Those between are checkpoints that nodes have cosigned.
+    let ends: BTreeSet<u64> = segments.iter().map(|segment| segment.end).collect();
+    let last = ends.last().copied().unwrap_or(0);
+    for size in archive.note_sizes().await?.range(..=last).filter(|size| !ends.contains(size)) {
+        if let Some((_, note)) = archive.note_at(*size).await? {
+            write(&folder.join("ck").join(format!("{size:020}")), &note)?;
+        }
     }
     Ok(summary(archive, folder, &segments, kept))
 }
