@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use asterism_proto::origin::is_token;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Milliseconds since 1970 UTC: a record's time, never a clock's.
 pub type Timestamp = u64;
@@ -21,7 +21,8 @@ pub type ContactId = u32;
 pub type NumberHash = [u8; 16];
 
 /// One ring of one contact. Its spelling is the Asterisk channel id: `<campaign>-<contact>-<ordinal>`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// To people and in JSON it is that text, in the state's own bytes its three parts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId {
     /// The campaign.
     pub campaign: CampaignId,
@@ -29,6 +30,34 @@ pub struct AttemptId {
     pub contact: ContactId,
     /// 1 for the contact's first attempt.
     pub ordinal: u32,
+}
+
+/// An attempt id in parts.
+#[derive(Serialize, Deserialize)]
+#[serde(rename = "AttemptId")]
+struct Parts<C> {
+    campaign: C,
+    contact: ContactId,
+    ordinal: u32,
+}
+
+impl Serialize for AttemptId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        Parts { campaign: &self.campaign, contact: self.contact, ordinal: self.ordinal }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for AttemptId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom);
+        }
+        let Parts { campaign, contact, ordinal } = Parts::<CampaignId>::deserialize(deserializer)?;
+        Ok(Self { campaign, contact, ordinal })
+    }
 }
 
 /// The text is no attempt id.

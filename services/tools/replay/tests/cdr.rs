@@ -8,12 +8,11 @@ use std::path::Path;
 use asterism_domain::event::SealedContact;
 use asterism_domain::{Event, Outcome, wire};
 use asterism_event_log::testkit::Script;
-use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use serde_json::Value;
-use support::{DIALER, NODE, NUMBERS, attempt, campaign, done, ordered, program, sealed, write};
+use support::{
+    DIALER, IMPORT_KEY, NODE, NUMBERS, attempt, campaign, done, ordered, program, seal, sealed, write,
+};
 
-const IMPORT_KEY: [u8; 32] = [5; 32];
 const OUTCOMES: [(Outcome, u32); 7] = [
     (Outcome::Busy, 17),
     (Outcome::Declined, 21),
@@ -23,15 +22,6 @@ const OUTCOMES: [(Outcome, u32); 7] = [
     (Outcome::Congestion, 34),
     (Outcome::Failed, 38),
 ];
-
-/// As the services seal: postcard of number and fields, XChaCha20-Poly1305, the import bound in.
-fn seal(import: &str, number: &str) -> Vec<u8> {
-    let fields = [("name", "Ada")].into_iter().collect::<std::collections::BTreeMap<_, _>>();
-    let plain = postcard::to_allocvec(&(number, fields)).unwrap();
-    let (nonce, payload) = ([2; 24], Payload { msg: &plain, aad: import.as_bytes() });
-    let cipher = XChaCha20Poly1305::new(&IMPORT_KEY.into());
-    [nonce.as_slice(), &cipher.encrypt(XNonce::from_slice(&nonce), payload).unwrap()].concat()
-}
 
 /// At the node's clock, ms after 2023-11-14T22:13:00Z.
 fn told(script: &mut Script, at_ms: u64, event: &Event) {

@@ -42,6 +42,16 @@ fn a_log_in_numbers() {
 }
 
 #[test]
+fn a_state_with_attempts_in_flight_is_json() {
+    let folder = log();
+    let told: Value = serde_json::from_str(&done("state", folder.path(), &["--at", "18"])).unwrap();
+    let flight = &told["state"]["campaigns"]["demo"]["in_flight"]["demo-0-1"];
+    assert_eq!((&told["size"], &flight["status"]), (&18.into(), &"Originating".into()), "{told}");
+    let held = &told["state"]["fleet"]["nodes"]["i-1"]["attempts"];
+    assert_eq!(held, &serde_json::json!(["demo-0-1"]));
+}
+
+#[test]
 fn what_changed_between_two_moments() {
     let folder = log();
     let told = done("diff", folder.path(), &["--from", "15", "--to", "22"]);

@@ -65,7 +65,17 @@ fn history(_: &State) -> Verdict {
 }
 
 fn elsewhere(_: &State) -> Verdict {
-    Verdict::NotApplicable("neither a state nor its history shows it".to_owned())
+    Verdict::NotApplicable("neither a state nor its history shows it; `replay verify` compares".to_owned())
+}
+
+fn limits(_: &State) -> Verdict {
+    Verdict::NotApplicable(
+        "limits and prices are configuration, not in the log; the plan's own tests judge it".to_owned(),
+    )
+}
+
+fn later(_: &State) -> Verdict {
+    Verdict::NotApplicable("not yet applicable: what it is about comes later".to_owned())
 }
 
 const fn invariant(
@@ -110,12 +120,7 @@ pub const INVARIANTS: [Invariant; 16] = [
         "each instance the log names; the cloud's own listing is not in the log",
         whole::one_instance,
     ),
-    invariant(
-        "INV-06",
-        "instances <= max and spend <= budget",
-        "limits and prices are configuration, not in the log: not judged here; the plan's own tests do",
-        elsewhere,
-    ),
+    invariant("INV-06", "instances <= max and spend <= budget", "nothing", limits),
     invariant(
         "INV-07",
         "missing or stale load is never zero load",
@@ -147,12 +152,7 @@ pub const INVARIANTS: [Invariant; 16] = [
         "each attempt in flight against the manifests its node proved to hold",
         whole::prompts_held,
     ),
-    invariant(
-        "INV-12",
-        "no dial outside window, do-not-call list or consent",
-        "not yet applicable: rules come with the dialer's issue",
-        elsewhere,
-    ),
+    invariant("INV-12", "no dial outside window, do-not-call list or consent", "nothing", later),
     invariant(
         "INV-13",
         "a fenced leader has no effect",

@@ -57,7 +57,7 @@ impl Keys {
     }
 
     /// A contact's number; empty if it or its key was erased. A key that does not open it is an error.
-    pub(super) fn number(&mut self, campaign: &Campaign, contact: ContactId) -> Result<String, Error> {
+    pub(crate) fn number(&mut self, campaign: &Campaign, contact: ContactId) -> Result<String, Error> {
         let contact = campaign.contacts.get(contact as usize);
         let found =
             contact.and_then(|contact| Some((contact, campaign.imports.get(usize::from(contact.import))?)));

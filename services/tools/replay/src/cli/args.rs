@@ -6,7 +6,7 @@ use asterism_proto::hash::Hash;
 use clap::{Args, ValueEnum};
 
 use crate::cdr::Style;
-use crate::explain::Subject;
+use crate::explain::{NumbersKey, Subject};
 use crate::fold::At;
 use crate::proof::make::{self, Which};
 use crate::{Error, when};
@@ -106,6 +106,9 @@ pub struct ExplainArgs {
     /// How far around a time, in ms
     #[arg(long, value_name = "MS", default_value_t = 2_000)]
     around_ms: u64,
+    /// Check the whole log, also where the index alone finds the answer
+    #[arg(long)]
+    pub(super) full: bool,
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
@@ -113,7 +116,8 @@ pub struct ExplainArgs {
 
 impl ExplainArgs {
     pub(super) fn subject(&self) -> Result<Subject, Error> {
-        let key = self.numbers_key.as_deref().map(read_key).transpose()?;
+        let read = |path: &PathBuf| read_key(path).map(|bytes| NumbersKey { bytes, path: path.clone() });
+        let key = self.numbers_key.as_ref().map(read).transpose()?;
         Subject::parse(&self.subject, key.as_ref(), self.around_ms)
     }
 }

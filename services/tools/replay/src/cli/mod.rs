@@ -7,6 +7,7 @@ mod verified;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
+use asterism_domain::State;
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -78,14 +79,13 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
         }
         Command::State(args) => {
             let state = with(&args.log, |pass| fold::state_at(pass, args.at))?;
-            let hash = hex::encode(state.hash());
-            let shown = serde_json::json!({ "size": state.size, "state_hash": hash, "state": state });
+            let shown = Shown { size: state.size, state_hash: hex::encode(state.hash()), state: &state };
             serde_json::to_writer_pretty(&mut *out, &shown).map_err(std::io::Error::from)?;
             writeln!(out)?;
         }
         Command::Explain(args) => {
             let subject = args.subject()?;
-            let told = with(&args.log, |pass| explain(pass, &subject))?;
+            let told = with(&args.log, |pass| explain(pass, &subject, args.full))?;
             show(args.json, &told, out, |out| told.print(out))?;
         }
         Command::Prove(args) => proofs::prove(args, out)?,
@@ -117,6 +117,14 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
         }
     }
     Ok(true)
+}
+
+/// What `state` prints.
+#[derive(Serialize)]
+struct Shown<'a> {
+    size: u64,
+    state_hash: String,
+    state: &'a State,
 }
 
 /// Reads a log, with progress.

@@ -33,13 +33,14 @@ pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -
         "invariants, judged after each of {positions} events, and at {whole} over the whole state"
     )?;
     for finding in &result.invariants {
-        let verdict = match &finding.verdict {
-            Verdict::Holds => "holds".to_owned(),
-            Verdict::Broken(why) => format!("BROKEN: {why}"),
-            Verdict::NotApplicable(why) => format!("not judged: {why}"),
+        // What is not judged has nothing to say of how.
+        let (verdict, scope) = match &finding.verdict {
+            Verdict::NotApplicable(why) => (format!("not judged: {why}"), None),
+            Verdict::Holds => ("holds".to_owned(), Some(finding.scope)),
+            Verdict::Broken(why) => (format!("BROKEN: {why}"), Some(finding.scope)),
         };
         writeln!(out, "  {} {}: {verdict}", finding.id, finding.rule)?;
-        writeln!(out, "         judged: {}", finding.scope)?;
+        scope.iter().try_for_each(|scope| writeln!(out, "         judged: {scope}"))?;
     }
     for note in &result.notes {
         writeln!(out, "note: {note}")?;

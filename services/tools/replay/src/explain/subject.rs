@@ -1,11 +1,14 @@
 //! What can be asked about, and how it is spelt.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::path::PathBuf;
 
 use asterism_domain::contact::{E164, number_hash};
-use asterism_domain::{AttemptId, CampaignId, ContactId, NodeId, Timestamp};
+use asterism_domain::{AttemptId, CampaignId, ContactId, NodeId, State, Timestamp};
 use asterism_proto::origin::is_token;
 
+use crate::cdr::Keys;
 use crate::{Error, when};
 
 /// What to explain.
@@ -17,6 +20,8 @@ pub enum Subject {
         hash: [u8; 16],
         /// The number, masked.
         shown: String,
+        /// The key it was hashed with.
+        key: NumbersKey,
     },
     /// One contact.
     Contact {
@@ -38,17 +43,51 @@ pub enum Subject {
     },
 }
 
+/// The fleet's key for numbers, and the file it came from. It says nothing of itself in a Debug form.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NumbersKey {
+    /// 32 bytes.
+    pub bytes: [u8; 32],
+    /// The file; what lies beside it may prove that it is the fleet's.
+    pub path: PathBuf,
+}
+
+impl fmt::Debug for NumbersKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NumbersKey({})", self.path.display())
+    }
+}
+
+impl NumbersKey {
+    /// Whether it is the key of the log's numbers: one contact's number, opened by its import's key from the same folder,
+    /// is hashed again. `None`: no such key is there, or nobody's number is left to open.
+    pub(super) fn is_of(&self, state: &State) -> Option<bool> {
+        let mut keys = Keys::open(self.path.parent()?).ok()?;
+        state.campaigns.values().find_map(|campaign| {
+            // One contact of each import: what opens one opens all.
+            let mut seen = BTreeSet::new();
+            (0u32..).zip(&campaign.contacts).find_map(|(index, contact)| {
+                if contact.erased || !seen.insert(contact.import) {
+                    return None;
+                }
+                let number = keys.number(campaign, index).ok().filter(|number| !number.is_empty())?;
+                Some(number_hash(&self.bytes, &number) == contact.number_hash)
+            })
+        })
+    }
+}
+
 impl Subject {
     /// Reads `+15550100`, `demo/17`, `demo-17-1`, a time (RFC 3339) or a node's id. A number needs the fleet's key for
     /// numbers: the log holds keyed hashes only.
-    pub fn parse(text: &str, numbers_key: Option<&[u8; 32]>, around_ms: u64) -> Result<Self, Error> {
+    pub fn parse(text: &str, numbers_key: Option<&NumbersKey>, around_ms: u64) -> Result<Self, Error> {
         let unknown = |why: &str| Error::Subject { text: masked(text), why: why.to_owned() };
         if text.starts_with('+') {
             let number = E164::parse(text).map_err(|_| unknown("a number is + and 8 to 15 digits"))?;
             let key =
                 numbers_key.ok_or_else(|| unknown("a number needs --numbers-key FILE (keys/numbers.key)"))?;
-            let hash = number_hash(key, &number.expose());
-            return Ok(Self::Number { hash, shown: number.mask() });
+            let hash = number_hash(&key.bytes, &number.expose());
+            return Ok(Self::Number { hash, shown: number.mask(), key: key.clone() });
         }
         if let Some((campaign, contact)) = text.split_once('/') {
             let contact = contact.parse().ok().filter(|_| is_token(campaign));
@@ -92,7 +131,7 @@ mod tests {
 
     #[test]
     fn each_spelling_is_one_kind_of_subject() {
-        let key = [1; 32];
+        let key = NumbersKey { bytes: [1; 32], path: PathBuf::new() };
         let parse = |text| Subject::parse(text, Some(&key), 5).unwrap();
         assert_eq!(parse("+1 555-010 0007"), parse("+15550100007"));
         assert!(!parse("+15550100007").to_string().contains("5550100"));
@@ -104,10 +143,13 @@ mod tests {
 
     #[test]
     fn what_is_no_subject_says_why_and_shows_no_number() {
-        let said = |text: &str, key: Option<&[u8; 32]>| Subject::parse(text, key, 5).unwrap_err().to_string();
+        let key = NumbersKey { bytes: [7; 32], path: "keys/numbers.key".into() };
+        let said =
+            |text: &str, key: Option<&NumbersKey>| Subject::parse(text, key, 5).unwrap_err().to_string();
+        assert_eq!(format!("{key:?}"), "NumbersKey(keys/numbers.key)");
         assert!(said("+15550100007", None).contains("--numbers-key"));
         assert!(!said("+15550100007", None).contains("555"));
-        assert!(said("+12x", Some(&[1; 32])).contains("8 to 15 digits"));
+        assert!(said("+12x", Some(&key)).contains("8 to 15 digits"));
         assert!(said("demo/x", None).contains("CAMPAIGN/NUMBER"));
         assert!(said("a b", None).contains("none of these"));
     }

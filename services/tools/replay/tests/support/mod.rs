@@ -11,12 +11,15 @@ use asterism_domain::event::{SealedContact, StepSource};
 use asterism_domain::{AttemptId, Event, Outcome, wire};
 use asterism_event_log::Copy;
 use asterism_event_log::testkit::{FLEET, Script, Writer};
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 
 pub const SCALER: usize = 0;
 pub const DIALER: usize = 1;
 pub const LEDGER: usize = 2;
 pub const NODE: usize = 7;
 pub const KEY: [u8; 32] = [9; 32];
+pub const IMPORT_KEY: [u8; 32] = [5; 32];
 pub const NUMBERS: [&str; 2] = ["+15555550100", "+15555550101"];
 
 pub fn encode(event: &Event, actor: &str) -> Vec<u8> {
@@ -88,7 +91,7 @@ pub fn campaign() -> Script {
     let contacts = (0..).zip(NUMBERS).map(|(contact, number)| SealedContact {
         contact,
         number_hash: number_hash(&KEY, number),
-        sealed: vec![1; 40],
+        sealed: seal("one", number),
     });
     let imported = Event::ContactsImported {
         campaign: "demo".into(),
@@ -130,10 +133,20 @@ pub fn campaign() -> Script {
     script
 }
 
+/// As the services seal: postcard of number and fields, XChaCha20-Poly1305, the import bound in.
+pub fn seal(import: &str, number: &str) -> Vec<u8> {
+    let fields = [("name", "Ada")].into_iter().collect::<std::collections::BTreeMap<_, _>>();
+    let plain = postcard::to_allocvec(&(number, fields)).unwrap();
+    let (nonce, payload) = ([2; 24], Payload { msg: &plain, aad: import.as_bytes() });
+    let cipher = XChaCha20Poly1305::new(&IMPORT_KEY.into());
+    [nonce.as_slice(), &cipher.encrypt(XNonce::from_slice(&nonce), payload).unwrap()].concat()
+}
+
 /// A script as a sealed log in a folder of its own.
 pub fn sealed(script: &Script) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut opened = Copy::open(folder.path(), FLEET, None, |_| {}).unwrap();
+    opened.copy.index_contacts(wire::contacts_of);
     for frame in &script.accepted {
         opened.copy.append(frame).unwrap();
     }
