@@ -37,6 +37,22 @@ pub enum Error {
         /// Position asked for.
         at: u64,
     },
+    /// An event the log does not have.
+    #[error("AST-V014: the log has {size} sealed events, #0 to #{}, and no #{position}; ask for one of these", size.saturating_sub(1))]
+    NoEvent {
+        /// Events there are.
+        size: u64,
+        /// The one asked for.
+        position: u64,
+    },
+    /// No log, but one lies below.
+    #[error("AST-V015: {folder} is no log; the log in it is {inner}: name that")]
+    Below {
+        /// The folder named.
+        folder: std::path::PathBuf,
+        /// Where the log is.
+        inner: std::path::PathBuf,
+    },
     /// An event the reducers do not know: they stop rather than guess.
     #[error("AST-V003: the event at position {position} is not understood: {source}; use a newer version")]
     Event {

@@ -12,9 +12,11 @@ use serde::Serialize;
 
 use crate::{Error, fold};
 
+mod beside;
 mod folded;
 mod outside;
 
+use beside::Beside;
 use folded::Folded;
 pub use folded::STATE_HASHES_MAX;
 use outside::Outside;
@@ -66,6 +68,10 @@ pub struct Verification {
     pub checkpoints: Compared,
     /// State hashes in the log against the fold.
     pub state_hashes: Compared,
+    /// Tiles beside the segments against the events; `unchecked` are not there.
+    pub tiles: Compared,
+    /// Snapshots beside the segments against the fold; `unchecked` are of other reducers or of what is not sealed.
+    pub snapshots: Compared,
     /// Events by origin.
     pub origins: BTreeMap<String, u64>,
     /// Decisions that came too late to take effect: normal.
@@ -109,6 +115,7 @@ pub struct Against<'a> {
 
 struct Verifier {
     folded: Folded,
+    beside: Beside,
     /// Everything so far could be folded.
     folds: bool,
     first_bad: Option<u64>,
@@ -128,7 +135,8 @@ pub fn verify(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verification, Error> {
     let log = LogFolder::open(folder, against.anchor)?;
-    let mut verifier = Verifier::new(Folded::new(&log));
+    let beside = Beside::new(folder, log.segments().iter().map(|(_, end, _)| *end).collect())?;
+    let mut verifier = Verifier::new(Folded::new(&log, beside.sizes()), beside);
     let mut outside = against.checkpoint.map(Outside::new);
     let mut frames = log.frames();
     let mut whole = true;
@@ -136,6 +144,7 @@ pub fn verify(
         match frame {
             Ok(frame) => {
                 verifier.frame(&frame);
+                verifier.beside(&frame, frames.sequencer().root());
                 verifier.checkpoints(frames.sequencer());
                 if let Some(outside) = &mut outside {
                     outside.pass(frames.sequencer(), &mut verifier);
@@ -167,6 +176,8 @@ pub fn verify(
         reducer: REDUCER,
         checkpoints: Compared::from(sequencer.checkpoint_counts()),
         state_hashes: Compared::default(),
+        tiles: Compared::default(),
+        snapshots: Compared::default(),
         origins: BTreeMap::new(),
         voids: 0,
         incidents: 0,
@@ -207,9 +218,10 @@ fn notes(against: &Against<'_>, unsealed_events: Option<u64>) -> Vec<String> {
 }
 
 impl Verifier {
-    fn new(folded: Folded) -> Self {
+    fn new(folded: Folded, beside: Beside) -> Self {
         Self {
             folded,
+            beside,
             folds: true,
             first_bad: None,
             trusted: 0,
@@ -229,9 +241,17 @@ impl Verifier {
         }
     }
 
+    /// A problem of what is derived from the log: the log itself is not touched by it.
+    pub(crate) fn problem_beside(&mut self, text: String) {
+        self.problem_count += 1;
+        if self.problems.len() < PROBLEMS_LISTED_MAX {
+            self.problems.push(text);
+        }
+    }
+
     /// A checkpoint agreed: what it covers stands, unless something before was wrong.
     fn trust(&mut self, size: u64) {
-        if self.problem_count == 0 {
+        if self.first_bad.is_none() {
             self.trusted = self.trusted.max(size);
         }
     }
@@ -258,6 +278,14 @@ impl Verifier {
             for (position, text) in problems {
                 self.problem(position, text);
             }
+        }
+    }
+
+    /// Tiles and snapshots against what was read so far. Hashing for a snapshot costs the state's size, twice a folder.
+    fn beside(&mut self, frame: &AcceptedFrame, root: Hash) {
+        self.beside.leaves(&frame.leaves);
+        if let Some(hash) = self.folded.hash_at(frame.end()).filter(|_| self.folds) {
+            self.beside.state(frame.end(), root, hash);
         }
     }
 
@@ -293,6 +321,13 @@ impl Verifier {
             (result.voids, result.incidents) = (state.voids, state.incidents);
             result.invariants = findings;
         }
+        if whole && self.folds {
+            self.beside.finish(result.events);
+        }
+        for text in std::mem::take(&mut self.beside.problems) {
+            self.problem_beside(text);
+        }
+        (result.tiles, result.snapshots) = (self.beside.tiles, self.beside.states);
         result.origins = self.origins;
         result.invariant_checks = self.folded.positions;
         result.whole_state_checks = self.folded.whole;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use asterism_domain::event::SealedContact;
 use asterism_domain::{Event, REDUCER, State, wire};
+use asterism_event_log::snapshot::Snapshot;
 use asterism_event_log::testkit::{FLEET, Script, checkpoint};
 use asterism_event_log::{AcceptedFrame, Copy};
 use asterism_proto::v1;
@@ -346,6 +347,95 @@ fn a_folder_without_a_log_is_an_error_that_names_it() {
         assert_eq!(status, 1);
         assert!(err.contains("AST-L0") && err.contains(path.to_str().unwrap()), "{err}");
     }
+    // The folder that `asterism up` was given has its log in it.
+    seal(&history(), &folder.path().join("log"), 1);
+    for command in ["verify", "state", "stats", "tail", "cdr", "export"] {
+        let (status, _, err) = run(&[command, folder.path().to_str().unwrap()]);
+        let named = format!("the log in it is {}: name that", folder.path().join("log").display());
+        assert!(status == 1 && err.contains("AST-V015") && err.contains(&named), "{command}: {err}");
+    }
     let error = verify::verify(folder.path(), &verify::Against::default(), &mut |_| {}).unwrap_err();
     assert!(matches!(error, Error::Log(_)));
+}
+
+/// Nothing is said against the log on the word of a file that is no checkpoint.
+#[test]
+fn a_checkpoint_file_that_is_none_is_no_fault_of_the_log() {
+    let script = history();
+    let folder = tempfile::tempdir().unwrap();
+    seal(&script, folder.path(), 2);
+    let note = folder.path().join("note");
+    for text in ["", "asterism/test/log\n5\n", "\u{0}\u{1}", &"x".repeat(100_000)] {
+        std::fs::write(&note, text).unwrap();
+        let (status, report) = verify_json(folder.path(), &["--checkpoint", note.to_str().unwrap()]);
+        assert_eq!((status, &report["first_bad"]), (1, &Value::Null), "{report}");
+        let problem = report["problems"][0].as_str().unwrap();
+        assert!(
+            problem.contains("says nothing about this log") && report["trusted"].as_u64() > Some(0),
+            "{report}"
+        );
+    }
+    let (status, _, err) = run(&["verify", folder.path().to_str().unwrap(), "--checkpoint", "/nowhere"]);
+    assert!(status == 1 && err.contains("AST-V006: /nowhere"), "{err}");
+}
+
+#[test]
+fn a_tile_or_a_snapshot_of_another_log_is_named_and_leaves_the_log_sound() {
+    let script = history();
+    let folder = tempfile::tempdir().unwrap();
+    seal(&script, folder.path(), 2);
+    let (status, report) = verify_json(folder.path(), &[]);
+    let (tiles, size) = (report["tiles"]["agreed"].as_u64().unwrap(), script.sequencer.size());
+    assert!(status == 0 && tiles > 0 && report["tiles"]["unchecked"] == 0, "{report}");
+    let tile = folder.path().join(format!("tile/0/000.p/{size}"));
+    let whole = std::fs::read(&tile).unwrap();
+    for bent in [whole[..whole.len() - 32].to_vec(), [&whole[..], &[0; 32]].concat(), vec![7; whole.len()]] {
+        std::fs::write(&tile, bent).unwrap();
+        let (status, report) = verify_json(folder.path(), &[]);
+        assert_eq!(
+            (status, &report["first_bad"], &report["tiles"]["differed"]),
+            (1, &Value::Null, &1.into())
+        );
+        assert!(report["problems"][0].as_str().unwrap().contains(tile.to_str().unwrap()), "{report}");
+        let (_, told, _) = run(&["verify", folder.path().to_str().unwrap()]);
+        assert!(told.contains("NOT OK: 1 problems, none of them in the log itself"), "{told}");
+    }
+    std::fs::remove_file(&tile).unwrap();
+    let (status, report) = verify_json(folder.path(), &[]);
+    assert_eq!((status, &report["tiles"]["unchecked"]), (0, &1.into()), "derived: said, and no fault");
+    std::fs::write(&tile, &whole).unwrap();
+    // A snapshot as a service takes it, and one of a state that never was.
+    let mut sequencer = Script::begin().sequencer;
+    for frame in &script.accepted[sequencer_frames(&sequencer)..] {
+        sequencer.readmit(frame.to_stored(), asterism_event_log::SignatureCheck::Trust);
+    }
+    let mut state = fold_of(&script.accepted);
+    for (lie, found) in [(0, None), (1, Some("it has another state than the log folds to"))] {
+        state.voids += lie;
+        let (reducer, bytes) = (REDUCER.to_owned(), state.to_bytes());
+        let taken = Snapshot { reducer, sequencer: sequencer.clone(), state: bytes };
+        let path = taken.write(folder.path()).unwrap();
+        let (status, report) = verify_json(folder.path(), &[]);
+        assert_eq!(status, i32::from(found.is_some()), "{report}");
+        match found {
+            None => assert_eq!(report["snapshots"]["agreed"], 1),
+            Some(why) => {
+                let problem = report["problems"][0].as_str().unwrap();
+                assert!(problem.contains(why) && problem.contains(path.to_str().unwrap()), "{report}");
+            }
+        }
+    }
+}
+
+/// How many frames of a script a sequencer that began it has judged.
+fn sequencer_frames(sequencer: &asterism_event_log::Sequencer) -> usize {
+    let mut size = 0;
+    Script::begin()
+        .accepted
+        .iter()
+        .take_while(|frame| {
+            size += frame.leaves.len() as u64;
+            size <= sequencer.size()
+        })
+        .count()
 }

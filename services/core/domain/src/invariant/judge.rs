@@ -103,7 +103,9 @@ impl Judge {
         for id in touched {
             let Some(campaign) = state.campaigns.get(id) else { continue };
             let tally = self.tallies.entry(id.clone()).or_default();
-            for (index, contact) in (0u32..).zip(&campaign.contacts).skip(tally.contacts as usize) {
+            // A slice: to skip those counted would walk over all of them.
+            let new = campaign.contacts.get(tally.contacts as usize..).unwrap_or_default();
+            for (index, contact) in (tally.contacts..).zip(new) {
                 tally.add(contact);
                 found.push(("INV-01", local::rings(id, campaign, index, contact)));
                 found.push(("INV-15", local::one_state(id, campaign, index, contact)));

@@ -173,7 +173,7 @@ pub const INVARIANTS: [Invariant; 16] = [
         "each contact against the lists of its campaign; a complete campaign has none that waits or is in flight",
         whole::explained,
     ),
-    invariant("INV-16", "same seed, same log", "not yet applicable: comes with the lab", elsewhere),
+    invariant("INV-16", "same seed, same log", "nothing", later),
 ];
 
 /// Judges all of them on a state.

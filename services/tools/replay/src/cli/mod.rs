@@ -8,6 +8,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
 use asterism_domain::State;
+use asterism_event_log::LogFolder;
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -131,7 +132,16 @@ struct Shown<'a> {
 fn with<T>(log: &LogArgs, read: impl FnOnce(&mut Pass<'_>) -> Result<T, Error>) -> Result<T, Error> {
     let anchor = log.anchor.read()?;
     let mut progress = Progress::new();
-    read(&mut Pass { folder: &log.folder, anchor, progress: &mut |events| progress.tell(events) })
+    let pass = &mut Pass { folder: &log.folder, anchor, progress: &mut |events| progress.tell(events) };
+    read(pass).map_err(|error| match (error, log.folder.join("log")) {
+        // The folder of `asterism up` has the log in it.
+        (Error::Log(asterism_event_log::Error::NothingSealed { .. }), inner)
+            if LogFolder::open(&inner, None).is_ok() =>
+        {
+            Error::Below { folder: log.folder.clone(), inner }
+        }
+        (other, _) => other,
+    })
 }
 
 /// As one JSON object, or in words.

@@ -22,6 +22,15 @@ pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -
         let (agreed, differed, unchecked) = (counts.agreed, counts.differed, counts.unchecked);
         writeln!(out, "  {name} {agreed} agree, {differed} differ, {unchecked} not comparable")?;
     }
+    for (name, counts) in [("tiles       ", &result.tiles), ("snapshots   ", &result.snapshots)] {
+        let (agreed, differed, unchecked) = (counts.agreed, counts.differed, counts.unchecked);
+        if agreed + differed + unchecked > 0 {
+            writeln!(
+                out,
+                "  {name} {agreed} agree, {differed} differ, {unchecked} not there or not comparable"
+            )?;
+        }
+    }
     writeln!(out, "  voids        {}, incidents {}", result.voids, result.incidents)?;
     writeln!(out, "events by origin")?;
     for (origin, events) in &result.origins {
@@ -50,13 +59,17 @@ pub(super) fn print(result: &Verification, folder: &Path, out: &mut dyn Write) -
     }
     match result.problem_count {
         0 if result.replay_ok => writeln!(out, "ok: {} events {}", result.events, claim(result)),
-        count => writeln!(
-            out,
-            "NOT OK: {count} problems, the first at position {}; checkpoints that agree cover {} events, nothing is \
-             claimed beyond",
-            result.first_bad.unwrap_or_default(),
-            result.trusted
-        ),
+        count => {
+            let first = result.first_bad.map_or_else(
+                || "none of them in the log itself".to_owned(),
+                |first| format!("the first at position {first}"),
+            );
+            let trusted = result.trusted;
+            writeln!(
+                out,
+                "NOT OK: {count} problems, {first}; checkpoints that agree cover {trusted} events, nothing is claimed beyond"
+            )
+        }
     }
 }
 

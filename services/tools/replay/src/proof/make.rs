@@ -166,7 +166,7 @@ pub fn inclusion(pass: &mut Pass<'_>, which: &Which, at: At) -> Result<ProofFile
         }
     })?;
     let (position, origin, epoch) = found.ok_or_else(|| match which {
-        Which::Position(at) => Error::PastEnd { size, at: at.saturating_add(1) },
+        Which::Position(position) => Error::NoEvent { size, position: *position },
         Which::Id { .. } => {
             Error::Unprovable { what: which.to_string(), why: "the sealed log does not have it".into() }
         }

@@ -57,11 +57,14 @@ pub(super) struct Folded {
 pub(super) type Problems = Vec<(u64, String)>;
 
 impl Folded {
-    pub(super) fn new(log: &LogFolder) -> Self {
+    /// For a log; the state is hashed at these sizes too.
+    pub(super) fn new(log: &LogFolder, sizes: impl Iterator<Item = u64>) -> Self {
+        let mut hashes = hashed_sizes(log);
+        hashes.extend(sizes.map(|size| (size, None)));
         Self {
             state: State::default(),
             judge: Judge::new(),
-            hashes: hashed_sizes(log),
+            hashes,
             differs: Vec::new(),
             state_hashes: Compared::default(),
             positions: 0,
@@ -93,6 +96,11 @@ impl Folded {
             _ => {}
         }
         problems
+    }
+
+    /// Hash of the state after this many events, if it was asked for.
+    pub(super) fn hash_at(&self, size: u64) -> Option<Hash> {
+        self.hashes.get(&size).copied().flatten()
     }
 
     /// The second opinion: what the whole state shows, and no event up to here was seen to break.

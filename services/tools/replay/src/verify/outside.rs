@@ -30,7 +30,8 @@ impl<'a> Outside<'a> {
                 Ok(note) => self.note = Some(note),
                 Err(why) => {
                     self.refused = true;
-                    verifier.problem(0, format!("the checkpoint given says nothing about this log: {why}"));
+                    let text = format!("the checkpoint given says nothing about this log: {why}");
+                    verifier.problem_beside(text);
                 }
             }
         }
