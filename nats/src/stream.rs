@@ -48,6 +48,8 @@ pub struct StreamInfo {
     pub bytes: u64,
     /// Bytes it may hold.
     pub max_bytes: u64,
+    /// How long it keeps a frame.
+    pub max_age: Duration,
     /// Copies.
     pub replicas: usize,
 }
@@ -101,6 +103,22 @@ pub async fn ensure_stream_with(bus: &Bus, fleet: &str, spec: &StreamSpec) -> Re
         .await
         .map(|info| stream_info(&info))
         .map_err(|error| Error::StreamRefused { stream: wanted.name.clone(), reason: with_source(&error) })
+}
+
+/// Sets how long the stream keeps a frame, at least [`MAX_AGE`]. `false`: it was so already.
+///
+/// # Errors
+/// AST-N021 the server refuses it, AST-N022 no answer (repeat).
+pub async fn keep_for(bus: &Bus, fleet: &str, age: Duration) -> Result<bool, Error> {
+    let name = subject::stream_name(fleet)?;
+    let stream = bus.jetstream.get_stream(&name).await.map_err(|error| unavailable(&name, &error))?;
+    let config = stream.cached_info().config.clone();
+    let max_age = age.max(MAX_AGE);
+    if config.max_age == max_age {
+        return Ok(false);
+    }
+    let changed = bus.jetstream.update_stream(Config { max_age, ..config }).await;
+    changed.map(|_| true).map_err(|error| Error::StreamRefused { stream: name, reason: with_source(&error) })
 }
 
 /// The stream as it is now.
@@ -224,6 +242,7 @@ fn stream_info(info: &Info) -> StreamInfo {
         last_sequence: info.state.last_sequence,
         bytes: info.state.bytes,
         max_bytes: u64::try_from(info.config.max_bytes).unwrap_or(u64::MAX),
+        max_age: info.config.max_age,
         replicas: info.config.num_replicas,
     }
 }

@@ -31,7 +31,7 @@ const FILE_MAX_BYTES: u64 = 200 * 1024 * 1024;
 /// How often the copy's folder is looked at for sealed files.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Pause after the store did not answer, first and longest.
-const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Why archiving stops.
 #[derive(Debug, thiserror::Error)]

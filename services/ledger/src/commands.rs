@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use asterism_domain::state::Incident;
 use asterism_event_log::sealed::SealedSegment;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_proto::{Origin, Role};
@@ -16,7 +17,8 @@ use crate::losses::{self, Loss, Said};
 use crate::office::{Ask, Marked};
 
 /// The verbs.
-pub const VERBS: [&str; 4] = ["ledger.head", "ledger.seal", "ledger.gaps", "ledger.accept-loss"];
+pub const VERBS: [&str; 5] =
+    ["ledger.head", "ledger.seal", "ledger.gaps", "ledger.accept-loss", "ledger.incidents"];
 /// How long a seal waits for its checkpoint.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -37,6 +39,21 @@ pub struct Head {
     pub stream_id: String,
     /// Position in it.
     pub stream_sequence: u64,
+    /// Why nothing new is dialled: too much is not archived. Empty if nothing holds.
+    #[serde(default)]
+    pub hold: String,
+    /// Things in the log that must not be.
+    #[serde(default)]
+    pub incidents: u64,
+}
+
+/// Answer of `ledger.incidents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incidents {
+    /// All there were.
+    pub all: u64,
+    /// The newest, the oldest of them first.
+    pub newest: Vec<Incident>,
 }
 
 /// Answer of `ledger.seal`.
@@ -129,6 +146,11 @@ async fn handle(
             let size = log.read(|state| state.size);
             reply_json(size, &losses::shown(log, said, Instant::now()))
         }
+        "ledger.incidents" => {
+            let (size, all, newest) = log
+                .read(|state| (state.size, state.incidents, state.incident_list.iter().cloned().collect()));
+            reply_json(size, &Incidents { all, newest })
+        }
         "ledger.accept-loss" => match serde_json::from_slice(&command.json) {
             Ok(accept) => accept_loss(log, said, hand_in, command, accept).await,
             Err(error) => refusal("AST-G031", format!("the command cannot be read: {error}")),
@@ -139,7 +161,8 @@ async fn handle(
 
 fn head(log: &Log) -> Head {
     let durable = log.durable();
-    let archived = log.read(|state| state.archived);
+    let (archived, hold, incidents) =
+        log.read(|state| (state.archived, state.archive_hold.clone(), state.incidents));
     log.sequencer(|sequencer, stream_id, stream_sequence| Head {
         size: sequencer.size(),
         root: hex::encode(sequencer.root()),
@@ -148,6 +171,8 @@ fn head(log: &Log) -> Head {
         archived,
         stream_id: stream_id.to_owned(),
         stream_sequence,
+        hold,
+        incidents,
     })
 }
 

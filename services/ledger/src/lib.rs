@@ -4,8 +4,8 @@
 //! One ledger leads at a time, made by `LeaderElected` like any other role. It has no decisions, so it has no desk: a
 //! checkpoint is what its copy holds, committed as it stands. Reading order: [`office`] (the loop), [`checkpoint`]
 //! (what is signed), [`commands`], [`range`] and `shelf` (this copy for others), [`resend`], [`witness`] (nodes that check
-//! and cosign), `cosigned` (their notes for the archive), `archiver` (sealed segments to the object store), `continues` (a stream that was made anew), [`losses`]
-//! (what is given up).
+//! and cosign), `cosigned` (their notes for the archive), `archiver` (sealed segments to the object store), `continues` (a
+//! stream that was made anew), [`losses`] (what is given up), [`retention`] (what only the stream has).
 
 mod archiver;
 pub mod checkpoint;
@@ -16,6 +16,7 @@ pub mod losses;
 pub mod office;
 pub mod range;
 pub mod resend;
+pub mod retention;
 mod shelf;
 pub mod witness;
 
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 pub use archiver::Problem as ArchiveProblem;
 use archiver::{Archiver, Pace};
 use losses::Said;
+pub use retention::Retention;
 pub use witness::Witnesses;
 
 /// How long an orderly end waits for the archive.
@@ -56,6 +58,8 @@ pub struct LedgerConfig {
     pub tail_after_ms: u64,
     /// Events between two archived snapshots: what an empty machine folds beyond one stays within about this.
     pub snapshot_events: u64,
+    /// What the stream keeps for the archive.
+    pub retention: Retention,
     /// How long frames are missing before they are given up.
     pub lost_after_ms: u64,
 }
@@ -70,6 +74,7 @@ impl Default for LedgerConfig {
             seal_every_ms: 900_000,
             tail_after_ms: 6 * 3_600_000,
             snapshot_events: 100_000,
+            retention: Retention::default(),
             lost_after_ms: 900_000,
         }
     }
@@ -150,6 +155,7 @@ pub async fn run_with(config: LedgerConfig, deps: Deps, health: Option<Health>) 
             Archiver::new(log, archive, key.clone(), config.pace(), (asks.clone(), witnesses.clone()), health)
         };
         continuer = Some(archiver(None));
+        tasks.spawn(retention::keep(deps.log.clone(), config.retention, asks.clone(), leading.clone()));
         tasks.spawn(archiver(health).run(leading));
     }
     let queues = (queue, losses);

@@ -7,7 +7,8 @@ use std::time::Duration;
 use asterism_domain::Event;
 use asterism_domain::wire::Envelope;
 use asterism_event_log::LogFolder;
-use asterism_ledger::{LedgerConfig, run, run_with};
+use asterism_ledger::{LedgerConfig, Retention, run, run_with};
+use asterism_nats::stream;
 use asterism_proto::Role;
 use asterism_runtime::archive::{Archive, Segment, holes};
 use asterism_runtime::commit::Term;
@@ -150,7 +151,8 @@ async fn a_ledger_killed_at_any_moment_leaves_one_chain_that_another_goes_on_wit
         ledger.kill9().await;
         write(&writer, &mut term, 1).await;
     }
-    let (stored, _) = audit(&fixture, "killed").await;
+    // The last one may have been killed before it signed: whoever comes next does.
+    let stored = archive(&fixture).await.segments().await.unwrap();
     // Another machine's ledger: its copy is sealed at other places, or not at all.
     let other = fixture.process("other").await;
     within("the end of the stream", other.log.caught_up()).await;
@@ -268,4 +270,60 @@ async fn an_orderly_end_archives_what_was_written_or_says_that_the_store_is_away
     .await;
     assert!(program.terminate().await.success());
     assert!(audit(&fixture, "program").await.1 >= size);
+}
+
+#[tokio::test]
+async fn with_the_store_away_the_stream_keeps_more_and_the_dialling_is_held_until_it_is_back() {
+    let fixture = Fixture::start().await;
+    let deps = fixture.process("ledger").await;
+    let retention = Retention { look_every_ms: 100, lengthen_after_ms: 1_000 };
+    let health = Health::new("ledger", &["archive"]);
+    let settings = LedgerConfig { retention, ..config(&fixture, 2_000) };
+    let ledger = tokio::spawn(run_with(settings, deps.clone(), Some(health.clone())));
+    let mut term = elect(&deps).await;
+    write(&deps, &mut term, 5).await;
+    archived(&deps, 5).await;
+    let (store, aside) = (fixture.dir.path().join("archive"), fixture.dir.path().join("aside"));
+    std::fs::rename(&store, &aside).unwrap();
+    std::fs::write(&store, b"in the way").unwrap();
+    // Half of the stream's 64 MiB, in frames of 44 KB.
+    let mut frame = 0;
+    within("the hold", async {
+        while deps.log.read(|state| state.archive_hold.is_empty()) {
+            let event = |part: u64| Event::LaunchIntended {
+                intent: format!("{frame}-{part}"),
+                reason: "x".repeat(5_500),
+                instance_type: "sim".to_owned(),
+            };
+            let events: Vec<Event> = (0..8).map(event).collect();
+            term.commit(&events, &Envelope::default()).await.unwrap();
+            frame += 1;
+        }
+    })
+    .await;
+    let held = deps.log.read(|state| state.archive_hold.clone());
+    assert!(held.contains("of the stream's 64 MiB are not archived"), "{held}");
+    assert!(!health.is_ready());
+    let day = stream::MAX_AGE;
+    let age = async || stream::info(&deps.bus, FLEET).await.unwrap().max_age;
+    within("a longer age", async {
+        while age().await == day {
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await;
+    assert_eq!(age().await, day + Duration::from_hours(1), "what waits is a few seconds old");
+
+    std::fs::remove_file(&store).unwrap();
+    std::fs::rename(&aside, &store).unwrap();
+    archived(&deps, deps.log.read(|state| state.archived) + 1).await; // it is tried again ever more seldom
+    within("the end of the hold", async {
+        while !deps.log.read(|state| state.archive_hold.is_empty()) || age().await != day {
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await;
+    audit(&fixture, "back").await;
+    deps.shutdown.request();
+    within("the end", ledger).await.unwrap().unwrap();
 }

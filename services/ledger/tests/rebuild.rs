@@ -246,9 +246,15 @@ async fn copies_that_end_at_different_places_agree_again_in_a_stream_that_was_ma
     agree(&[&again, &behind, &ahead]).await;
     assert!(fixture.dir.path().join("log").join("ahead.aside-1").is_dir());
     assert!(!fixture.dir.path().join("log").join("behind.aside-1").exists());
-    // What the one ahead had is not in the log that goes on.
+    // What the one ahead had is not in the log that goes on: it says so, and where it is kept.
     write(&mut elect(&ahead, Role::Scaler).await, 10).await;
     agree(&[&again, &behind, &ahead]).await;
+    let said =
+        again.log.read(|state| state.incident_list.iter().map(|one| one.reason.clone()).collect::<Vec<_>>());
+    let beyond = |text: &String| {
+        text.contains(" events of ahead are not in the log: its copy is kept as ahead.aside-1")
+    };
+    assert!(said.len() == 1 && beyond(&said[0]), "{said:?}");
     let root = root_at(&again, size).await;
     assert_eq!(root, root_at(&behind, size).await);
     // Opened once more, each is where it was: the new stream is the one they know now.

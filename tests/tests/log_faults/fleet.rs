@@ -30,6 +30,7 @@ pub const ON_REQUEST: LedgerConfig = LedgerConfig {
     seal_every_ms: 3_600_000,
     tail_after_ms: 3_600_000,
     snapshot_events: u64::MAX,
+    retention: asterism_ledger::Retention { look_every_ms: 3_600_000, lengthen_after_ms: u64::MAX },
     lost_after_ms: 900_000,
 };
 

@@ -113,6 +113,7 @@ pub enum Event {
         set_aside: String,
         refilled_from: String,
         size: u64,
+        beyond: u64,
     },
     SegmentArchived {
         first: u64,
@@ -121,6 +122,15 @@ pub enum Event {
         sha256: Vec<u8>,
         size_bytes: u64,
         root: Vec<u8>,
+    },
+    ArchiveBehind {
+        hold: bool,
+        reason: String,
+        events: u64,
+        age_ms: u64,
+        bytes: u64,
+        max_age_ms: u64,
+        max_bytes: u64,
     },
 
     LaunchIntended {
@@ -396,7 +406,8 @@ impl Event {
             Event::Checkpoint { .. }
             | Event::Continues { .. }
             | Event::FramesLost { .. }
-            | Event::SegmentArchived { .. } => *origin == Origin::Role(Role::Ledger),
+            | Event::SegmentArchived { .. }
+            | Event::ArchiveBehind { .. } => *origin == Origin::Role(Role::Ledger),
             Event::StateHashed { .. } => matches!(origin, Origin::Role(_)),
             Event::LogRepaired { .. } => matches!(origin, Origin::Role(_) | Origin::Proc(..)),
             Event::NodeAdmitted { .. }

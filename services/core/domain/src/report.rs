@@ -46,6 +46,8 @@ pub struct CampaignReport {
     pub answered: u32,
     /// Attempts the nodes refused; they never rang.
     pub refused: u32,
+    /// Why nothing new is dialled while it runs, whatever it is set to; empty if nothing holds.
+    pub hold: String,
 }
 
 /// A node in numbers.
@@ -131,6 +133,11 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 never_rang: counts.never_rang,
                 answered: counts.answered,
                 refused: counts.refused,
+                hold: if campaign.status == CampaignStatus::Running {
+                    state.archive_hold.clone()
+                } else {
+                    String::new()
+                },
             }
         })
         .collect()

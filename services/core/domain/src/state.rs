@@ -14,7 +14,7 @@ use crate::ids::Timestamp;
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-6";
+pub const REDUCER: &str = "asterism-7";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -89,6 +89,8 @@ pub struct State {
     pub checkpoint: u64,
     /// Log size up to which sealed segments stand in the object store without a gap.
     pub archived: u64,
+    /// Why nothing new is dialled although it could be: too much of the log is not archived. Empty if nothing holds.
+    pub archive_hold: String,
     /// Times a copy of the log was repaired.
     pub repairs: u64,
     /// What was erased, by import.
@@ -185,8 +187,18 @@ impl State {
                 self.incident(recorded, &text);
                 Ok(())
             }
-            Event::LogRepaired { .. } => {
+            Event::LogRepaired { holder, reason, set_aside, beyond, .. } => {
                 self.repairs += 1;
+                if *beyond > 0 {
+                    let text = format!(
+                        "{beyond} events of {holder} are not in the log: its copy is kept as {set_aside}; {reason}"
+                    );
+                    self.incident(recorded, &text);
+                }
+                Ok(())
+            }
+            Event::ArchiveBehind { hold, reason, .. } => {
+                self.archive_hold = if *hold { reason.clone() } else { String::new() };
                 Ok(())
             }
             Event::SegmentArchived { first, end, .. } => {

@@ -331,8 +331,9 @@ events! {
     Continues Continues { size, root }
     StateHashed StateHashed { size, hash, reducer }
     FramesLost FramesLost { origin, epoch, from, to, reason }
-    LogRepaired LogRepaired { holder, reason, kept, promised, set_aside, refilled_from, size }
+    LogRepaired LogRepaired { holder, reason, kept, promised, set_aside, refilled_from, size, beyond }
     SegmentArchived SegmentArchived { first, end, object, sha256, size_bytes, root }
+    ArchiveBehind ArchiveBehind { hold, reason, events, age_ms, bytes, max_age_ms, max_bytes }
     LaunchIntended LaunchIntended { intent, reason, instance_type }
     NodeLaunched NodeLaunched { intent, node }
     LaunchFailed LaunchFailed { intent, code, reason, r#final }

@@ -81,6 +81,8 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("LOG_REPAIRED", &[]),
     ("SEGMENT_ARCHIVED", &[("first", "0")]),
     ("SEGMENT_ARCHIVED", &[]),
+    ("LOG_REPAIRED", &[]),
+    ("ARCHIVE_BEHIND", &[("hold", "true")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -325,8 +327,8 @@ fn the_story_is_one_of_events_that_take_effect() {
     let reasons: Vec<&str> = state.incident_list.iter().map(|incident| incident.reason.as_str()).collect();
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
-    // The lost frames, and a step of a decision the log does not have.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (2, 1, 2), "{reasons:?}");
+    // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 1, 2), "{reasons:?}");
     let counts = &state.campaigns["demo"].counts;
     assert_eq!(
         (counts.imported, counts.attempts, counts.rang, counts.uncertain, counts.refused),

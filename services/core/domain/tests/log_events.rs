@@ -105,12 +105,58 @@ fn any_leader_or_process_tells_of_its_repair_and_no_node_does() {
         set_aside: "suspect-0".into(),
         refilled_from: "ledger".into(),
         size: 12,
+        beyond: 0,
     };
     lab.write(Origin::Role(Role::Dialer), repaired.clone());
     lab.write(Origin::Proc(Role::LogicResponder, "1".into()), repaired.clone());
     assert_eq!((lab.state.repairs, lab.state.incidents), (2, 0));
     lab.write(Origin::Node("i-1".into()), repaired);
     assert_eq!((lab.state.repairs, lab.state.incidents), (2, 1));
+}
+
+#[test]
+fn what_a_copy_had_beyond_the_log_is_an_incident() {
+    let mut lab = Lab::new();
+    let repaired = Event::LogRepaired {
+        holder: "dialer-1".into(),
+        reason: "the stream continues at 5 events, the copy had 12".into(),
+        kept: 0,
+        promised: 0,
+        set_aside: "log-dialer.aside-1".into(),
+        refilled_from: "archive".into(),
+        size: 5,
+        beyond: 7,
+    };
+    lab.write(Origin::Role(Role::Dialer), repaired);
+    assert_eq!((lab.state.repairs, lab.state.incidents), (1, 1));
+    let text = &lab.state.incident_list[0].reason;
+    assert!(
+        text.starts_with("7 events of dialer-1 are not in the log") && text.contains("aside-1"),
+        "{text}"
+    );
+}
+
+#[test]
+fn with_too_much_unarchived_nothing_new_is_dialled_until_it_is_less() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 3, 1);
+    lab.plan();
+    lab.boot_all();
+    let behind = |hold: bool| Event::ArchiveBehind {
+        hold,
+        reason: "half of the stream is not archived".into(),
+        events: 9,
+        age_ms: 1,
+        bytes: 50,
+        max_age_ms: 9,
+        max_bytes: 100,
+    };
+    lab.write(Origin::Role(Role::Dialer), behind(true));
+    assert_eq!((lab.state.archive_hold.as_str(), lab.state.incidents), ("", 1), "the ledger alone says so");
+    lab.write(LEDGER, behind(true));
+    assert_eq!(lab.tick(), []);
+    lab.write(LEDGER, behind(false));
+    assert_eq!(lab.tick().len(), 3);
 }
 
 #[test]

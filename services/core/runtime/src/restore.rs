@@ -206,6 +206,10 @@ impl Work<'_> {
         self.set_aside(format!(
             "the stream continues at {theirs} events, the copy had {ours} or another root"
         ))?;
+        if let Some(repair) = &mut self.repair {
+            // Of one with the same size and another root nobody knows how many: one at least.
+            repair.beyond = ours.saturating_sub(theirs).max(1);
+        }
         if self.refill(Some(theirs)).await? { Ok(None) } else { Err(self.apart(theirs).into()) }
     }
 

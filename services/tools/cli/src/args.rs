@@ -272,6 +272,9 @@ pub enum LogCommand {
     /// List the frames the log misses, and what their origins say of them
     #[command(before_help = "Examples:\n  asterism log gaps\n")]
     Gaps,
+    /// List what is in the log and must not be: events that fit nothing, what was lost, what a copy had beyond the log
+    #[command(before_help = "Examples:\n  asterism log incidents\n")]
+    Incidents,
     /// Give up frames nobody has any more: the log says so for ever, and goes on behind them
     #[command(
         before_help = "Examples:\n  asterism log accept-loss --origin node/i-1 --reason 'disk gone' --dry-run\n"

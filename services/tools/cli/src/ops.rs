@@ -66,6 +66,8 @@ pub struct CampaignReport {
     pub answered: u32,
     /// Attempts the nodes refused; they never rang.
     pub refused: u32,
+    /// Why nothing new is dialled while it runs; empty if nothing holds.
+    pub hold: String,
 }
 
 impl CampaignReport {

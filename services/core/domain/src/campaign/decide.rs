@@ -259,7 +259,7 @@ fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> {
         let done = campaign.waiting.is_empty() && campaign.in_flight.is_empty();
         if done && campaign.import_complete {
             events.push(Event::CampaignCompleted { campaign: id.clone() });
-        } else {
+        } else if state.archive_hold.is_empty() {
             dial_campaign(&mut budget, id, campaign, &mut events);
         }
     }

@@ -91,7 +91,11 @@ impl ArchiveError {
     /// Whether repeating may help: the store or the disk did not answer as it should.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Store(error) => error.is_transient() || error.code() == "AST-B008",
+            // A full disk, a right that was taken away: who mends it need not start anything again.
+            Self::Store(error) => {
+                let mendable = ["AST-B006", "AST-B007", "AST-B008", "AST-B010", "AST-B012"];
+                error.is_transient() || mendable.contains(&error.code())
+            }
             Self::Io { .. } => true,
             _ => false,
         }

@@ -33,6 +33,8 @@ pub(crate) struct Repair {
     pub(crate) kept: u64,
     pub(crate) promised: u64,
     pub(crate) set_aside: String,
+    /// Events of what was set aside that are not in the log.
+    pub(crate) beyond: u64,
     /// Beside the stream, from which every copy goes on.
     pub(crate) sources: BTreeSet<Source>,
 }
@@ -40,7 +42,7 @@ pub(crate) struct Repair {
 impl Repair {
     /// A copy that was sound and lacked something.
     pub(crate) fn lacked(reason: String, kept: u64) -> Self {
-        Self { reason, kept, promised: 0, set_aside: String::new(), sources: BTreeSet::new() }
+        Self { reason, kept, promised: 0, set_aside: String::new(), beyond: 0, sources: BTreeSet::new() }
     }
 
     /// A copy that was found damaged.
@@ -65,6 +67,7 @@ impl Repair {
             set_aside: self.set_aside.clone(),
             refilled_from,
             size,
+            beyond: self.beyond,
         }
     }
 }

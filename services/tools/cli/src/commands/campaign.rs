@@ -146,9 +146,14 @@ fn describe(one: &CampaignReport) -> String {
     } else {
         format!(" ({})", one.name)
     };
+    let mut status = one.status.clone();
+    if !one.hold.is_empty() {
+        status.push_str(", and nothing new is dialled: ");
+        status.push_str(&one.hold);
+    }
     pairs(&[
         ("campaign", format!("{}{name}", one.campaign)),
-        ("status", one.status.clone()),
+        ("status", status),
         ("contacts", one.contacts.to_string()),
         ("  waiting", one.waiting.to_string()),
         ("  in flight", one.in_flight.to_string()),

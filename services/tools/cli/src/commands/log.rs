@@ -1,6 +1,6 @@
 //! `asterism log`: where the log stands, what it misses, and sealing it, so that an auditor can read what there is.
 
-use asterism_ledger::commands::{AcceptLoss, Accepted, Head, Sealed};
+use asterism_ledger::commands::{AcceptLoss, Accepted, Head, Incidents, Sealed};
 use asterism_ledger::losses::GapShown;
 use asterism_proto::Role;
 use serde_json::json;
@@ -23,8 +23,17 @@ pub(super) async fn run(context: &Context, command: &LogCommand) -> Result<(), C
                     ("checkpoint", format!("at {} events", head.checkpoint)),
                     ("archived", format!("{} events", head.archived)),
                     ("stream", format!("{} at {}", head.stream_id, head.stream_sequence)),
+                    (
+                        "dialling",
+                        if head.hold.is_empty() { "not held".to_owned() } else { head.hold.clone() },
+                    ),
+                    ("incidents", head.incidents.to_string()),
                 ])
             })
+        }
+        LogCommand::Incidents => {
+            let found: Incidents = client.role_json(Role::Ledger, "ledger.incidents", &json!({})).await?;
+            context.out.result(&found, || incidents(&found))
         }
         LogCommand::Seal => {
             let sealed: Sealed = client.role_json(Role::Ledger, "ledger.seal", &json!({})).await?;
@@ -45,6 +54,20 @@ pub(super) async fn run(context: &Context, command: &LogCommand) -> Result<(), C
             })
         }
     }
+}
+
+fn incidents(found: &Incidents) -> String {
+    if found.all == 0 {
+        return "the log has no incidents\n".to_owned();
+    }
+    let columns = [("event", Align::Right), ("origin", Align::Left), ("what", Align::Left)];
+    let rows: Vec<Vec<String>> = found
+        .newest
+        .iter()
+        .map(|one| vec![one.sequence.to_string(), one.origin.clone(), one.reason.clone()])
+        .collect();
+    let (all, shown) = (found.all, rows.len());
+    format!("{}{shown} of {all} incidents\n", table(&columns, &rows))
 }
 
 fn missing(gaps: &[GapShown]) -> String {

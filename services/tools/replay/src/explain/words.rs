@@ -27,6 +27,8 @@ fn fleet(event: &Event) -> Option<String> {
             "the copy of {holder} was repaired: {reason}; {kept} of {promised} events were sound, refilled from the \
              {refilled_from} to {size}"
         ),
+        Event::ArchiveBehind { hold: true, reason, .. } => format!("nothing new is dialled: {reason}"),
+        Event::ArchiveBehind { hold: false, reason, .. } => format!("dialling goes on: {reason}"),
         Event::SegmentArchived { first, end, object, .. } => {
             format!("events {first} to {end} stand in the object store as {object}")
         }

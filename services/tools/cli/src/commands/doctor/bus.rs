@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use asterism_ledger::commands::Head;
 use asterism_nats::{Bus, RequestError, Subject, stream};
 use asterism_proto::Role;
 use asterism_proto::v1::TimeReply;
@@ -48,6 +49,30 @@ pub(super) async fn all(config: &Config, checks: &mut Vec<Check>) {
     let (dialer, scaler, media, ledger, logic, clock) =
         tokio::join!(dialer, scaler, media, ledger, logic(bus, config), clock(bus, config));
     checks.extend([dialer, scaler, media, ledger, logic, clock]);
+    if let Ok(head) = client.role_json::<Head>(Role::Ledger, "ledger.head", &json!({})).await {
+        checks.extend([archive(config, &head), incidents(&head)]);
+    }
+}
+
+/// What stands in the stream alone.
+fn archive(config: &Config, head: &Head) -> Check {
+    let name = "archive";
+    let Some(url) = &config.ledger.archive else {
+        let fix = "set ledger.archive: with every disk lost the log is lost";
+        return Check::warn(name, "the log is not archived", fix);
+    };
+    let found = format!("{} of {} events are at {url}", head.archived, head.size);
+    if head.hold.is_empty() {
+        return Check::ok(name, found);
+    }
+    Check::fail(name, format!("nothing new is dialled: {}", head.hold), "bring the object store back")
+}
+
+fn incidents(head: &Head) -> Check {
+    match head.incidents {
+        0 => Check::ok("incidents", "none in the log"),
+        count => Check::warn("incidents", format!("{count} in the log"), "asterism log incidents"),
+    }
 }
 
 async fn stream(bus: &Bus, config: &Config) -> Check {
