@@ -80,6 +80,17 @@ struct Entry {
     nonce: String,
 }
 
+/// Whether a lease is held, for whoever is to act by it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LeaseView(watch::Receiver<Option<Instant>>);
+
+impl LeaseView {
+    /// As [`Lease::is_held`].
+    pub fn is_held(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+}
+
 /// A campaign for the lease of one role. Dropping it stops renewing without a word: rivals wait their time.
 pub struct Lease {
     events: mpsc::Receiver<LeaseEvent>,
@@ -156,7 +167,12 @@ impl Lease {
     /// Whether the lease is held at this moment: false as soon as the last renewal is too old, even if this process was
     /// stopped and has just woken. Ask before each effect.
     pub fn is_held(&self) -> bool {
-        self.held_until.borrow().is_some_and(|until| Instant::now() < until)
+        self.view().is_held()
+    }
+
+    /// The same for others to look at.
+    pub fn view(&self) -> LeaseView {
+        LeaseView(self.held_until.clone())
     }
 
     /// Gives the lease back, so that a rival moves at once, and ends the campaign.
@@ -218,7 +234,11 @@ impl Campaign {
         }
         let store = self.store().await?;
         if let Some(revision) = self.mine {
-            return self.write(&store, Some(revision), began).await;
+            let written = self.write(&store, Some(revision), began).await;
+            // Over another's entry: what stands there is looked at now, not when the lease is nearly over.
+            if written.is_ok() || self.store.is_none() {
+                return written;
+            }
         }
         match store.entry(self.key).await.map_err(|error| with_source(&error))? {
             None => self.write(&store, None, began).await,
@@ -229,10 +249,12 @@ impl Campaign {
                 let value = (entry.value.len() <= ENTRY_MAX_BYTES)
                     .then(|| serde_json::from_slice::<Entry>(&entry.value).ok())
                     .flatten();
-                // An entry nobody can read counts like a rival's: it must stand still first.
+                // An entry nobody can read is no process's: whoever may publish an event can have the stream's acknowledgement
+                // sent here. The holder writes over it; for a rival it must stand still first, like a holder's.
+                let nobodys = value.is_none() && self.held_until.borrow().is_some();
                 let free = value.as_ref().is_some_and(|value| value.holder.is_empty());
                 let own = value.as_ref().is_some_and(|value| value.nonce == self.entry.nonce);
-                if own || free || self.stood_still(entry.revision) {
+                if own || free || nobodys || self.stood_still(entry.revision) {
                     return self.write(&store, Some(entry.revision), began).await;
                 }
                 self.lose("another process holds it").await;

@@ -21,7 +21,7 @@ mod connect;
 
 pub use bus::{Bus, BusConfig, BusStats, Message, Reply, RequestError, Subscription};
 pub use error::Error;
-pub use lease::{Lease, LeaseEvent, LeaseTiming};
+pub use lease::{Lease, LeaseEvent, LeaseTiming, LeaseView};
 pub use pace::Pace;
 pub use publish::{FrameAck, PublishFrameError};
 pub use reader::{ReadFrom, Reader, ReaderEvent, ReaderIncident};

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use asterism_nats::{Bus, Lease, LeaseEvent, LeaseTiming};
 use asterism_proto::Role;
+use futures_util::StreamExt as _;
 use support::{FLEET, Fixture, within};
 
 fn timing() -> LeaseTiming {
@@ -83,4 +84,34 @@ async fn a_process_stopped_for_long_does_not_believe_when_it_wakes() {
         std::hint::spin_loop();
     }
     assert!(!lease.is_held(), "held after {:?} without renewal", since.elapsed());
+}
+
+/// Whoever may publish an event can have the stream's acknowledgement sent to the lease's own subject: nats-server asks no
+/// permission for where an answer goes. Nobody of ours wrote that entry.
+#[tokio::test]
+async fn an_entry_that_no_process_wrote_takes_the_lease_from_nobody() {
+    let fixture = Fixture::start().await;
+    fixture.with_stream().await;
+    let (a, b) = (fixture.service("a").await, fixture.service("b").await);
+    let mut first = campaign(&a, "a");
+    assert!(matches!(within("the lease", first.next()).await, LeaseEvent::Held { .. }));
+    let mut rival = campaign(&b, "b");
+    let enemy = support::raw_client_as(fixture.server.node("i-1").unwrap()).await;
+    let key = format!("$KV.AST_LEASE_{FLEET}.dialer");
+    let listener = support::raw_client(&fixture).await;
+    let mut written = listener.subscribe(key.clone()).await.unwrap();
+    listener.flush().await.unwrap();
+    let (mut overwritten, since) = (0, Instant::now());
+    while since.elapsed() < timing().takeover * 3 {
+        enemy.publish_with_reply("ast.v1.ev.demo.node.i-1", key.clone(), "x".into()).await.unwrap();
+        enemy.flush().await.unwrap();
+        while !within("what is written", written.next()).await.unwrap().payload.starts_with(b"{\"stream\"") {}
+        overwritten += 1;
+        let lost = tokio::time::timeout(timing().renew * 2, first.next()).await;
+        assert!(lost.is_err(), "{lost:?} after {overwritten} entries");
+        assert!(first.is_held() && !rival.is_held());
+    }
+    println!("{overwritten} entries of nobody were written over");
+    drop(first);
+    assert!(matches!(within("the takeover", rival.next()).await, LeaseEvent::Held { .. }));
 }
