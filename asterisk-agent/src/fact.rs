@@ -37,6 +37,10 @@ pub enum Body {
     NodeLoad(v1::NodeLoad),
     /// Drained, and a checkpoint covers all it had to say.
     NodeEmpty(v1::NodeEmpty),
+    /// Drained, and no checkpoint that is believed covers all it had to say.
+    NodeUncovered(v1::NodeUncovered),
+    /// Two histories under the log's key.
+    LogRefused(v1::LogRefused),
     /// A manifest is on disk and verified.
     ManifestHeld(v1::ManifestHeld),
 }
@@ -66,6 +70,8 @@ impl Fact {
             | Body::NodeStopped(_)
             | Body::NodeLoad(_)
             | Body::NodeEmpty(_)
+            | Body::NodeUncovered(_)
+            | Body::LogRefused(_)
             | Body::ManifestHeld(_) => "",
         }
     }
@@ -88,6 +94,8 @@ impl Fact {
             Body::NodeStopped(b) => (EventType::NodeStopped, b.encode_to_vec()),
             Body::NodeLoad(b) => (EventType::NodeLoad, b.encode_to_vec()),
             Body::NodeEmpty(b) => (EventType::NodeEmpty, b.encode_to_vec()),
+            Body::NodeUncovered(b) => (EventType::NodeUncovered, b.encode_to_vec()),
+            Body::LogRefused(b) => (EventType::LogRefused, b.encode_to_vec()),
             Body::ManifestHeld(b) => (EventType::ManifestHeld, b.encode_to_vec()),
         }
     }

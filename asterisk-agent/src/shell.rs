@@ -176,6 +176,7 @@ impl Shell {
                 settled: spool.is_settled(),
                 unpublished: spool.has_unpublished(),
                 uncovered_ms: spool.uncovered_ms(),
+                uncovered_frames: spool.uncovered_frames(),
             };
             let out = self.parts.machine.on_tick(now_ms, self.heart.cpu_permille(), view);
             self.carry(out, After::default());

@@ -250,6 +250,12 @@ impl Spool {
         !self.waiting.is_empty() || self.cursor <= self.last_number
     }
 
+    /// The frames that no checkpoint covers: the first and the last.
+    pub fn uncovered_frames(&self) -> Option<(u64, u64)> {
+        let (first, last) = (self.frames.first_key_value()?, self.frames.last_key_value()?);
+        Some((*first.0, *last.0))
+    }
+
     /// When the oldest fact was written that no checkpoint covers, ms.
     pub fn uncovered_ms(&self) -> Option<u64> {
         let framed = self.frames.values().next().map(|frame| frame.oldest_ms);
@@ -313,10 +319,12 @@ mod tests {
         spool.on_acked(1);
         assert_eq!((spool.next(), spool.has_unpublished(), spool.is_settled()), (None, false, false));
         assert_eq!(spool.uncovered_ms(), Some(10));
+        assert_eq!(spool.uncovered_frames(), Some((1, 1)));
         assert_eq!(spool.cover(9), None, "a mark beyond what was written is no mark of ours");
         assert_eq!(spool.cover(1), Some(SpoolChange::DropFrames(1)));
         assert!(spool.is_settled());
         assert_eq!((spool.frame_count(), spool.size_bytes(), spool.uncovered_ms()), (0, 0, None));
+        assert_eq!(spool.uncovered_frames(), None);
         spool.push(b"load".to_vec(), 20, true).unwrap();
         assert!(spool.is_settled(), "nobody waits for a routine fact");
     }

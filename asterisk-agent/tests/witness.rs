@@ -5,8 +5,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use asterism_nats::Subject;
+use asterism_nats::{Subject, Verb};
 use asterism_proto::note::{self, TreeHead};
+use asterism_proto::v1::EventType;
 use asterism_proto::{PublicKey, cosign, notice, v1};
 use prost::Message as _;
 use support::{FLEET, Fleet, NODE, PATIENCE, callees, log_key, notice_body, numbers};
@@ -65,5 +66,25 @@ fn a_node_cosigns_what_continues_the_log_and_refuses_a_second_history_for_good()
         fleet.announce(&notice::sign(&log_key(), vec![], v1::NoticeBody { marks: all.marks, ..known })).await;
         assert_eq!(fleet.dial(1, "demo", &numbers(6..7, Some(0))).await.code, "AST-A025");
         assert!(fleet.holds(2).await);
+
+        // Drained, it says that it is empty, and which frames are behind no checkpoint it believes.
+        let drain = v1::DrainOrder { term: 1, drain: 4, undrain: false };
+        assert!(fleet.order(Verb::Drain, &drain).await.taken);
+        let said = fleet.until("its last word", |log| log.first(EventType::NodeUncovered)).await;
+        let said = v1::NodeUncovered::decode(said.body.as_slice()).unwrap();
+        assert_eq!((said.drain, said.from), (4, 2));
+        let log = fleet.log.lock().unwrap();
+        let told = log.first(EventType::LogRefused).unwrap();
+        let told = v1::LogRefused::decode(told.body.as_slice()).unwrap();
+        assert_eq!(
+            (told.size, told.root, told.shown_size, told.shown_root),
+            (7, vec![1; 32], 7, vec![2; 32])
+        );
+        let frames: Vec<u64> = log.frames.iter().map(|frame| frame.header.number).collect();
+        assert!(
+            (1..=said.to).all(|number| frames.contains(&number)),
+            "{frames:?} without one up to {}",
+            said.to
+        );
     });
 }

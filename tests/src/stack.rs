@@ -10,13 +10,17 @@ use std::time::{Duration, Instant};
 use asterism_cli::client::Client;
 use asterism_cli::{import, ops};
 use asterism_dialer::commands::CreateCampaign;
-use asterism_domain::State;
+use asterism_domain::{Recorded, State, wire};
+use asterism_event_log::LogFolder;
 use asterism_nats::{Bus, NatsServer};
 use asterism_object_store::ObjectStore;
 use asterism_pbx_sim::recorder::{RingCount, read_rings};
+use asterism_proto::{OriginKey, Role};
 use asterism_runtime::config::Config;
 use asterism_runtime::keys::Keyring;
 use asterism_runtime::log::{Log, LogConfig};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// The fleet's name.
 pub const FLEET: &str = "kills";
@@ -132,20 +136,24 @@ impl Stack {
 
     /// Starts a service (again).
     pub fn start_service(&mut self, service: &'static str) {
+        self.start_process(service, service, &[]);
+    }
+
+    fn start_process(&mut self, service: &str, name: &'static str, env: &[(String, String)]) {
         let log = fs::OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.path().join(format!("{service}.log")))
+            .open(self.path().join(format!("{name}.log")))
             .unwrap();
         let child = Command::new(program(service))
             .env("ASTERISM_CONFIG", self.path().join("asterism.toml"))
-            .envs(self.env.iter().cloned())
+            .envs(self.env.iter().chain(env).cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{service}: {error}; cargo build --bins"));
-        self.processes.insert(service, child);
+        self.processes.insert(name, child);
     }
 
     /// kill -9, and waits until it is gone.
@@ -153,6 +161,43 @@ impl Stack {
         let mut child = self.processes.remove(service).expect("it runs");
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    /// A signal to a service's process.
+    pub fn signal_service(&self, service: &'static str, signal: Signal) {
+        let id = self.processes[service].id().cast_signed();
+        kill(Pid::from_raw(id), signal).unwrap();
+    }
+
+    /// Starts a second process of a service, with its own data folder.
+    pub fn start_rival(&mut self, service: &'static str, rival: &'static str) {
+        let folder = self.path().join(rival).display().to_string();
+        self.start_process(service, rival, &[("ASTERISM_PATHS__DATA_DIR".to_owned(), folder)]);
+    }
+
+    /// Whether a process of the stack has not ended.
+    pub fn runs(&mut self, name: &'static str) -> bool {
+        let child = self.processes.get_mut(name).expect("it was started");
+        matches!(child.try_wait(), Ok(None))
+    }
+
+    /// The key that signs checkpoints and notices: what an equivocating ledger has.
+    pub fn log_signer(&self) -> OriginKey {
+        self.keyring.role(Role::Ledger).unwrap()
+    }
+
+    /// Every event of the sealed copy, in order; [`Stack::replay_agrees`] seals it.
+    pub fn sealed_events(&self) -> Vec<Recorded> {
+        let folder = LogFolder::open(&self.path().join("log-observer"), Some(self.keyring.anchor())).unwrap();
+        let mut events = Vec::new();
+        for frame in folder.frames() {
+            let frame = frame.unwrap();
+            for index in 0..frame.frame.events.len() as u32 {
+                let sequence = frame.first + u64::from(index);
+                events.push(wire::recorded(&frame.frame, index, sequence, frame.record_time_ms).unwrap());
+            }
+        }
+        events
     }
 
     /// Where contacts stand, by the keyed hash of their numbers.
@@ -295,7 +340,7 @@ impl Drop for Stack {
         // Nodes are nobody's children here: they are found by their folder.
         let dir = self.dir.path().to_string_lossy().into_owned();
         for pid in self.pids(&dir, "") {
-            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::SIGKILL);
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         }
         let _ = self.recorder.kill();
         let _ = self.recorder.wait();

@@ -54,6 +54,8 @@ pub struct SpoolView {
     pub unpublished: bool,
     /// When the oldest uncovered fact was written, ms.
     pub uncovered_ms: Option<u64>,
+    /// The first and the last frame that no checkpoint covers.
+    pub uncovered_frames: Option<(u64, u64)>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -344,13 +346,21 @@ impl Machine {
             return;
         }
         if spool.settled {
-            self.drain.empty_said = true;
-            out.changes.push(Change::PutDrain(self.drain.clone()));
             let body = v1::NodeEmpty { node: self.node.clone(), drain: self.drain.number };
-            out.facts.push(Fact::of_node(Body::NodeEmpty(body)));
+            self.say_empty(Body::NodeEmpty(body), out);
+        } else if self.log_refused().is_some() {
+            // No checkpoint will ever cover them; that the log has them is told by this very fact, which comes behind.
+            let Some((from, to)) = spool.uncovered_frames.filter(|_| !spool.unpublished) else { return };
+            let body = v1::NodeUncovered { node: self.node.clone(), drain: self.drain.number, from, to };
+            self.say_empty(Body::NodeUncovered(body), out);
         } else if !spool.unpublished && now_ms >= self.life.checkpoint_asked_ms + CHECKPOINT_ASK_MS {
             self.life.checkpoint_asked_ms = now_ms;
             out.effects.push(Effect::RequestCheckpoint);
         }
+    }
+    fn say_empty(&mut self, body: Body, out: &mut Output) {
+        self.drain.empty_said = true;
+        out.changes.push(Change::PutDrain(self.drain.clone()));
+        out.facts.push(Fact::of_node(body));
     }
 }

@@ -429,14 +429,13 @@ fn a_drained_node_is_empty_when_a_checkpoint_covers_it() {
     assert!(reply(&machine.on_drain(1, &drain)).taken);
     assert_eq!(machine.why_not_ready(), Some("draining"));
     assert_eq!(reply(&machine.on_dial(2, order(1, &["b"]), NOW)).code, code::DRAINING);
-    let open = SpoolView { settled: false, unpublished: true, uncovered_ms: Some(NOW) };
+    let open = SpoolView { unpublished: true, uncovered_ms: Some(NOW), ..SpoolView::default() };
     let asks = |out: &Output| out.effects.contains(&Effect::RequestCheckpoint);
     assert!(!asks(&machine.on_tick(NOW, 0, SpoolView { unpublished: false, ..open })), "a call is up");
     machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16 }, NOW + 1);
     assert!(!asks(&machine.on_tick(NOW + 2, 0, open)), "facts are on their way");
     assert!(asks(&machine.on_tick(NOW + 3, 0, SpoolView { unpublished: false, ..open })));
-    let out =
-        machine.on_tick(NOW + 4, 0, SpoolView { settled: true, unpublished: false, uncovered_ms: None });
+    let out = machine.on_tick(NOW + 4, 0, SpoolView { settled: true, ..SpoolView::default() });
     assert!(matches!(&out.facts[0].body, Body::NodeEmpty(e) if e.drain == 3));
     assert_eq!(machine.state_word(), "empty");
     let again = machine.on_tick(NOW + 5, 0, SpoolView { settled: true, ..SpoolView::default() });

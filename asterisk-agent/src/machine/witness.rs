@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Change, Effect, Machine, Output};
 use crate::error::code;
+use crate::fact::{Body, Fact};
 
 /// Checkpoints remembered besides the newest one: a late notice is told from a rewritten one by them.
 const EARLIER_MAX: usize = 64;
@@ -77,7 +78,7 @@ impl Machine {
         if notice.size <= known.size {
             let all = self.witness.earlier.iter().copied().chain([(known.size, known.root)]);
             return match all.into_iter().find(|(size, _)| *size == notice.size) {
-                Some((_, ours)) if ours != root => self.two_roots(notice.size),
+                Some((_, ours)) if ours != root => self.two_roots(notice.size, &notice.root),
                 Some((size, _)) if size == known.size => (Judged::Proved, Output::default()),
                 _ => (Judged::Late, Output::default()),
             };
@@ -86,7 +87,7 @@ impl Machine {
             return (Judged::Unproved, Output::default());
         }
         if notice.previous_root != known.root {
-            return self.two_roots(known.size);
+            return self.two_roots(notice.previous_size, &notice.previous_root);
         }
         match path(&notice.proof) {
             Some(path) if check_consistency(known.size, notice.size, &known.root, &root, &path) => {
@@ -94,7 +95,7 @@ impl Machine {
             }
             _ => {
                 let why = format!("size {} does not continue size {}", notice.size, known.size);
-                self.refuse_log(why)
+                self.refuse_log(why, notice.size, &notice.root)
             }
         }
     }
@@ -152,18 +153,29 @@ impl Machine {
         (Judged::Proved, out)
     }
 
-    fn two_roots(&mut self, size: u64) -> (Judged, Output) {
-        self.refuse_log(format!("two roots of size {size}"))
+    fn two_roots(&mut self, size: u64, shown: &[u8]) -> (Judged, Output) {
+        self.refuse_log(format!("two roots of size {size}"), size, shown)
     }
 
-    fn refuse_log(&mut self, why: String) -> (Judged, Output) {
+    /// The log is told, with both heads: they outlive the machine.
+    fn refuse_log(&mut self, why: String, shown_size: u64, shown_root: &[u8]) -> (Judged, Output) {
         tracing::error!(
             "{}: the log shows two histories: {why}; this node keeps its facts and takes no calls. Compare the ledger's \
              log with the archive: asterism replay verify",
             code::TWO_HISTORIES
         );
+        let known = &self.witness.newest;
+        let told = v1::LogRefused {
+            node: self.node.clone(),
+            reason: why.clone(),
+            size: known.size,
+            root: known.root.to_vec(),
+            shown_size,
+            shown_root: shown_root.iter().copied().take(size_of::<Hash>()).collect(),
+        };
         self.witness.newest.refused = Some(why);
         let mut out = Output::default();
+        out.facts.push(Fact::of_node(Body::LogRefused(told)));
         out.changes.push(Change::PutWitnessed(Box::new(self.witness.newest.clone())));
         if self.announced.is_some() {
             self.say_stopped("the log shows two histories", &mut out);

@@ -187,6 +187,39 @@ fn a_lost_notice_is_made_up_for_by_the_steps_and_by_nothing_else() {
     assert_eq!((judged, cosigned(&out)), (Judged::Proved, Some(40)));
 }
 
+/// The log has all it has to say, and no checkpoint will cover it: it says so, once, and which frames those are.
+#[test]
+fn a_node_that_refuses_the_log_tells_it_both_heads_and_when_it_is_empty() {
+    let tree = tree(17);
+    let mut machine = machine(Witnessed::default());
+    machine.on_gate(Gate::Admitted(true));
+    machine.on_notice(&tree.notice(0, 17));
+    let other = v1::NoticeBody { root: vec![2; 32], ..tree.notice(0, 17) };
+    let (_, out) = machine.on_notice(&other);
+    let [Fact { body: Body::LogRefused(told), .. }] = out.facts.as_slice() else { panic!("{out:?}") };
+    assert_eq!((told.node.as_str(), told.reason.as_str()), ("i-1", "two roots of size 17"));
+    assert_eq!((told.size, told.root.as_slice()), (17, &tree.root(17)[..]));
+    assert_eq!((told.shown_size, told.shown_root.as_slice()), (17, &[2; 32][..]));
+
+    let spool =
+        |unpublished, frames| SpoolView { unpublished, uncovered_frames: frames, ..SpoolView::default() };
+    let mut empties = Vec::new();
+    let mut tick = |machine: &mut Machine, spool| {
+        let out = machine.on_tick(1, 0, spool);
+        assert!(!out.effects.contains(&Effect::RequestCheckpoint), "none would help");
+        empties.extend(out.facts.into_iter().filter(|fact| !fact.is_routine()).map(|fact| fact.body));
+        empties.len()
+    };
+    assert_eq!(tick(&mut machine, spool(false, Some((3, 9)))), 0, "it is not drained");
+    machine.on_drain(1, &v1::DrainOrder { term: 1, drain: 4, undrain: false });
+    assert_eq!(tick(&mut machine, spool(true, Some((3, 9)))), 0, "the log has not got it all");
+    assert_eq!(tick(&mut machine, spool(false, Some((3, 9)))), 1);
+    assert_eq!(machine.state_word(), "empty");
+    assert_eq!(tick(&mut machine, spool(false, Some((3, 10)))), 1, "said once");
+    let said = v1::NodeUncovered { node: "i-1".into(), drain: 4, from: 3, to: 9 };
+    assert_eq!(empties, [Body::NodeUncovered(said)]);
+}
+
 proptest! {
     #[test]
     fn a_notice_with_any_byte_of_its_history_changed_is_never_cosigned(

@@ -179,11 +179,27 @@ pub enum Event {
         node: NodeId,
         drain: u64,
     },
+    LogRefused {
+        node: NodeId,
+        reason: String,
+        size: u64,
+        root: Vec<u8>,
+        shown_size: u64,
+        shown_root: Vec<u8>,
+    },
+    NodeUncovered {
+        node: NodeId,
+        drain: u64,
+        from: u64,
+        to: u64,
+    },
     NodeTerminating {
         node: NodeId,
         reason: String,
         cuts: Vec<AttemptId>,
         silent_since_ms: Timestamp,
+        uncovered_from: u64,
+        uncovered_to: u64,
     },
     NodeTerminated {
         node: NodeId,
@@ -383,6 +399,8 @@ impl Event {
             | Event::NodeDraining { node, .. }
             | Event::NodeUndrained { node, .. }
             | Event::NodeEmpty { node, .. }
+            | Event::LogRefused { node, .. }
+            | Event::NodeUncovered { node, .. }
             | Event::NodeTerminating { node, .. }
             | Event::NodeTerminated { node, .. }
             | Event::NodeLost { node, .. }
@@ -439,6 +457,8 @@ impl Event {
             | Event::NodeStopped { node, .. }
             | Event::NodeLoad { node, .. }
             | Event::NodeEmpty { node, .. }
+            | Event::LogRefused { node, .. }
+            | Event::NodeUncovered { node, .. }
             | Event::ManifestHeld { node, .. } => {
                 matches!(origin, Origin::Node(writer) if writer == node)
             }

@@ -14,7 +14,7 @@ use crate::ids::Timestamp;
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-7";
+pub const REDUCER: &str = "asterism-8";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -213,8 +213,11 @@ impl State {
                 catalogue::apply(&mut self.catalogue, &recorded.event)
             }
             event if is_fleet(event) => {
-                let orphaned = fleet::apply::apply(&mut self.fleet, event, recorded.at)?;
+                let orphaned = fleet::apply::apply(&mut self.fleet, recorded)?;
                 campaign::apply::orphaned(self, &orphaned);
+                if let Event::LogRefused { node, reason, .. } = event {
+                    self.incident(recorded, &format!("{node} refuses the log: {reason}"));
+                }
                 Ok(())
             }
             _ => campaign::apply::apply(self, recorded),
@@ -261,6 +264,8 @@ fn is_fleet(event: &Event) -> bool {
             | Event::NodeDraining { .. }
             | Event::NodeUndrained { .. }
             | Event::NodeEmpty { .. }
+            | Event::LogRefused { .. }
+            | Event::NodeUncovered { .. }
             | Event::NodeTerminating { .. }
             | Event::NodeTerminated { .. }
             | Event::NodeLost { .. }

@@ -343,7 +343,9 @@ events! {
     NodeDraining NodeDraining { node, reason, drain, held }
     NodeUndrained NodeUndrained { node, reason }
     NodeEmpty NodeEmpty { node, drain }
-    NodeTerminating NodeTerminating { node, reason, cuts, silent_since_ms }
+    LogRefused LogRefused { node, reason, size, root, shown_size, shown_root }
+    NodeUncovered NodeUncovered { node, drain, from, to }
+    NodeTerminating NodeTerminating { node, reason, cuts, silent_since_ms, uncovered_from, uncovered_to }
     NodeTerminated NodeTerminated { node, reason }
     NodeLost NodeLost { node, reason }
     FleetPlanned FleetPlanned {

@@ -61,8 +61,8 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("NODE_UNDRAINED", &[]),
     ("NODE_DRAINING", &[("drain", "7")]),
     ("NODE_EMPTY", &[("drain", "7")]),
-    ("NODE_TERMINATING", &[]),
-    ("NODE_TERMINATING", &[("silent_since_ms", "0")]),
+    ("NODE_TERMINATING", &[("uncovered_from", "0"), ("uncovered_to", "0")]),
+    ("NODE_TERMINATING", &[("silent_since_ms", "0"), ("uncovered_from", "0"), ("uncovered_to", "0")]),
     ("NODE_TERMINATED", &[]),
     ("ORIGIN_CLOSED", &[]),
     ("LAUNCH_INTENDED", &[("intent", "intent-2")]),
@@ -83,6 +83,10 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("SEGMENT_ARCHIVED", &[]),
     ("LOG_REPAIRED", &[]),
     ("ARCHIVE_BEHIND", &[("hold", "true")]),
+    // Of a node that has ended: void, as its end is.
+    ("LOG_REFUSED", &[]),
+    ("NODE_UNCOVERED", &[("drain", "7")]),
+    ("NODE_TERMINATING", &[("silent_since_ms", "0")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -327,8 +331,9 @@ fn the_story_is_one_of_events_that_take_effect() {
     let reasons: Vec<&str> = state.incident_list.iter().map(|incident| incident.reason.as_str()).collect();
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
-    // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 1, 2), "{reasons:?}");
+    // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
+    // that was heard of, and what came after its end.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 4, 2), "{reasons:?}");
     let counts = &state.campaigns["demo"].counts;
     assert_eq!(
         (counts.imported, counts.attempts, counts.rang, counts.uncertain, counts.refused),

@@ -158,7 +158,7 @@ fn a_silent_node_is_replaced_then_ended_with_its_calls_named() {
     let tick = silence(&lab, over).tick(&policy());
     let held: Vec<_> = lab.state.fleet.nodes[&silent].attempts.iter().cloned().collect();
     let events = lab.scaler(&tick);
-    let [Event::FleetPlanned { .. }, Event::NodeTerminating { node, reason, cuts, silent_since_ms }] =
+    let [Event::FleetPlanned { .. }, Event::NodeTerminating { node, reason, cuts, silent_since_ms, .. }] =
         &events[..]
     else {
         panic!("{events:?}")
@@ -179,19 +179,19 @@ fn an_end_that_cuts_calls_lands_only_if_nobody_heard_of_the_node_and_it_names_th
     lab.now += 20 * MINUTE;
     let tick = Outside::healthy(&lab).silent(&node, 20 * MINUTE).tick(&policy());
     let end = decide(&lab.state, &tick, lab.now).unwrap().pop().unwrap();
-    let Event::NodeTerminating { cuts, reason, silent_since_ms, .. } = end.clone() else { panic!("{end:?}") };
-    let scaler = || Origin::Role(Role::Scaler);
-    let with = |cuts: &[_], silent_since_ms| Event::NodeTerminating {
-        node: node.clone(),
-        reason: reason.clone(),
-        cuts: cuts.to_vec(),
-        silent_since_ms,
+    let Event::NodeTerminating { cuts, silent_since_ms, .. } = end.clone() else { panic!("{end:?}") };
+    let with = |named: &[_], since| {
+        let mut other = end.clone();
+        if let Event::NodeTerminating { cuts, silent_since_ms, .. } = &mut other {
+            (*cuts, *silent_since_ms) = (named.to_vec(), since);
+        }
+        other
     };
-    lab.write(scaler(), with(&cuts[1..], silent_since_ms));
-    lab.write(scaler(), with(&cuts, 0));
+    lab.write(Origin::Role(Role::Scaler), with(&cuts[1..], silent_since_ms));
+    lab.write(Origin::Role(Role::Scaler), with(&cuts, 0));
     let load = Event::NodeLoad { node: node.clone(), ringing: 0, up: 3, free_slots: 0, cpu_permille: 1 };
     lab.node(&node, load);
-    lab.write(scaler(), end);
+    lab.write(Origin::Role(Role::Scaler), end);
     assert_eq!(lab.state.voids, 3);
     assert_eq!(lab.state.fleet.nodes[&node].status, NodeStatus::Ready, "it spoke: it is used again");
     let events = decide(&lab.state, &tick, lab.now).unwrap();

@@ -74,9 +74,9 @@ fn sane_policy() -> impl Strategy<Value = FleetPolicy> {
 }
 
 fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
-    any::<((u32, u32, u32, u64, u64, u32, u64), [u64; 6])>().prop_map(|(limits, patience)| {
+    any::<((u32, u32, u32, u64, u64, u32, u64), [u64; 7])>().prop_map(|(limits, patience)| {
         let (min_nodes, max_nodes, node_capacity, price, budget, launches_per_minute, boot) = limits;
-        let [stale, dead, grace, unreachable, gone, reserve] = patience;
+        let [stale, dead, grace, unreachable, gone, refusing, reserve] = patience;
         FleetPolicy {
             min_nodes,
             max_nodes,
@@ -91,6 +91,7 @@ fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
             not_ready_grace_ms: grace,
             unreachable_terminate_after_ms: unreachable,
             gone_after_ms: gone,
+            refusing_terminate_after_ms: refusing,
             budget_reserve_ms: reserve,
         }
     })

@@ -72,7 +72,7 @@ fn owed(shell: &Shell, term: u64) -> BTreeMap<NodeId, Order> {
             .existing()
             .filter_map(|(id, node)| {
                 let undrain = match node.status {
-                    NodeStatus::Draining if !node.empty => false,
+                    NodeStatus::Draining if !node.empty && node.uncovered.is_none() => false,
                     NodeStatus::Ready | NodeStatus::Admitted if node.drain > 0 => true,
                     _ => return None,
                 };
@@ -103,6 +103,9 @@ async fn send(shell: Shell, order: Order) -> (Order, bool) {
 async fn ask(shell: &Shell, order: &Order) -> Result<OrderReply, String> {
     let subject = Subject::command(shell.deps.log.fleet(), &order.node, Verb::Drain)
         .map_err(|error| error.to_string())?;
+    if !shell.leads(order.term) {
+        return Err("this process does not lead the term any more".to_owned());
+    }
     let body = DrainOrder { term: order.term, drain: order.drain, undrain: order.undrain };
     let answer = shell
         .deps

@@ -4,20 +4,22 @@ use std::collections::BTreeSet;
 
 use asterism_proto::Origin;
 
-use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus};
-use crate::event::Event;
+use super::refusing;
+use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};
+use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, NodeId, Timestamp};
 use crate::state::Effectless;
 
 /// What INV-05 looks for: the cloud named two instances for one intent.
 pub(crate) const SECOND_INSTANCE: &str = "a second instance for one intent";
 
-/// What the caller has to settle because a node ended: its attempts, none of which can be proved any more.
+/// What the caller has to settle because a node ended, or holds no call any more: its attempts that nothing can prove.
 pub type Orphaned = Vec<AttemptId>;
 
 /// Applies a fleet event. Decisions are judged again where they land; what does not fit is void and changes nothing.
-pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned, Effectless> {
-    match event {
+pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectless> {
+    let at = recorded.at;
+    match &recorded.event {
         Event::LaunchIntended { intent, instance_type, .. } => {
             if fleet.intents.contains_key(intent) {
                 return Err(Effectless::void("the intent exists already"));
@@ -84,11 +86,21 @@ pub fn apply(fleet: &mut Fleet, event: &Event, at: Timestamp) -> Result<Orphaned
             let known = existing(fleet, node)?;
             if known.status == NodeStatus::Draining && known.drain == *drain {
                 known.empty = true;
+                return Ok(unproved(known));
             }
         }
-        Event::NodeTerminating { node, cuts, silent_since_ms, .. } => {
-            terminating(existing(fleet, node)?, cuts, *silent_since_ms, at)?;
+        Event::NodeUncovered { node, drain, from, to } => {
+            let known = existing(fleet, node)?;
+            if known.status == NodeStatus::Draining && known.drain == *drain {
+                let position = recorded.sequence;
+                known.uncovered = Some(Uncovered { from: *from, to: *to, position, at });
+                return Ok(unproved(known));
+            }
         }
+        Event::LogRefused { node, .. } => {
+            existing(fleet, node)?.refuses_log.get_or_insert(at);
+        }
+        event @ Event::NodeTerminating { node, .. } => terminating(existing(fleet, node)?, event, at)?,
         Event::NodeTerminated { node, .. } => return ended(fleet, node, NodeStatus::Terminated, at),
         Event::NodeLost { node, .. } => return ended(fleet, node, NodeStatus::Lost, at),
         Event::FleetPlanned { reason, budget_micro_usd, .. } => {
@@ -117,6 +129,7 @@ fn draining(node: &mut Node, drain: u64, held: bool) -> Result<(), Effectless> {
     node.drain = drain;
     node.held = held;
     node.empty = false;
+    node.uncovered = None;
     Ok(())
 }
 
@@ -125,20 +138,29 @@ fn undrained(node: &mut Node) -> Result<(), Effectless> {
         return Err(Effectless::void("the node is not draining"));
     }
     node.empty = false;
+    node.uncovered = None;
     node.held = false;
     node.status = if node.ready_at.is_some() { NodeStatus::Ready } else { NodeStatus::Admitted };
     Ok(())
 }
 
-fn terminating(
-    node: &mut Node,
-    cuts: &[AttemptId],
-    silent_since: Timestamp,
-    at: Timestamp,
-) -> Result<(), Effectless> {
-    if silent_since > 0 {
-        may_cut(node, cuts, silent_since)?;
+/// A node holds no call, by its own word, which comes behind all it had to say of its attempts: how those ended that it
+/// has taken and not ended is lost. Orders it has not answered yet are refused by it, or pass.
+fn unproved(node: &mut Node) -> Orphaned {
+    let orphaned = node.attempts.difference(&node.unanswered).cloned().collect();
+    node.attempts.clone_from(&node.unanswered);
+    orphaned
+}
+
+fn terminating(node: &mut Node, event: &Event, at: Timestamp) -> Result<(), Effectless> {
+    let Event::NodeTerminating { cuts, silent_since_ms, uncovered_from, uncovered_to, .. } = event else {
+        return Ok(());
+    };
+    if *silent_since_ms > 0 {
+        may_cut(node, cuts, *silent_since_ms)?;
         node.cut = cuts.iter().cloned().collect();
+    } else if *uncovered_to > 0 {
+        refusing::may_end(node, *uncovered_from, *uncovered_to)?;
     } else if !node.attempts.is_empty() {
         return Err(Effectless::void("the node holds attempts"));
     } else if !may_terminate(node) {
@@ -215,6 +237,8 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             drain: 0,
             held: false,
             empty: false,
+            refuses_log: None,
+            uncovered: None,
             down_since: None,
             heard_at: at,
             cut: BTreeSet::new(),

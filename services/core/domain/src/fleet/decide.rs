@@ -6,6 +6,7 @@ use asterism_proto::{Origin, PublicKey};
 use super::command::{FleetCommand, Inventory, LaunchOutcome};
 use super::hearing::Hearing;
 use super::plan::{FleetPolicy, FleetView, plan};
+use super::refusing;
 use super::state::{IntentStatus, Node, NodeStatus};
 use crate::Rejection;
 use crate::event::Event;
@@ -207,7 +208,8 @@ fn planned(
     at: Timestamp,
 ) -> Vec<Event> {
     let (waiting, in_flight) = (demand(state), state.in_flight);
-    let view = FleetView { fleet: &state.fleet, waiting, in_flight, hearing, seen };
+    let view =
+        FleetView { fleet: &state.fleet, waiting, in_flight, hearing, seen, checkpoint: state.checkpoint };
     let plan = plan(&view, policy, at);
     if plan.is_empty() {
         return Vec::new();
@@ -248,8 +250,12 @@ fn planned(
             reason: "drained and empty, or never ready in time".to_owned(),
             cuts: Vec::new(),
             silent_since_ms: 0,
+            uncovered_from: 0,
+            uncovered_to: 0,
         });
     }
+    let ends = plan.refusing.iter().filter_map(|id| refusing::end(id, state.fleet.nodes.get(id)?, at));
+    events.extend(ends);
     events.extend(plan.unreachable.iter().filter_map(|id| cut(state, hearing, id, at)));
     events.truncate(200);
     events
@@ -269,6 +275,8 @@ fn cut(state: &State, hearing: &Hearing, id: &NodeId, at: Timestamp) -> Option<E
         ),
         cuts: node.attempts.iter().cloned().collect(),
         silent_since_ms: node.heard_at,
+        uncovered_from: 0,
+        uncovered_to: 0,
     })
 }
 

@@ -6,6 +6,7 @@
 //!     ▼                                                            │
 //!   failed              ready/admitted ──NodeDraining──▶ draining ─┘ NodeUndrained
 //!                        draining + NodeEmpty ──NodeTerminating──▶ terminating ──▶ terminated
+//!        draining + NodeUncovered, a while ago ──NodeTerminating──▶ terminating
 //!              ready/draining, not heard of for too long ──NodeTerminating, cuts named──▶ terminating
 //!                        any, confirmed dead by the cloud ──NodeLost──▶ lost
 //! ```
@@ -16,9 +17,10 @@ pub mod command;
 pub mod decide;
 pub mod hearing;
 pub mod plan;
+mod refusing;
 pub mod state;
 
 pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
 pub use hearing::{Heard, Hearing, Standing};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
-pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus};
+pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};

@@ -12,6 +12,7 @@ pub use super::budget::cost_micro_usd;
 use super::budget::{Allowance, allowance};
 use super::command::Inventory;
 use super::hearing::{Hearing, Standing};
+use super::refusing;
 use super::state::{Fleet, IntentStatus, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
 
@@ -50,6 +51,8 @@ pub struct FleetPolicy {
     pub unreachable_terminate_after_ms: u64,
     /// A node the cloud has not listed for longer has ended.
     pub gone_after_ms: u64,
+    /// A node that refuses the log, drained and without a call, is kept for so long before it is ended: people may look.
+    pub refusing_terminate_after_ms: u64,
     /// The fleet is drained when its budget leaves less than its nodes cost in this time.
     pub budget_reserve_ms: u64,
 }
@@ -67,6 +70,8 @@ pub struct FleetView<'a> {
     pub hearing: &'a Hearing,
     /// A complete listing of the cloud, when a new one has come.
     pub seen: Option<&'a Inventory>,
+    /// Size of the log's newest checkpoint.
+    pub checkpoint: u64,
 }
 
 /// What is to be done, and why.
@@ -94,6 +99,8 @@ pub struct Plan {
     pub undrain: Vec<NodeId>,
     /// End these: drained and empty, or never able to take a call.
     pub terminate: Vec<NodeId>,
+    /// End these: drained, and no checkpoint will cover them, because they refuse the log.
+    pub refusing: Vec<NodeId>,
     /// End this one although it may hold calls: nobody has heard of it for too long. One at a time.
     pub unreachable: Option<NodeId>,
     /// The budget that is nearly used up, so that the fleet is drained; 0 if it is not.
@@ -114,6 +121,7 @@ impl Plan {
             && self.shut.is_empty()
             && self.undrain.is_empty()
             && self.terminate.is_empty()
+            && self.refusing.is_empty()
             && self.unreachable.is_none()
             && !self.budget_is_news
     }
@@ -145,6 +153,8 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
         })
         .map(|(id, _)| id.clone());
     plan.terminate.extend(emptied);
+    plan.refusing =
+        refusing::due(view, policy, at).filter(|id| !plan.undrain.contains(id)).cloned().collect();
     plan.unreachable = unreachable(view, policy, at);
     if budget.drain {
         plan.budget_micro_usd = policy.budget_micro_usd;
@@ -241,7 +251,8 @@ fn grow(
         .fleet
         .existing()
         .filter(|(id, node)| {
-            node.status == NodeStatus::Draining && !node.held && view.hearing.could_dial(id, node, policy)
+            let open = node.status == NodeStatus::Draining && !node.held && node.refuses_log.is_none();
+            open && view.hearing.could_dial(id, node, policy)
         })
         .map(|(id, _)| id.clone())
         .take(missing as usize)

@@ -69,6 +69,19 @@ pub struct Admission {
     pub closed: bool,
 }
 
+/// What a node says that refuses the log, drained and without a call: no checkpoint it believes covers these of its frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uncovered {
+    /// The first of them.
+    pub from: u64,
+    /// The last of them.
+    pub to: u64,
+    /// Where it said so in the log.
+    pub position: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// A node as the log knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
@@ -98,6 +111,10 @@ pub struct Node {
     pub held: bool,
     /// The node said it is empty in the current drain.
     pub empty: bool,
+    /// Since when it refuses the log: it was shown two histories and takes no calls any more.
+    pub refuses_log: Option<Timestamp>,
+    /// In the current drain it said that it is empty and uncovered.
+    pub uncovered: Option<Uncovered>,
     /// Since when its PBX is down, by the node's own last word; `None` while it is up.
     pub down_since: Option<Timestamp>,
     /// Its newest word in the log, or when it was launched or admitted.
@@ -117,7 +134,7 @@ pub struct Node {
 impl Node {
     /// Whether a new attempt may be put on it.
     pub fn dialable(&self) -> bool {
-        self.status == NodeStatus::Ready && self.pbx_up
+        self.status == NodeStatus::Ready && self.pbx_up && self.refuses_log.is_none()
     }
 
     /// Slots not held.

@@ -37,7 +37,10 @@ impl Touched {
                     touched.nodes.insert(node);
                 }
             }
-            Event::NodeTerminated { node, .. } | Event::NodeLost { node, .. } => {
+            Event::NodeTerminated { node, .. }
+            | Event::NodeLost { node, .. }
+            | Event::NodeEmpty { node, .. }
+            | Event::NodeUncovered { node, .. } => {
                 touched.nodes.insert(node.clone());
                 let known = state.fleet.nodes.get(node);
                 known.into_iter().flat_map(|known| &known.attempts).for_each(|id| touched.attempt(id));

@@ -307,12 +307,17 @@ fn of_nodes(state: &State, kind: u8, pick: usize, node: String) -> (Origin, Even
         14 => (own, Event::NodeLoad { node, ringing: 0, up: 0, free_slots: 0, cpu_permille: 0 }),
         15 => (scaler(), Event::NodeDraining { node, reason, drain: drain + 1, held: false }),
         16 => (scaler(), Event::NodeUndrained { node, reason }),
+        17 if pick % 3 == 2 => (own, Event::NodeUncovered { node, drain, from: 1, to: 2 }),
         17 => (own, Event::NodeEmpty { node, drain }),
         18 => {
             let silent = known.filter(|_| pick.is_multiple_of(2));
             let cuts = silent.map(|known| known.attempts.iter().cloned().collect()).unwrap_or_default();
             let silent_since_ms = silent.map_or(0, |known| known.heard_at);
-            (scaler(), Event::NodeTerminating { node, reason, cuts, silent_since_ms })
+            let said = known.and_then(|known| known.uncovered).filter(|_| silent.is_none());
+            let (uncovered_from, uncovered_to) = said.map_or((0, 0), |said| (said.from, said.to));
+            let end =
+                Event::NodeTerminating { node, reason, cuts, silent_since_ms, uncovered_from, uncovered_to };
+            (scaler(), end)
         }
         19 => (scaler(), Event::NodeTerminated { node, reason }),
         20 if pick % 4 == 3 => (scaler(), Event::NodeLost { node, reason }),

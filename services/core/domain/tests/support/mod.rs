@@ -34,6 +34,7 @@ pub fn policy() -> FleetPolicy {
         not_ready_grace_ms: 60_000,
         unreachable_terminate_after_ms: 900_000,
         gone_after_ms: 300_000,
+        refusing_terminate_after_ms: 300_000,
         budget_reserve_ms: 0,
     }
 }

@@ -156,6 +156,9 @@ pub struct ScalerConfig {
     pub unreachable_terminate_after_ms: u64,
     /// How long the cloud may not list a node that nobody hears of until it counts as ended.
     pub gone_after_ms: u64,
+    /// How long a node that refuses the log (AST-A025) is kept once it holds no call and has said all it had to say, so that
+    /// people can look at it; then it is terminated.
+    pub refusing_terminate_after_ms: u64,
     /// The fleet is drained when the budget leaves less than its nodes cost in this time: as long as a drain may take.
     pub budget_reserve_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
@@ -185,6 +188,7 @@ impl Default for ScalerConfig {
             not_ready_grace_ms: 60_000,
             unreachable_terminate_after_ms: 900_000,
             gone_after_ms: 300_000,
+            refusing_terminate_after_ms: 300_000,
             budget_reserve_ms: 600_000,
             http_listen: ANY_PORT,
             agent_bin: None,

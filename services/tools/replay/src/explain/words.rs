@@ -69,6 +69,14 @@ fn node(event: &Event) -> Option<String> {
         Event::NodeEmpty { node, .. } => {
             format!("{node} is empty: no call, and the log has all it had to say")
         }
+        Event::LogRefused { node, reason, size, shown_size, .. } => format!(
+            "{node} refuses the log: {reason} (it believes the checkpoint of size {size}, not the one of size \
+             {shown_size} it was shown)"
+        ),
+        Event::NodeUncovered { node, from, to, .. } => format!(
+            "{node} is empty: no call, and the log has all it had to say; no checkpoint it believes covers its frames \
+             {from} to {to}"
+        ),
         Event::NodeTerminating { node, reason, cuts, .. } if cuts.is_empty() => {
             format!("{node} is to be terminated: {reason}")
         }
