@@ -40,6 +40,7 @@ struct Owed {
 
 struct Sender {
     deps: Deps,
+    desk: Desk<CampaignCommand>,
     store: Arc<dyn ObjectStore>,
     import_keys: Mutex<HashMap<String, [u8; 32]>>,
     fallbacks: Mutex<HashMap<String, String>>,
@@ -52,6 +53,7 @@ struct Sender {
 pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectStore>) {
     let sender = Arc::new(Sender {
         deps: deps.clone(),
+        desk: desk.clone(),
         store,
         import_keys: Mutex::default(),
         fallbacks: Mutex::default(),
@@ -129,6 +131,10 @@ impl Sender {
         }
         let order = DialOrder { term, log_position: position, attempts }.encode_to_vec();
         let Ok(subject) = Subject::command(self.deps.log.fleet(), node, Verb::Dial) else { return };
+        // The objects and keys above may have taken a while, and this process may have stood still.
+        if self.desk.term() != Some(term) {
+            return;
+        }
         let pause = match self.deps.bus.request(&subject, order, ORDER_DEADLINE).await {
             Ok(payload) => match OrderReply::decode(payload.as_slice()) {
                 Ok(reply) if reply.taken => REPEAT_TAKEN,

@@ -206,6 +206,20 @@ async fn inside<T>(handle: &Handle, future: impl Future<Output = T>) -> T {
     .await
 }
 
+/// Changes the settings of the stream, past our guards; gives what they were.
+pub async fn reshape(
+    fixture: &Fixture,
+    change: impl FnOnce(&mut async_nats::jetstream::stream::Config),
+) -> async_nats::jetstream::stream::Config {
+    let jetstream = async_nats::jetstream::new(raw(fixture).await);
+    let mut stream = jetstream.get_stream("AST_demo").await.unwrap();
+    let before = stream.info().await.unwrap().config.clone();
+    let mut config = before.clone();
+    change(&mut config);
+    jetstream.update_stream(config).await.unwrap();
+    before
+}
+
 /// A client without our guards, with the rights of a service.
 pub async fn raw(fixture: &Fixture) -> async_nats::Client {
     let config: BusConfig = fixture.server.service("raw").unwrap();

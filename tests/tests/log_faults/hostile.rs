@@ -8,36 +8,7 @@ use asterism_proto::{OpenFrame, OriginKey};
 use asterism_runtime::testkit::{FLEET, Fixture};
 
 use crate::fleet::*;
-
-/// A tenth of the cases by default; all of them with `ASTERISM_TEST_FULL=1`.
-fn count(all: u64) -> u64 {
-    if std::env::var_os("ASTERISM_TEST_FULL").is_some() { all } else { all / 10 }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn seeded() -> Self {
-        let seed = std::env::var("ASTERISM_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) * 2_654_435_761);
-        println!("ASTERISM_TEST_SEED={seed}");
-        Self(seed | 1)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
-/// Most memory this process ever held, in KiB.
-fn memory() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
+use crate::random::{Random, count, memory};
 
 /// Something that must not count, and what it is published as.
 fn hostile(fixture: &Fixture, random: &mut Random, honest: &[Vec<u8>]) -> Vec<u8> {

@@ -3,8 +3,12 @@
 //! in a stop with a reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic, clippy::print_stdout)]
 
+mod abuse;
+mod duplicates;
+mod expired;
 mod fleet;
 mod hostile;
 mod lost;
+mod random;
 mod rivals;
 mod stream;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, Rejection, State, Timestamp};
-use asterism_nats::{Lease, LeaseEvent, LeaseTiming};
+use asterism_nats::{Lease, LeaseEvent, LeaseTiming, LeaseView};
 use asterism_proto::{OriginKey, Role};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -52,12 +52,18 @@ struct Ask<C> {
 pub struct Desk<C> {
     asks: mpsc::Sender<Ask<C>>,
     leading: watch::Receiver<Option<u64>>,
+    lease: watch::Receiver<Option<LeaseView>>,
     role: Role,
 }
 
 impl<C> Clone for Desk<C> {
     fn clone(&self) -> Self {
-        Self { asks: self.asks.clone(), leading: self.leading.clone(), role: self.role }
+        Self {
+            asks: self.asks.clone(),
+            leading: self.leading.clone(),
+            lease: self.lease.clone(),
+            role: self.role,
+        }
     }
 }
 
@@ -90,9 +96,10 @@ impl<C> Desk<C> {
         self.leading.clone()
     }
 
-    /// The term led now.
+    /// The term led now: none as soon as the lease is too old, even if this process was stopped and has just woken and
+    /// nothing has told it yet. Ask before each effect.
     pub fn term(&self) -> Option<u64> {
-        *self.leading.borrow()
+        (*self.leading.borrow()).filter(|_| self.lease.borrow().as_ref().is_some_and(LeaseView::is_held))
     }
 }
 
@@ -118,10 +125,11 @@ pub fn start<C: Send + 'static>(
 ) -> Desk<C> {
     let (asks, queue) = mpsc::channel(DESK_QUEUE);
     let (lead, leading) = watch::channel(None);
+    let (lease_now, lease) = watch::channel(None);
     let role = config.role;
-    let office = Office { config, log, decide, lead, queue };
+    let office = Office { config, log, decide, lead, lease_now, queue };
     tokio::spawn(office.run(shutdown));
-    Desk { asks, leading, role }
+    Desk { asks, leading, lease, role }
 }
 
 struct Office<C> {
@@ -129,6 +137,7 @@ struct Office<C> {
     log: Log,
     decide: Decide<C>,
     lead: watch::Sender<Option<u64>>,
+    lease_now: watch::Sender<Option<LeaseView>>,
     queue: mpsc::Receiver<Ask<C>>,
 }
 
@@ -153,6 +162,7 @@ impl<C: Send + 'static> Office<C> {
                     return;
                 }
             };
+            self.lease_now.send_replace(Some(lease.view()));
             let end = self.campaign(&mut lease, &mut shutdown).await;
             self.lead.send_replace(None);
             self.refuse_waiting();

@@ -88,6 +88,24 @@ async fn a_leader_that_was_stopped_and_woken_commits_nothing_more() {
     assert_eq!(size, 5, "creation, two elections, one event of each leader and nothing of the fenced one");
 }
 
+/// Nothing has told it yet: no other task of this process has run since.
+#[tokio::test]
+async fn a_process_that_stood_still_leads_nothing_from_its_first_moment_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = server(dir.path()).await;
+    let one = deps(&server, dir.path(), "one").await;
+    let desk = one.lead(Role::Scaler, asterism_domain::fleet::decide::decide).unwrap();
+    desk.leading().wait_for(Option::is_some).await.unwrap();
+    assert_eq!(desk.term(), Some(1));
+    let (stopped, since) = (one.lease_timing.give_up + Duration::from_millis(50), std::time::Instant::now());
+    while since.elapsed() < stopped {
+        std::hint::spin_loop();
+    }
+    assert_eq!((*desk.leading().borrow(), desk.term()), (Some(1), None));
+    assert!(matches!(desk.tell(stop("late")).await, Err(AskError::NotLeading(Role::Scaler))));
+    assert!(!one.log.read(|state| state.fleet.stop_requested));
+}
+
 #[tokio::test]
 async fn commits_go_on_over_a_killed_server_and_a_reopened_copy_holds_the_same_state() {
     let dir = tempfile::tempdir().unwrap();
