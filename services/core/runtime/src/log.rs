@@ -170,7 +170,7 @@ impl Log {
         };
         let folded = Arc::new(RwLock::new(folded));
         let snapshotter =
-            Snapshotter::start(&config.dir, Arc::clone(&folded), snapshot.as_ref(), failure.clone());
+            Snapshotter::start(&config, Arc::clone(&folded), snapshot.as_ref(), failure.clone());
         let snapshots = snapshotter.watch();
         let storage = Storage::start(opened.copy, snapshotter, (size, root), config.seal, failure.clone());
         let log = Self(Arc::new(Inner {

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::wire;
 use asterism_event_log::sealed::SealedSegment;
-use asterism_event_log::snapshot::Snapshot;
 use asterism_event_log::{AcceptedFrame, Copy};
 use asterism_proto::hash::Hash;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -140,9 +139,9 @@ struct Keeper {
     sealing: Option<Sealing>,
 }
 
-/// A seal that waits until the copy has taken everything its snapshot has folded.
+/// A seal that waits until the copy has taken everything that was folded when it was asked for.
 struct Sealing {
-    snapshot: Snapshot,
+    size: u64,
     askers: Vec<SealAsker>,
 }
 
@@ -186,7 +185,7 @@ impl Keeper {
         if !due || self.sealing.is_some() {
             return Ok(());
         }
-        self.sealing = Some(Sealing { snapshot: self.snapshots.take(), askers: Vec::new() });
+        self.sealing = Some(Sealing { size: self.snapshots.folded_size(), askers: Vec::new() });
         self.seal_if_whole()
     }
 
@@ -214,7 +213,7 @@ impl Keeper {
                 let snapshots = &self.snapshots;
                 let waiting = self
                     .sealing
-                    .get_or_insert_with(|| Sealing { snapshot: snapshots.take(), askers: Vec::new() });
+                    .get_or_insert_with(|| Sealing { size: snapshots.folded_size(), askers: Vec::new() });
                 waiting.askers.push(answer);
                 self.seal_if_whole()?;
             }
@@ -222,18 +221,16 @@ impl Keeper {
         Ok(())
     }
 
-    /// Seals once everything the snapshot has folded is in the copy: the snapshot then ends in what is sealed.
+    /// Seals once everything that was asked for is in the copy.
     fn seal_if_whole(&mut self) -> Result<(), String> {
-        let Some(Sealing { snapshot, askers }) =
-            self.sealing.take_if(|sealing| sealing.snapshot.size() <= self.taken)
-        else {
+        let Some(Sealing { askers, .. }) = self.sealing.take_if(|sealing| sealing.size <= self.taken) else {
             return Ok(());
         };
         self.commit()?;
         let sealed = self.copy.seal().map_err(|error| error.to_string());
         self.unsealed = None;
-        if matches!(sealed, Ok(Some(_))) {
-            self.snapshots.keep(&snapshot);
+        if let Ok(Some(segment)) = &sealed {
+            self.snapshots.sealed(segment.end);
         }
         for asker in askers {
             let _ = asker.send(sealed.clone().map(|segment| segment.into_iter().collect()));
@@ -262,7 +259,6 @@ mod tests {
 
     use super::*;
     use crate::log::Folded;
-    use crate::snapshot::Snapshots;
 
     /// A store whose sync fails.
     struct Failing(Box<dyn SegmentStore>);
@@ -294,19 +290,13 @@ mod tests {
         }
     }
 
-    fn started(
-        dir: &Path,
-        opened: Opened,
-        seal_at: SealAt,
-        failure: watch::Sender<Option<String>>,
-    ) -> (Storage, watch::Receiver<Snapshots>) {
+    fn started(opened: Opened, seal_at: SealAt, failure: watch::Sender<Option<String>>) -> Storage {
         let sequencer = opened.sequencer;
         let (state, stream_id) = (State::default(), String::new());
         let (size, root) = (sequencer.size(), sequencer.root());
         let folded = Folded { state, sequencer: Sequencer::new(FLEET, None), stream_id, stream_sequence: 0 };
-        let snapshots = Snapshotter::start(dir, Arc::new(RwLock::new(folded)), None, failure.clone());
-        let written = snapshots.watch();
-        (Storage::start(opened.copy, snapshots, (size, root), seal_at, failure), written)
+        let snapshots = Snapshotter::idle(Arc::new(RwLock::new(folded)));
+        Storage::start(opened.copy, snapshots, (size, root), seal_at, failure)
     }
 
     /// Sends the frames of a script from one to another.
@@ -325,7 +315,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let opened = Copy::open_with(home.path(), FLEET, None, Box::new(Opens), |_| {}).unwrap();
         let (failure, mut failed) = watch::channel(None);
-        let (storage, _) = started(home.path(), opened, SealAt::default(), failure);
+        let storage = started(opened, SealAt::default(), failure);
         let script = Script::begin();
         send(&storage, &script, 0..script.frames.len()).await;
         let wait = failed.wait_for(Option::is_some);
@@ -348,19 +338,19 @@ mod tests {
         let script = Script::with_frames(40);
         let copy = || Copy::open_with(home.path(), FLEET, None, Box::new(Backend::File), |_| {}).unwrap();
         let (failure, failed) = watch::channel(None);
-        let (storage, mut snapshots) = started(home.path(), copy(), seal_at, failure);
+        let storage = started(copy(), seal_at, failure);
         let half = script.frames.len() / 2;
         let mut sealed_so_far = 0;
         for range in [0..half, half..script.frames.len()] {
             let end = script.accepted[range.end - 1].end();
             send(&storage, &script, range).await;
             assert_eq!(storage.commit().await, Some(end));
-            // The end of what is sealed moves by itself; waiting for it is all that happens here.
+            // The end of what is sealed moves by itself.
             let mut patience = 600;
             while segments(home.path()).last().is_none_or(|(_, sealed)| *sealed <= sealed_so_far) {
                 assert!(patience > 0 && failed.borrow().is_none(), "{seal_at:?}: {:?}", failed.borrow());
                 patience -= 1;
-                let _ = tokio::time::timeout(Duration::from_millis(100), snapshots.changed()).await;
+                tokio::time::sleep(Duration::from_millis(100)).await; // the pause of a poll
             }
             sealed_so_far = segments(home.path()).last().unwrap().1;
         }
@@ -383,7 +373,7 @@ mod tests {
         let script = Script::with_frames(40);
         let opened = Copy::open_with(home.path(), FLEET, None, Box::new(Backend::File), |_| {}).unwrap();
         let (failure, _failed) = watch::channel(None);
-        let (storage, _) = started(home.path(), opened, SealAt::default(), failure);
+        let storage = started(opened, SealAt::default(), failure);
         send(&storage, &script, 0..script.frames.len()).await;
         assert_eq!(storage.commit().await, Some(script.sequencer.size()));
         assert_eq!(segments(home.path()), []);

@@ -27,6 +27,17 @@ async fn proved(deps: &Deps, size: u64) {
     within("the proof", snapshots.wait_for(|told| told.proved >= size)).await.unwrap();
 }
 
+/// Seals, and waits until a snapshot of it is written; its size.
+async fn sealed(deps: &Deps) -> u64 {
+    let segments = deps.log.seal().await.unwrap();
+    assert_eq!(segments.len(), 1);
+    let mut snapshots = deps.log.snapshots();
+    let told =
+        within("the snapshot", snapshots.wait_for(|told| told.written >= segments[0].end)).await.unwrap();
+    assert_eq!(told.written, segments[0].end);
+    told.written
+}
+
 fn hash(deps: &Deps) -> [u8; 32] {
     deps.log.read(State::hash)
 }
@@ -38,12 +49,10 @@ async fn a_start_from_a_snapshot_ends_in_the_same_state_and_is_proved_again() {
     let key = one.key(Role::Scaler).unwrap();
     let mut term = within("an election", Term::elect(&one.log, Role::Scaler, &key, "one")).await.unwrap();
     launch(&mut term, 0..20).await;
-    assert_eq!(one.log.seal().await.unwrap().len(), 1);
-    let first = one.log.snapshots().borrow().written;
+    let first = sealed(&one).await;
     proved(&one, first).await;
     launch(&mut term, 20..30).await;
-    one.log.seal().await.unwrap();
-    let second = one.log.snapshots().borrow().written;
+    let second = sealed(&one).await;
     assert!(first >= 21 && second >= first + 10, "{first}, {second}");
     proved(&one, second).await;
     launch(&mut term, 30..35).await;
@@ -86,8 +95,7 @@ async fn a_false_snapshot_stops_the_process_and_is_gone() {
     let key = one.key(Role::Scaler).unwrap();
     let mut term = within("an election", Term::elect(&one.log, Role::Scaler, &key, "one")).await.unwrap();
     launch(&mut term, 0..20).await;
-    one.log.seal().await.unwrap();
-    let size = one.log.snapshots().borrow().written;
+    let size = sealed(&one).await;
     fixture.crash(&one, "two").await;
 
     // Whole, of this log, of this reducer, its events as they are: and one call that never was.
