@@ -21,8 +21,8 @@ fn hostile(fixture: &Fixture, random: &mut Random, honest: &[Vec<u8>]) -> Vec<u8
     let key = fixture.keyring.role(asterism_proto::Role::Scaler).unwrap();
     match random.below(7) {
         // The very next number of a living leader, by somebody else.
-        0 => signed(FLEET, &OriginKey::from_entropy([9; 32]), 1 + random.below(honest.len() as u64)),
-        1 => signed("elsewhere", &key, 1 + random.below(honest.len() as u64)),
+        0 => signed(FLEET, &OriginKey::from_entropy([9; 32]), 1 + honest.len() as u64),
+        1 => signed("elsewhere", &key, 1 + honest.len() as u64),
         2 => some(random), // replayed
         3 => {
             let mut bytes = some(random);
@@ -79,6 +79,8 @@ async fn three_copies_survive_hostile_frames_kills_and_duplicates_with_equal_roo
         assert_eq!(root(log, size), root(&steady.log, size));
     }
     assert_eq!(size, all + 1, "creation and each honest frame once");
+    // A hostile event in the place of an honest one would be unreadable, which is an incident.
+    assert_eq!(steady.log.read(|state| (state.incidents, state.voids)), (0, 0));
     let grown = memory().saturating_sub(before);
     println!("{sent} hostile frames, {all} honest ones; memory grew by {grown} KiB");
     assert!(grown < 200 * 1024, "{grown} KiB");
