@@ -1,18 +1,23 @@
 //! Export: one JSON object a line and event, or one row of CSV or Parquet, in log order, from verified frames.
+//!
+//! The log keeps what it has of a person that was erased: sealed bytes, whose key is gone, under the signatures that prove
+//! what happened. The export says so of each event about such a person, also where the erasure came later in the log: it
+//! reads the log twice.
 
 #[cfg(feature = "parquet")]
 mod parquet;
 
 use std::io::Write;
 
+use asterism_domain::{State, wire};
 use asterism_event_log::{AcceptedFrame, LogFolder};
 use asterism_proto::v1::{self, EventType};
 use prost::Message;
 use serde_json::{Map, Value, json};
 
-use crate::Error;
 use crate::fold::Pass;
 use crate::sheet::Sheet;
+use crate::{Error, fold};
 
 #[cfg(feature = "parquet")]
 pub use self::parquet::parquet;
@@ -24,7 +29,7 @@ pub fn parquet(_pass: &mut Pass<'_>, _out: &mut dyn Write) -> Result<u64, Error>
 }
 
 /// What there is of an event, in the order of the columns of CSV.
-pub const COLUMNS: [&str; 21] = [
+pub const COLUMNS: [&str; 22] = [
     "sequence",
     "record_time_ms",
     "origin",
@@ -46,6 +51,8 @@ pub const COLUMNS: [&str; 21] = [
     "traceparent",
     "body",
     "raw",
+    // Numbers of the contacts it is about that are erased by the end of the log: what names them cannot be read any more.
+    "erased",
 ];
 
 /// Writes every sealed event as one JSON line; returns how many. Bodies are hexadecimal: what names a person in them
@@ -80,16 +87,56 @@ fn each(
     write: &mut dyn FnMut(Map<String, Value>) -> Result<(), Error>,
 ) -> Result<u64, Error> {
     let log = LogFolder::open(pass.folder, pass.anchor)?;
+    let people = people(&log)?;
     let mut written = 0;
     for frame in log.frames() {
         let frame = frame?;
         for index in 0..frame.frame.events.len() {
-            write(line(&frame, index))?;
+            let mut line = line(&frame, index);
+            let erased = erased(&people, &frame, index);
+            if !erased.is_empty() {
+                line.insert("erased".into(), json!(erased));
+            }
+            write(line)?;
             written += 1;
         }
         (pass.progress)(frame.end());
     }
     Ok(written)
+}
+
+/// The state at the end of the log, or where an event of a newer version stops the reducers: who is erased by then.
+fn people(log: &LogFolder) -> Result<State, Error> {
+    let mut state = State::default();
+    for frame in log.frames() {
+        for event in fold::events(&frame?) {
+            match event {
+                Ok(event) => state.apply(&event),
+                Err(_) => return Ok(state),
+            }
+        }
+    }
+    Ok(state)
+}
+
+/// The erased among the contacts that an event is about.
+fn erased(people: &State, frame: &AcceptedFrame, index: usize) -> Vec<u64> {
+    let mut found = Vec::new();
+    let bytes = frame.frame.events.get(index).map(Vec::as_slice).unwrap_or_default();
+    if people.erasures.is_empty() {
+        return found;
+    }
+    if let Ok(event) = v1::Event::decode(bytes) {
+        wire::contacts_of(&event, &mut |campaign, contact| {
+            let person = usize::try_from(contact)
+                .ok()
+                .and_then(|contact| people.campaigns.get(campaign)?.contacts.get(contact));
+            if person.is_some_and(|person| person.erased) {
+                found.push(contact);
+            }
+        });
+    }
+    found
 }
 
 fn line(frame: &AcceptedFrame, index: usize) -> Map<String, Value> {

@@ -163,3 +163,43 @@ fn every_event_is_a_row_with_the_cells_of_its_json_line() {
     let (status, told, problem) = support::program(&["export", "/nowhere", "--format", "csv"]);
     assert!(status == 1 && told.is_empty() && problem.contains("AST-L016"), "{told}{problem}");
 }
+
+/// What the log has of them stays, sealed, under its proofs; the export says that it can never be read again.
+#[test]
+fn an_export_shows_who_was_erased_as_erased_wherever_they_are_in_the_log() {
+    let mut script = support::campaign();
+    let hash = asterism_domain::contact::number_hash(&support::KEY, support::NUMBERS[0]);
+    let erased = asterism_domain::Event::ContactsErased {
+        import: "one".into(),
+        contacts: vec![hash],
+        reason: "asked to be forgotten".into(),
+    };
+    support::write(&mut script, support::DIALER, &erased);
+    let before = done("export", log().path(), &[]);
+    assert!(!before.contains("\"erased\""), "nobody is");
+    let folder = support::sealed(&script);
+    let lines: Vec<Value> =
+        done("export", folder.path(), &[]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let said: Vec<_> = lines
+        .iter()
+        .filter(|line| !line["erased"].is_null())
+        .map(|line| (line["type"].as_str().unwrap(), line["erased"].to_string()))
+        .collect();
+    let of_contact_0 = [
+        "CONTACTS_IMPORTED",
+        "ATTEMPT_INTENDED",
+        "ATTEMPT_ACCEPTED",
+        "ATTEMPT_ORIGINATING",
+        "ATTEMPT_ANSWERED",
+        "STEP_TAKEN",
+        "ATTEMPT_ENDED",
+        "ATTEMPT_INTENDED",
+    ];
+    assert_eq!(said, of_contact_0.map(|kind| (kind, "[0]".to_owned())));
+    let csv = done("export", folder.path(), &["--format", "csv"]);
+    assert_eq!(csv.lines().filter(|row| row.ends_with(",[0]")).count(), 8);
+    assert_eq!(csv.lines().filter(|row| row.ends_with(',')).count(), 15);
+    let same = done("export", folder.path(), &["--json"]);
+    assert_eq!(same.lines().count(), 23);
+    assert_eq!(done("state", folder.path(), &["--json"]).lines().count(), 1);
+}

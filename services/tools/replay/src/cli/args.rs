@@ -84,6 +84,9 @@ pub struct StateArgs {
     /// State after the first N events, or at a time (2026-11-22T10:00:00Z), instead of the last
     #[arg(long, value_name = "N|TIME", value_parser = moment)]
     pub(super) at: Option<At>,
+    /// On one line
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 pub(super) fn moment(text: &str) -> Result<At, String> {
@@ -251,6 +254,9 @@ pub struct ExportArgs {
     /// Format of the output
     #[arg(long, value_enum, default_value_t = Format::Jsonl)]
     pub(super) format: Format,
+    /// The same as --format jsonl
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// With csv: a cell that a spreadsheet would take for a formula begins with an apostrophe
     #[arg(long)]
     pub(super) spreadsheet: bool,

@@ -5,6 +5,7 @@ mod proofs;
 mod verified;
 
 use std::io::{BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use asterism_domain::State;
@@ -81,7 +82,8 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
         Command::State(args) => {
             let state = with(&args.log, |pass| fold::state_at(pass, args.at))?;
             let shown = Shown { size: state.size, state_hash: hex::encode(state.hash()), state: &state };
-            serde_json::to_writer_pretty(&mut *out, &shown).map_err(std::io::Error::from)?;
+            let write = if args.json { serde_json::to_writer } else { serde_json::to_writer_pretty };
+            write(&mut *out, &shown).map_err(std::io::Error::from)?;
             writeln!(out)?;
         }
         Command::Explain(args) => {
@@ -131,7 +133,7 @@ struct Shown<'a> {
 /// Reads a log, with progress.
 fn with<T>(log: &LogArgs, read: impl FnOnce(&mut Pass<'_>) -> Result<T, Error>) -> Result<T, Error> {
     let anchor = log.anchor.read()?;
-    let mut progress = Progress::new();
+    let mut progress = Progress::new(&log.folder);
     let pass = &mut Pass { folder: &log.folder, anchor, progress: &mut |events| progress.tell(events) };
     read(pass).map_err(|error| match (error, log.folder.join("log")) {
         // The folder of `asterism up` has the log in it.
@@ -162,18 +164,26 @@ fn show(
 struct Progress {
     shown: bool,
     next: u64,
+    /// Events of the log, if that is known.
+    total: u64,
 }
 
 impl Progress {
-    fn new() -> Self {
-        Self { shown: std::io::stderr().is_terminal(), next: PROGRESS_EVENTS }
+    fn new(folder: &Path) -> Self {
+        let shown = std::io::stderr().is_terminal();
+        let log = LogFolder::open(folder, None).ok().filter(|_| shown);
+        let total = log.and_then(|log| log.segments().last().map(|(_, end, _)| *end)).unwrap_or_default();
+        Self { shown, next: PROGRESS_EVENTS, total }
     }
 
     fn tell(&mut self, events: u64) {
-        if self.shown && events >= self.next {
-            self.next = events + PROGRESS_EVENTS;
-            let _ = write!(std::io::stderr(), "\r{events} events read");
+        if !self.shown || events < self.next {
+            return;
         }
+        self.next = events + PROGRESS_EVENTS;
+        let percent = (events * 100).checked_div(self.total).unwrap_or_default();
+        let bar = "#".repeat(percent as usize / 5);
+        let _ = write!(std::io::stderr(), "\r[{bar:<20}] {percent:>3} %  {events} of {} events", self.total);
     }
 }
 
