@@ -5,7 +5,8 @@ mod support;
 
 use std::path::Path;
 
-use asterism_event_log::testkit::{Script, checkpoint};
+use asterism_event_log::Copy;
+use asterism_event_log::testkit::{FLEET, Script, checkpoint};
 use asterism_replay::proof::{Claim, ProofFile, check};
 use serde_json::Value;
 use support::{LEDGER, campaign, done, program, sealed};
@@ -79,6 +80,57 @@ fn every_event_under_every_checkpoint_that_covers_it() {
     let id = proved.event.as_ref().unwrap().id.clone();
     assert!(id.starts_with("node/i-1.0e0e0e0e"), "{id}");
     assert_eq!(check_text(&prove(folder.path(), &[&id])).unwrap(), proved);
+}
+
+/// By the tiles, and without them by reading all: the same file. A tile that lies is not believed.
+#[test]
+fn a_proof_is_the_same_whether_the_tiles_had_it_or_the_whole_log() {
+    let script = history();
+    let folder = sealed(&script);
+    let asked: Vec<Vec<String>> = [0_u64, 9, 20, 21, 40, 68]
+        .into_iter()
+        .flat_map(|position| {
+            let under = if position < 22 { "22" } else { "69" };
+            [vec![position.to_string()], vec![position.to_string(), "--at".into(), under.into()]]
+        })
+        .collect();
+    let ask = || -> Vec<String> {
+        let words =
+            |asked: &Vec<String>| prove(folder.path(), &asked.iter().map(String::as_str).collect::<Vec<_>>());
+        asked.iter().map(words).collect()
+    };
+    let by_tiles = ask();
+    let tile = folder.path().join(format!("tile/0/000.p/{}", script.sequencer.size()));
+    let mut bytes = std::fs::read(&tile).unwrap();
+    for byte in &mut bytes {
+        *byte ^= 1;
+    }
+    std::fs::write(&tile, bytes).unwrap();
+    assert!(ask() == by_tiles, "a tile of lies");
+    std::fs::remove_dir_all(folder.path().join("tile")).unwrap();
+    assert!(ask() == by_tiles, "no tiles");
+}
+
+/// What a proof does not need is not read: it holds although the rest of the folder is damaged.
+#[test]
+fn a_proof_is_made_of_what_it_needs() {
+    let script = history();
+    let folder = tempfile::tempdir().unwrap();
+    let mut copy = Copy::open(folder.path(), FLEET, None, |_| {}).unwrap().copy;
+    for frame in &script.accepted {
+        copy.append(frame).unwrap();
+        if frame.end() == 25 {
+            copy.seal().unwrap().unwrap();
+        }
+    }
+    let last = copy.seal().unwrap().unwrap();
+    let whole = prove(folder.path(), &["20", "--at", "22"]);
+    let mut bytes = std::fs::read(&last.path).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(&last.path, bytes).unwrap();
+    assert_eq!(prove(folder.path(), &["20", "--at", "22"]), whole);
+    let (status, _, problem) = program(&["prove", folder.path().to_str().unwrap(), "30"]);
+    assert!(status == 1 && problem.contains("AST-L"), "{problem}");
 }
 
 #[test]

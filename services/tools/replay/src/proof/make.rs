@@ -1,4 +1,4 @@
-//! Making a proof file from a folder, in two passes: the first verifies the log and finds what is asked for, the second
+//! Making a proof file from a folder: one event by the tiles ([`super::quick`]), everything else in two passes: the first verifies the log and finds what is asked for, the second
 //! takes the bytes and the hashes. Memory does not grow with the log.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use asterism_proto::v1::{self, EventType};
 use asterism_proto::{Origin, Role};
 use prost::Message;
 
-use super::{Claim, FORMAT, Hex, Placed, ProofFile, Signed, check};
+use super::{Claim, FORMAT, Hex, Placed, ProofFile, Signed, check, quick};
 use crate::Error;
 use crate::fold::Pass;
 
@@ -147,8 +147,15 @@ fn survey(
     Ok(log)
 }
 
-/// Proves that an event is in the log under a checkpoint.
+/// Proves that an event is in the log under a checkpoint: by the tiles where they have it, else by reading all.
 pub fn inclusion(pass: &mut Pass<'_>, which: &Which, at: At) -> Result<ProofFile, Error> {
+    match quick::inclusion(pass, which, at, |log, claim| finish(pass, log, claim)) {
+        Some(file) => Ok(file),
+        None => inclusion_by_reading(pass, which, at),
+    }
+}
+
+fn inclusion_by_reading(pass: &mut Pass<'_>, which: &Which, at: At) -> Result<ProofFile, Error> {
     let mut search = Search::default();
     let mut found: Option<(u64, Origin, [u8; 16])> = None;
     let mut admissions: BTreeMap<(String, Vec<u8>), u64> = BTreeMap::new();
@@ -278,7 +285,7 @@ fn take(log: &LogFolder, plan: Plan, positions: &[u64]) -> Result<Taken, Error> 
 }
 
 /// One event out of its frame.
-fn signed(stored: &StoredFrame, index: u32) -> Signed {
+pub(super) fn signed(stored: &StoredFrame, index: u32) -> Signed {
     let frame = &stored.frame;
     let leaves: Vec<Hash> = frame.events.iter().map(|event| leaf_hash(&[event])).collect();
     let mut nodes = FrameNodes(leaves);
@@ -305,7 +312,7 @@ impl proof::Nodes for FrameNodes {
     }
 }
 
-fn hex(hash: Hash) -> Hex {
+pub(super) fn hex(hash: Hash) -> Hex {
     Hex(hash.to_vec())
 }
 

@@ -24,6 +24,7 @@
 
 pub mod check;
 pub mod make;
+mod quick;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
