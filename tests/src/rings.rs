@@ -105,6 +105,11 @@ mod tests {
             attempts: rang,
             rang,
             never_rang: 0,
+            zone: 0,
+            consent: false,
+            due_ms: 0,
+            ended: [0; Outcome::ALL.len()],
+            barred: None,
             digits: Box::default(),
             number_hash: [n; 16],
             sealed: Box::default(),
@@ -142,6 +147,7 @@ mod tests {
             caller_id: String::new(),
             live: false,
             allowed_hashes: vec![],
+            rules: None,
         };
         let origin = asterism_proto::Origin::Role(asterism_proto::Role::Dialer);
         let id = asterism_domain::EventRef { origin: origin.to_string(), epoch: vec![], frame: 1, index: 0 };

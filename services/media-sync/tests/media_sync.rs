@@ -124,6 +124,7 @@ impl Running {
             caller_id: String::new(),
             live: false,
             allowed_hashes: vec![],
+            rules: None,
         };
         self.commit(Role::Dialer, &[created]).await;
     }

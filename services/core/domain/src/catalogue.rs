@@ -222,6 +222,7 @@ mod tests {
                 caller_id: String::new(),
                 live: false,
                 allowed_hashes: vec![],
+                rules: None,
             },
         );
         assert_eq!(owed_syncs(&state).count(), 0, "the node has not registered");

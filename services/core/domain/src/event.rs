@@ -3,6 +3,7 @@
 use asterism_proto::{Origin, Role};
 
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
+use crate::rules::{CampaignRules, Exclusion};
 use crate::wire::DecodeError;
 
 /// Where an event stands: its derived id.
@@ -40,7 +41,7 @@ pub struct Recorded {
 }
 
 /// A contact as imported: what names it is sealed or hashed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SealedContact {
     /// Number within the campaign.
     pub contact: ContactId,
@@ -48,6 +49,10 @@ pub struct SealedContact {
     pub number_hash: NumberHash,
     /// Nonce and ciphertext of number and fields.
     pub sealed: Vec<u8>,
+    /// 1 = the first zone the campaign's imports named; 0 = nobody knows.
+    pub zone: u32,
+    /// It agreed to be called.
+    pub consent: bool,
 }
 
 /// Where a step's answer came from.
@@ -238,6 +243,17 @@ pub enum Event {
         caller_id: String,
         live: bool,
         allowed_hashes: Vec<Vec<u8>>,
+        rules: Option<CampaignRules>,
+    },
+    CampaignChanged {
+        campaign: CampaignId,
+        max_channels: u32,
+        calls_per_second: u32,
+        ring_timeout_ms: u32,
+        max_attempts: u32,
+        caller_id: String,
+        rules: Option<CampaignRules>,
+        reason: String,
     },
     ContactsImported {
         campaign: CampaignId,
@@ -245,6 +261,31 @@ pub enum Event {
         contacts: Vec<SealedContact>,
         duplicates: u32,
         last: bool,
+        zones: Vec<String>,
+    },
+    ContactsExcluded {
+        campaign: CampaignId,
+        contacts: Vec<ContactId>,
+        rule: Exclusion,
+        detail: String,
+    },
+    ContactsDeferred {
+        campaign: CampaignId,
+        contacts: Vec<ContactId>,
+        until_ms: Timestamp,
+        rule: String,
+    },
+    DoNotCallAdded {
+        list: String,
+        numbers: Vec<NumberHash>,
+        prefixes: Vec<String>,
+        reason: String,
+    },
+    DoNotCallRemoved {
+        list: String,
+        numbers: Vec<NumberHash>,
+        prefixes: Vec<String>,
+        reason: String,
     },
     CampaignStarted {
         campaign: CampaignId,
@@ -280,6 +321,7 @@ pub enum Event {
         not_before_ms: Timestamp,
         not_after_ms: Timestamp,
         reason: String,
+        closes_at_ms: Timestamp,
     },
     AttemptAccepted {
         attempt: AttemptId,
@@ -377,7 +419,10 @@ impl Event {
     pub fn campaign(&self) -> Option<&CampaignId> {
         match self {
             Event::CampaignCreated { campaign, .. }
+            | Event::CampaignChanged { campaign, .. }
             | Event::ContactsImported { campaign, .. }
+            | Event::ContactsExcluded { campaign, .. }
+            | Event::ContactsDeferred { campaign, .. }
             | Event::CampaignStarted { campaign }
             | Event::CampaignPaused { campaign, .. }
             | Event::CampaignResumed { campaign }
@@ -440,7 +485,12 @@ impl Event {
             | Event::FleetPlanned { .. }
             | Event::FleetStopRequested { .. } => *origin == Origin::Role(Role::Scaler),
             Event::CampaignCreated { .. }
+            | Event::CampaignChanged { .. }
             | Event::ContactsImported { .. }
+            | Event::ContactsExcluded { .. }
+            | Event::ContactsDeferred { .. }
+            | Event::DoNotCallAdded { .. }
+            | Event::DoNotCallRemoved { .. }
             | Event::CampaignStarted { .. }
             | Event::CampaignPaused { .. }
             | Event::CampaignResumed { .. }

@@ -20,6 +20,41 @@ pub type ContactId = u32;
 /// Keyed hash of a contact's number: tells numbers apart, names nobody.
 pub type NumberHash = [u8; 16];
 
+/// Maps by number: hexadecimal keys where people read, bytes elsewhere. For `#[serde(with)]`.
+pub(crate) mod by_number {
+    use std::collections::BTreeMap;
+
+    use serde::de::{DeserializeOwned, Error as _};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::NumberHash;
+
+    pub(crate) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<NumberHash, V>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            to.collect_map(map.iter().map(|(number, value)| (hex::encode(number), value)))
+        } else {
+            to.collect_map(map)
+        }
+    }
+
+    pub(crate) fn deserialize<'de, V: DeserializeOwned, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<NumberHash, V>, D::Error> {
+        if !from.is_human_readable() {
+            return BTreeMap::deserialize(from);
+        }
+        let text: BTreeMap<String, V> = BTreeMap::deserialize(from)?;
+        let entry = |(number, value): (String, V)| {
+            let bytes = hex::decode(number).ok().and_then(|bytes| bytes.try_into().ok());
+            Ok((bytes.ok_or(D::Error::custom("not a keyed hash of a number"))?, value))
+        };
+        text.into_iter().map(entry).collect()
+    }
+}
+
 /// One ring of one contact. Its spelling is the Asterisk channel id: `<campaign>-<contact>-<ordinal>`.
 /// To people and in JSON it is that text, in the state's own bytes its three parts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,9 +16,12 @@ pub mod invariant;
 pub mod logic;
 pub mod media;
 pub mod report;
+pub mod rules;
 pub mod state;
 pub mod upcast;
 pub mod wire;
+
+use std::borrow::Cow;
 
 pub use event::{Event, EventRef, Recorded};
 pub use ids::{AttemptId, CampaignId, ContactId, NodeId, Outcome, Timestamp};
@@ -31,12 +34,17 @@ pub struct Rejection {
     /// Stable code.
     pub code: &'static str,
     /// Why.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
 }
 
 impl Rejection {
     /// A rejection.
     pub const fn new(code: &'static str, reason: &'static str) -> Self {
-        Self { code, reason }
+        Self { code, reason: Cow::Borrowed(reason) }
+    }
+
+    /// A rejection whose reason names what was refused.
+    pub const fn with(code: &'static str, reason: String) -> Self {
+        Self { code, reason: Cow::Owned(reason) }
     }
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{CampaignStatus, ContactStatus};
+use crate::campaign::{CampaignStatus, ContactStatus, judge};
 use crate::fleet::NodeStatus;
 use crate::ids::Timestamp;
+use crate::rules::DoNotCall;
 use crate::state::State;
 
 /// A campaign in numbers.
@@ -28,6 +29,10 @@ pub struct CampaignReport {
     pub settled: u32,
     /// Contacts excluded by a rule.
     pub excluded: u32,
+    /// These, by rule.
+    pub excluded_by: BTreeMap<&'static str, u32>,
+    /// When somebody can be dialled next, by hours and delays: now or later. None if nobody waits, or no window opens.
+    pub next_due_ms: Option<Timestamp>,
     /// Contacts uncertain.
     pub uncertain: u32,
     /// Contacts erased before they were settled.
@@ -108,6 +113,36 @@ pub fn imports(state: &State) -> Vec<ImportReport> {
     reports
 }
 
+/// A do-not-call list in numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ListReport {
+    /// Its name.
+    pub list: String,
+    /// Numbers on it.
+    pub numbers: u32,
+    /// Prefixes on it.
+    pub prefixes: Vec<String>,
+    /// Running campaigns that obey it.
+    pub campaigns: Vec<String>,
+}
+
+/// Every do-not-call list.
+pub fn lists(state: &State) -> Vec<ListReport> {
+    let obeys = |list: &str| {
+        let open = state.campaigns.iter().filter(|(_, campaign)| campaign.ended_at.is_none());
+        open.filter(|(_, campaign)| campaign.rules.lists().any(|named| named == list))
+            .map(|(id, _)| id.clone())
+            .collect()
+    };
+    let report = |(name, list): (&String, &DoNotCall)| ListReport {
+        list: name.clone(),
+        numbers: list.numbers.len() as u32,
+        prefixes: list.prefixes.iter().cloned().collect(),
+        campaigns: obeys(name),
+    };
+    state.do_not_call.iter().map(report).collect()
+}
+
 /// Every campaign in numbers.
 pub fn campaigns(state: &State) -> Vec<CampaignReport> {
     state
@@ -124,6 +159,8 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 in_flight: counts.in_flight,
                 settled: counts.settled_total(),
                 excluded: counts.excluded,
+                excluded_by: counts.excluded_by.iter().map(|(rule, n)| (rule.name(), *n)).collect(),
+                next_due_ms: judge::next_due(campaign, state.at),
                 uncertain: counts.uncertain,
                 erased: counts.erased,
                 outcomes: counts.settled.iter().map(|(outcome, n)| (outcome.name(), *n)).collect(),

@@ -10,11 +10,12 @@ use crate::campaign::state::{Campaigns, Erasure, TrunkUse};
 use crate::catalogue::Catalogue;
 use crate::event::{Event, Recorded};
 use crate::fleet::state::Fleet;
-use crate::ids::Timestamp;
+use crate::ids::{NumberHash, Timestamp, by_number};
+use crate::rules::{DoNotCall, NumberUse};
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-8";
+pub const REDUCER: &str = "asterism-9";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -69,6 +70,11 @@ pub struct State {
     pub campaigns: Campaigns,
     /// Published flows and manifests.
     pub catalogue: Catalogue,
+    /// Do-not-call lists.
+    pub do_not_call: BTreeMap<String, DoNotCall>,
+    /// Numbers that rang or are in flight, by keyed hash, over all campaigns.
+    #[serde(with = "by_number")]
+    pub numbers: BTreeMap<NumberHash, NumberUse>,
     /// Use of each trunk.
     pub trunks: BTreeMap<String, TrunkUse>,
     /// Attempts in flight, over all campaigns.
@@ -214,7 +220,7 @@ impl State {
             }
             event if is_fleet(event) => {
                 let orphaned = fleet::apply::apply(&mut self.fleet, recorded)?;
-                campaign::apply::orphaned(self, &orphaned);
+                campaign::apply::orphaned(self, &orphaned, recorded.at);
                 if let Event::LogRefused { node, reason, .. } = event {
                     self.incident(recorded, &format!("{node} refuses the log: {reason}"));
                 }

@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
 use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
+use crate::rules::{CampaignRules, Exclusion};
 use crate::upcast;
 
 /// Why an event's bytes are not understood.
@@ -133,18 +134,32 @@ pub fn recorded(
     })
 }
 
-/// The contacts an event is about, as campaign and number: that of its attempt, or those it imports. An erasure names
+/// The contacts an event is about, as campaign and number: that of its attempt, or those it imports,
+/// excludes or defers. An erasure names
 /// keyed hashes and is about none of them.
 pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
     if let Ok(attempt) = event.correlation.parse::<AttemptId>() {
         each(&attempt.campaign, attempt.contact.into());
     }
-    if event.r#type == EventType::ContactsImported as u32
-        && let Ok(Event::ContactsImported { campaign, contacts, .. }) = decode(event)
-    {
-        for contact in contacts {
-            each(&campaign, contact.contact.into());
+    let named = [EventType::ContactsImported, EventType::ContactsExcluded, EventType::ContactsDeferred];
+    if !named.into_iter().any(|kind| event.r#type == kind as u32) {
+        return;
+    }
+    match decode(event) {
+        Ok(Event::ContactsImported { campaign, contacts, .. }) => {
+            for row in contacts {
+                each(&campaign, row.contact.into());
+            }
         }
+        Ok(
+            Event::ContactsExcluded { campaign, contacts, .. }
+            | Event::ContactsDeferred { campaign, contacts, .. },
+        ) => {
+            for contact in contacts {
+                each(&campaign, contact.into());
+            }
+        }
+        _ => {}
     }
 }
 
@@ -162,7 +177,7 @@ macro_rules! same {
         }
     )* };
 }
-same!(String, u32, u64, bool, Vec<u8>, Vec<Vec<u8>>);
+same!(String, u32, u64, bool, Vec<u8>, Vec<Vec<u8>>, Vec<u32>, Vec<String>);
 
 impl Field<String> for AttemptId {
     fn put(&self) -> String {
@@ -188,6 +203,24 @@ impl Field<u32> for Outcome {
     }
     fn take(wire: u32) -> Result<Self, &'static str> {
         Outcome::from_number(wire).ok_or("outcome")
+    }
+}
+
+impl Field<u32> for Exclusion {
+    fn put(&self) -> u32 {
+        self.number()
+    }
+    fn take(wire: u32) -> Result<Self, &'static str> {
+        Exclusion::from_number(wire).ok_or("exclusion rule")
+    }
+}
+
+impl Field<Option<v1::CampaignRules>> for Option<CampaignRules> {
+    fn put(&self) -> Option<v1::CampaignRules> {
+        self.as_ref().map(Into::into)
+    }
+    fn take(wire: Option<v1::CampaignRules>) -> Result<Self, &'static str> {
+        wire.map(TryInto::try_into).transpose()
     }
 }
 
@@ -230,6 +263,8 @@ impl Field<Vec<v1::SealedContact>> for Vec<SealedContact> {
                 contact: contact.contact,
                 number_hash: contact.number_hash.to_vec(),
                 sealed: contact.sealed.clone(),
+                zone: contact.zone,
+                consent: contact.consent,
             })
             .collect()
     }
@@ -240,6 +275,8 @@ impl Field<Vec<v1::SealedContact>> for Vec<SealedContact> {
                     contact: contact.contact,
                     number_hash: contact.number_hash.try_into().map_err(|_| "number hash")?,
                     sealed: contact.sealed,
+                    zone: contact.zone,
+                    consent: contact.consent,
                 })
             })
             .collect()
@@ -265,7 +302,9 @@ macro_rules! events {
                     let body = v1::$variant { $( $field: Field::put($field), )* ..Default::default() };
                     (EventType::$kind, body.encode_to_vec())
                 } )*
-                Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason } => {
+                Event::AttemptIntended {
+                    attempt, node, trunk, not_before_ms, not_after_ms, reason, closes_at_ms
+                } => {
                     let body = v1::AttemptIntended {
                         attempt: attempt.to_string(),
                         campaign: attempt.campaign.clone(),
@@ -276,6 +315,7 @@ macro_rules! events {
                         not_before_ms: *not_before_ms,
                         not_after_ms: *not_after_ms,
                         reason: reason.clone(),
+                        closes_at_ms: *closes_at_ms,
                     };
                     (EventType::AttemptIntended, body.encode_to_vec())
                 }
@@ -312,6 +352,7 @@ macro_rules! events {
                         not_before_ms: body.not_before_ms,
                         not_after_ms: body.not_after_ms,
                         reason: body.reason,
+                        closes_at_ms: body.closes_at_ms,
                     })
                 }
                 EventType::Unspecified => Err(DecodeError::UnknownType(0)),
@@ -355,9 +396,16 @@ events! {
     FleetStopRequested FleetStopRequested { reason }
     CampaignCreated CampaignCreated {
         campaign, name, flow, manifest, trunk, max_channels, calls_per_second, ring_timeout_ms, max_attempts,
-        caller_id, live, allowed_hashes
+        caller_id, live, allowed_hashes, rules
     }
-    ContactsImported ContactsImported { campaign, import, contacts, duplicates, last }
+    CampaignChanged CampaignChanged {
+        campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason
+    }
+    ContactsImported ContactsImported { campaign, import, contacts, duplicates, last, zones }
+    ContactsExcluded ContactsExcluded { campaign, contacts, rule, detail }
+    ContactsDeferred ContactsDeferred { campaign, contacts, until_ms, rule }
+    DoNotCallAdded DoNotCallAdded { list, numbers, prefixes, reason }
+    DoNotCallRemoved DoNotCallRemoved { list, numbers, prefixes, reason }
     CampaignStarted CampaignStarted { campaign }
     CampaignPaused CampaignPaused { campaign, reason }
     CampaignResumed CampaignResumed { campaign }

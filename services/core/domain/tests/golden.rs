@@ -21,14 +21,13 @@ use protox::prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage, Value,
 };
 
-/// A small life of a fleet. A body's fields have the values of [`sample`] but for those named here.
+/// A small life of a fleet. A body's fields have the values of [`sample`] but for those named here. What stands in
+/// `events.txt` and not here was written before its type had all of today's fields.
 const STORY: &[(&str, &[(&str, &str)])] = &[
     ("LOG_CREATED", &[]),
     ("LEADER_ELECTED", &[]),
     ("FLOW_PUBLISHED", &[]),
     ("MANIFEST_PUBLISHED", &[]),
-    ("CAMPAIGN_CREATED", &[]),
-    ("CONTACTS_IMPORTED", &[]),
     ("CAMPAIGN_STARTED", &[]),
     ("CAMPAIGN_PAUSED", &[]),
     ("CAMPAIGN_RESUMED", &[]),
@@ -43,10 +42,6 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("NODE_READY", &[("boot_id", "second")]),
     ("MANIFEST_HELD", &[]),
     ("NODE_LOAD", &[]),
-    ("ATTEMPT_INTENDED", &[]),
-    ("ATTEMPT_INTENDED", &[("attempt", "demo-1-1"), ("contact", "1")]),
-    ("ATTEMPT_INTENDED", &[("attempt", "demo-2-1"), ("contact", "2")]),
-    ("ATTEMPT_INTENDED", &[("attempt", "demo-3-1"), ("contact", "3")]),
     ("ATTEMPT_ACCEPTED", &[]),
     ("ATTEMPT_ORIGINATING", &[]),
     ("ATTEMPT_ANSWERED", &[]),
@@ -71,7 +66,6 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("FLEET_STOP_REQUESTED", &[]),
     ("LAUNCH_FAILED", &[]),
     ("CAMPAIGN_STOPPED", &[]),
-    ("CAMPAIGN_CREATED", &[("campaign", "done")]),
     ("CAMPAIGN_STARTED", &[("campaign", "done")]),
     ("CAMPAIGN_COMPLETED", &[("campaign", "done")]),
     ("CHECKPOINT", &[]),
@@ -87,6 +81,15 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("LOG_REFUSED", &[]),
     ("NODE_UNCOVERED", &[("drain", "7")]),
     ("NODE_TERMINATING", &[("silent_since_ms", "0")]),
+    ("CAMPAIGN_CREATED", &[("campaign", "ruled")]),
+    ("CONTACTS_IMPORTED", &[("campaign", "ruled"), ("import", "import-2")]),
+    ("CAMPAIGN_CHANGED", &[("campaign", "ruled")]),
+    ("CONTACTS_DEFERRED", &[("campaign", "ruled")]),
+    ("CONTACTS_EXCLUDED", &[("campaign", "ruled")]),
+    ("DO_NOT_CALL_ADDED", &[]),
+    ("DO_NOT_CALL_REMOVED", &[]),
+    ("CAMPAIGN_STARTED", &[("campaign", "ruled")]),
+    ("ATTEMPT_INTENDED", &[("attempt", "ruled-1-1"), ("campaign", "ruled"), ("contact", "1")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -133,14 +136,14 @@ fn sample(field: &FieldDescriptor) -> Value {
     };
     let one = match field.kind() {
         Kind::String => Value::String(text(field.name())),
-        Kind::Bytes if matches!(field.name(), "number_hash" | "contacts" | "epoch") => {
+        Kind::Bytes if matches!(field.name(), "number_hash" | "contacts" | "numbers" | "epoch") => {
             Value::Bytes(vec![2; 16].into())
         }
         Kind::Bytes => Value::Bytes(vec![field.number() as u8; 32].into()),
         Kind::Bool => Value::Bool(true),
         Kind::Uint32 => Value::U32(match field.name() {
-            "contact" => 0,
-            "ordinal" | "outcome" | "source" | "step" => 1,
+            "contact" | "contacts" => 0,
+            "ordinal" | "outcome" | "source" | "step" | "zone" | "rule" => 1,
             _ => 100 + field.number(),
         }),
         Kind::Uint64 => Value::U64(1_000 + u64::from(field.number())),
@@ -332,8 +335,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
-    // that was heard of, and what came after its end.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 4, 2), "{reasons:?}");
+    // that was heard of, what came after its end, and an attempt on it.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 5, 3), "{reasons:?}");
+    let ruled = &state.campaigns["ruled"].counts;
+    assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;
     assert_eq!(
         (counts.imported, counts.attempts, counts.rang, counts.uncertain, counts.refused),

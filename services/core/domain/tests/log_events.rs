@@ -178,7 +178,7 @@ fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
     assert_eq!(lab.dialer(&command("c-1", vec![], "all")).len(), 1);
     assert_eq!(lab.dialer(&command("c-1", vec![[2; 16]], "again")), []);
     assert_eq!(lab.dialer(&command("c-1", vec![], "again")), []);
-    let row = ImportRow { number_hash: [7; 16], sealed: vec![1; 60] };
+    let row = ImportRow { number_hash: [7; 16], sealed: vec![1; 60], ..ImportRow::default() };
     let import = |campaign: &str| CampaignCommand::Import {
         campaign: campaign.into(),
         import: "c-1".into(),
@@ -188,13 +188,15 @@ fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
     assert_eq!(refused(&lab, &import("c")), "AST-D015");
     // One that was decided before and landed after is void.
     let voids = lab.state.voids;
-    let contact = SealedContact { contact: 3, number_hash: [7; 16], sealed: vec![1; 60] };
+    let contact =
+        SealedContact { contact: 3, number_hash: [7; 16], sealed: vec![1; 60], ..SealedContact::default() };
     let late = Event::ContactsImported {
         campaign: "c".into(),
         import: "c-1".into(),
         contacts: vec![contact],
         duplicates: 0,
         last: false,
+        zones: vec![],
     };
     lab.write(Origin::Role(Role::Dialer), late);
     assert_eq!((lab.state.voids, lab.state.campaigns["c"].contacts.len()), (voids + 1, 3));

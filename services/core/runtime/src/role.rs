@@ -155,7 +155,7 @@ pub fn reply_json(position: u64, json: &impl serde::Serialize) -> RoleReply {
 pub fn reply_of(answer: Result<leader::Answer, AskError>) -> RoleReply {
     match answer {
         Ok(answer) => RoleReply { position: answer.position, ..RoleReply::default() },
-        Err(AskError::Rejected(rejection)) => refusal(rejection.code, rejection.reason),
+        Err(AskError::Rejected(rejection)) => refusal(rejection.code, rejection.reason.into_owned()),
         Err(error @ AskError::NotLeading(_)) => refusal("AST-R033", error.to_string()),
     }
 }

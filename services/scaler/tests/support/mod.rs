@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::command::{ImportRow, Limits};
 use asterism_domain::campaign::{self, CampaignCommand, DialTick};
 use asterism_domain::fleet::{FleetPolicy, NodeStatus};
+use asterism_domain::rules::CampaignRules;
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, State};
 use asterism_nats::{Bus, LeaseTiming, NatsServer, Subject};
@@ -125,15 +126,20 @@ impl Rig {
             flow: "f".into(),
             manifest: "m".into(),
             trunk: "t".into(),
-            max_channels: 0,
-            calls_per_second: 0,
-            ring_timeout_ms: 30_000,
-            max_attempts: 1,
-            caller_id: String::new(),
+            limits: Limits {
+                max_channels: 0,
+                calls_per_second: 0,
+                ring_timeout_ms: 30_000,
+                max_attempts: 1,
+                caller_id: String::new(),
+                rules: CampaignRules::default(),
+            },
             live: false,
             allowed_hashes: vec![],
         };
-        let rows = (0..contacts).map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60] }).collect();
+        let rows = (0..contacts)
+            .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
+            .collect();
         let import =
             CampaignCommand::Import { campaign: id.into(), import: format!("{id}-1"), rows, last: true };
         for command in [create, import, CampaignCommand::Start { campaign: id.into() }] {

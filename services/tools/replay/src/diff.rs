@@ -153,6 +153,7 @@ fn contact(status: &ContactStatus) -> String {
         ContactStatus::Settled(outcome) => format!("settled {}", outcome.name()),
         ContactStatus::Uncertain => "uncertain".into(),
         ContactStatus::Erased => "erased".into(),
+        ContactStatus::Excluded(rule) => format!("excluded {}", rule.name()),
     }
 }
 

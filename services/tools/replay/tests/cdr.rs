@@ -54,6 +54,7 @@ fn history() -> Script {
             contact,
             number_hash: [contact as u8; 16],
             sealed: seal("two", &number(contact)),
+            ..SealedContact::default()
         })
         .collect();
     let imported = Event::ContactsImported {
@@ -62,6 +63,7 @@ fn history() -> Script {
         contacts,
         duplicates: 0,
         last: true,
+        zones: vec![],
     };
     write(&mut script, DIALER, &imported);
     let originating =

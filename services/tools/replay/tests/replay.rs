@@ -27,7 +27,12 @@ fn encode(event: &Event) -> Vec<u8> {
 fn campaign(name: &str, contacts: u32) -> Vec<Vec<u8>> {
     let created = support::created(name, name);
     let contacts = (0..contacts)
-        .map(|contact| SealedContact { contact, number_hash: [contact as u8; 16], sealed: vec![1; 40] })
+        .map(|contact| SealedContact {
+            contact,
+            number_hash: [contact as u8; 16],
+            sealed: vec![1; 40],
+            ..SealedContact::default()
+        })
         .collect();
     let imported = Event::ContactsImported {
         campaign: name.into(),
@@ -35,6 +40,7 @@ fn campaign(name: &str, contacts: u32) -> Vec<Vec<u8>> {
         contacts,
         duplicates: 0,
         last: true,
+        zones: vec![],
     };
     vec![encode(&created), encode(&imported), encode(&Event::CampaignStarted { campaign: name.into() })]
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use asterism_domain::event::SealedContact;
 use serde_json::Value;
 use support::{done, log};
 
@@ -77,10 +78,11 @@ fn what_changed_between_two_moments() {
 fn a_long_list_of_contacts_is_cut_and_counted() {
     let mut script = support::campaign();
     let contacts = (2..40)
-        .map(|contact| asterism_domain::event::SealedContact {
+        .map(|contact| SealedContact {
             contact,
             number_hash: [contact as u8; 16],
             sealed: vec![1; 40],
+            ..SealedContact::default()
         })
         .collect();
     let more = asterism_domain::Event::ContactsImported {
@@ -89,6 +91,7 @@ fn a_long_list_of_contacts_is_cut_and_counted() {
         contacts,
         duplicates: 0,
         last: true,
+        zones: vec![],
     };
     let before = script.sequencer.size().to_string();
     support::write(&mut script, support::DIALER, &more);

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{CampaignId, NodeId, NumberHash};
+use crate::ids::{CampaignId, ContactId, NodeId, NumberHash};
+use crate::rules::{CampaignRules, Exclusion};
 
 /// Caps of a trunk, from the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,12 +32,48 @@ pub struct DialTick {
 }
 
 /// A row to import, sealed by the shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImportRow {
     /// Keyed hash of the number.
     pub number_hash: [u8; 16],
     /// Nonce and ciphertext.
     pub sealed: Vec<u8>,
+    /// IANA zone, or several with `,` between that must all be open; empty = nobody knows.
+    pub zone: String,
+    /// The person agreed to be called.
+    pub consent: bool,
+}
+
+/// What can be set when a campaign is created, and changed while it runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Most attempts in flight; 0 = no cap of its own.
+    pub max_channels: u32,
+    /// Most attempts started a second; 0 = no cap of its own.
+    pub calls_per_second: u32,
+    /// How long a callee may ring.
+    pub ring_timeout_ms: u32,
+    /// Attempts per contact.
+    pub max_attempts: u32,
+    /// Caller id.
+    pub caller_id: String,
+    /// Whom it may ring and when.
+    pub rules: CampaignRules,
+}
+
+/// A change of a do-not-call list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoNotCallChange {
+    /// The list: `global`, or a name campaigns use.
+    pub list: String,
+    /// Put on, or taken off.
+    pub add: bool,
+    /// Keyed hashes of numbers.
+    pub numbers: Vec<NumberHash>,
+    /// First digits of numbers.
+    pub prefixes: Vec<String>,
+    /// Why, for the log.
+    pub reason: String,
 }
 
 /// A command to the dialer.
@@ -49,13 +86,14 @@ pub enum CampaignCommand {
         flow: String,
         manifest: String,
         trunk: String,
-        max_channels: u32,
-        calls_per_second: u32,
-        ring_timeout_ms: u32,
-        max_attempts: u32,
-        caller_id: String,
+        limits: Limits,
         live: bool,
         allowed_hashes: Vec<Vec<u8>>,
+    },
+    Change {
+        campaign: CampaignId,
+        limits: Limits,
+        reason: String,
     },
     Import {
         campaign: CampaignId,
@@ -86,5 +124,12 @@ pub enum CampaignCommand {
         contacts: Vec<NumberHash>,
         reason: String,
     },
+    Exclude {
+        campaign: CampaignId,
+        contacts: Vec<ContactId>,
+        rule: Exclusion,
+        detail: String,
+    },
+    DoNotCall(DoNotCallChange),
     Tick(DialTick),
 }

@@ -11,7 +11,9 @@
 pub mod apply;
 pub mod command;
 pub mod decide;
+pub mod judge;
 pub mod state;
+pub mod waiting;
 
 pub use command::{CampaignCommand, DialTick, TrunkLimits};
 pub use decide::decide;

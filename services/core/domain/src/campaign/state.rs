@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::waiting::{Place, Waiting, ZoneIndex};
 use crate::event::EventRef;
-use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Outcome, Timestamp};
+use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Outcome, Timestamp, by_number};
+use crate::rules::{CampaignRules, Exclusion};
 
 /// Where a campaign stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +38,8 @@ pub enum ContactStatus {
     Uncertain,
     /// Erased before it was settled: there is no number to dial any more.
     Erased,
+    /// A rule keeps it from being dialled; counts as settled.
+    Excluded(Exclusion),
 }
 
 /// One person on a list. What names the person is sealed.
@@ -53,12 +57,34 @@ pub struct Contact {
     pub rang: u32,
     /// Attempts that certainly did not, though they were sent to a PBX. They count against the most attempts.
     pub never_rang: u16,
+    /// Zone it is in: 1 = the first of the campaign's, 0 = nobody knows.
+    pub zone: ZoneIndex,
+    /// It agreed to be called.
+    pub consent: bool,
+    /// While it waits: not before; 0 = at once.
+    pub due_ms: Timestamp,
+    /// Attempts that ended with each outcome, in the order of [`Outcome::ALL`]; 255 is "or more".
+    pub ended: [u8; Outcome::ALL.len()],
+    /// A rule that was found to hold while an attempt was in flight: it is excluded when that comes back.
+    pub barred: Option<Exclusion>,
     /// Digits pressed in the last answered call.
     pub digits: Box<str>,
     /// Keyed hash of the number.
     pub number_hash: NumberHash,
     /// Nonce and ciphertext; empty once erased.
     pub sealed: Box<[u8]>,
+}
+
+impl Contact {
+    /// Whether it may still be dialled.
+    pub const fn is_open(&self) -> bool {
+        matches!(self.status, ContactStatus::Waiting | ContactStatus::InFlight)
+    }
+
+    /// Where it waits, if it does.
+    pub fn place(&self) -> Place {
+        Place { zone: self.zone, due_ms: self.due_ms }
+    }
 }
 
 /// Where an attempt in flight stands.
@@ -89,6 +115,10 @@ pub struct Attempt {
     pub not_after_ms: Timestamp,
     /// When it was intended.
     pub intended_at: Timestamp,
+    /// When it was about to reach the carrier; 0 before.
+    pub originated_at: Timestamp,
+    /// When the callee's calling window closes; 0 = no rule about time.
+    pub closes_at_ms: Timestamp,
     /// Highest step whose answer took effect.
     pub step: u32,
     /// Decisions committed for this call whose step has not been told as taken yet.
@@ -106,8 +136,10 @@ pub struct Counts {
     pub in_flight: u32,
     /// Contacts settled, by outcome; excluded ones count as settled.
     pub settled: BTreeMap<Outcome, u32>,
-    /// Contacts excluded by a rule, with no attempt.
+    /// Contacts excluded by a rule.
     pub excluded: u32,
+    /// These, by rule.
+    pub excluded_by: BTreeMap<Exclusion, u32>,
     /// Contacts whose last attempt cannot be explained.
     pub uncertain: u32,
     /// Contacts erased before they were settled.
@@ -156,10 +188,14 @@ pub struct Campaign {
     pub max_attempts: u32,
     /// Caller id.
     pub caller_id: String,
+    /// Whom it may ring and when.
+    pub rules: CampaignRules,
     /// May use a trunk outside loopback for every number.
     pub live: bool,
     /// Keyed hashes of the numbers allowed before that.
     pub allowed: BTreeSet<Vec<u8>>,
+    /// Attempts that were in flight above the cap when that was lowered, and are still.
+    pub above_cap: u32,
     /// Where it stands.
     pub status: CampaignStatus,
     /// Whether the import said it is complete.
@@ -168,10 +204,13 @@ pub struct Campaign {
     pub imports: Vec<String>,
     /// Contacts by id.
     pub contacts: Vec<Contact>,
-    /// Ids of the waiting ones.
-    pub waiting: BTreeSet<ContactId>,
-    /// Keyed hashes of every number on it.
-    pub numbers: BTreeSet<NumberHash>,
+    /// Zones its imports named: an IANA name, or several with `,` between that must all be open.
+    pub zones: Vec<String>,
+    /// The waiting ones.
+    pub waiting: Waiting,
+    /// Every number on it, by keyed hash.
+    #[serde(with = "by_number")]
+    pub numbers: BTreeMap<NumberHash, ContactId>,
     /// Attempts that hold a slot.
     pub in_flight: BTreeMap<AttemptId, Attempt>,
     /// Counts kept by the reducer.

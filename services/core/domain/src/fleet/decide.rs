@@ -9,6 +9,7 @@ use super::plan::{FleetPolicy, FleetView, plan};
 use super::refusing;
 use super::state::{IntentStatus, Node, NodeStatus};
 use crate::Rejection;
+use crate::campaign::{Campaign, judge};
 use crate::event::Event;
 use crate::ids::{NodeId, Timestamp};
 use crate::state::State;
@@ -207,7 +208,7 @@ fn planned(
     seen: Option<&Inventory>,
     at: Timestamp,
 ) -> Vec<Event> {
-    let (waiting, in_flight) = (demand(state), state.in_flight);
+    let (waiting, in_flight) = (demand(state, at), state.in_flight);
     let view =
         FleetView { fleet: &state.fleet, waiting, in_flight, hearing, seen, checkpoint: state.checkpoint };
     let plan = plan(&view, policy, at);
@@ -285,15 +286,18 @@ fn draining(state: &State, node: &NodeId, reason: &str, held: bool) -> Event {
     Event::NodeDraining { node: node.clone(), reason: reason.to_owned(), drain, held }
 }
 
-/// Attempts that could be sent now if slots were free: a campaign's cap bounds what it can want at once.
-pub fn demand(state: &State) -> u32 {
-    state
-        .campaigns
-        .values()
-        .filter(|campaign| campaign.status == crate::campaign::CampaignStatus::Running)
-        .map(|campaign| match campaign.max_channels {
-            0 => campaign.counts.waiting,
-            cap => campaign.counts.waiting.min(cap.saturating_sub(campaign.counts.in_flight)),
-        })
-        .sum()
+/// How far ahead the fleet looks for windows that open and delays that end: about what a node takes to boot.
+const LEAD_MS: u64 = 60_000;
+
+/// Attempts that could be sent now, or within [`LEAD_MS`], if slots were free: a campaign's cap bounds what it can want
+/// at once.
+pub fn demand(state: &State, at: Timestamp) -> u32 {
+    let want = |campaign: &Campaign| {
+        let due = judge::due(campaign, at).max(judge::due(campaign, at + LEAD_MS));
+        match campaign.max_channels {
+            0 => due,
+            cap => due.min(cap.saturating_sub(campaign.counts.in_flight)),
+        }
+    };
+    state.campaigns.values().map(want).sum()
 }

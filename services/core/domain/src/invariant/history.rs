@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use asterism_proto::{Origin, Role};
 
-use super::Verdict;
+use super::{Verdict, local};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, CampaignId};
 use crate::state::State;
@@ -19,6 +19,7 @@ pub(super) struct History {
     /// Fewest attempts in flight since the scaler's last word.
     fewest_in_flight: u32,
     plans: u64,
+    intended: u64,
     orders: u64,
 }
 
@@ -42,6 +43,8 @@ impl History {
         match &recorded.event {
             Event::AttemptIntended { attempt, not_before_ms, .. } if effect.took => {
                 found.push(("INV-03", self.pace(state, attempt, *not_before_ms)));
+                found.push(("INV-12", local::in_bounds(state, attempt)));
+                self.intended += 1;
                 self.decided_in.insert(attempt.clone(), recorded.term);
             }
             Event::AttemptAccepted { attempt, order_term } if effect.took => {
@@ -110,6 +113,7 @@ impl History {
             if count > 0 { Verdict::Holds } else { Verdict::NotApplicable(format!("the log has no {what}")) }
         };
         Some(match id {
+            "INV-12" => judged(self.intended, "attempt"),
             "INV-07" => judged(self.plans, "plan"),
             "INV-13" => judged(self.orders, "order that a node took"),
             "INV-14" if !state.fleet.stop_requested => {

@@ -1,5 +1,6 @@
 //! What must hold of one contact, node, attempt or campaign: why it does not, if it does not.
 
+use crate::campaign::judge::{Clock, ZoneStands, on_list};
 use crate::campaign::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
 use crate::fleet::state::Fleet;
 use crate::fleet::{IntentStatus, Node, NodeStatus};
@@ -16,6 +17,7 @@ pub(super) struct Tally {
     pub(super) settled: u32,
     pub(super) uncertain: u32,
     pub(super) erased: u32,
+    pub(super) excluded: u32,
     pub(super) rang: u64,
 }
 
@@ -35,6 +37,7 @@ impl Tally {
             ContactStatus::Settled(_) => &mut self.settled,
             ContactStatus::Uncertain => &mut self.uncertain,
             ContactStatus::Erased => &mut self.erased,
+            ContactStatus::Excluded(_) => &mut self.excluded,
         }
     }
 
@@ -91,8 +94,9 @@ pub(super) fn counts(id: &str, campaign: &Campaign, tally: &Tally) -> Option<Str
         ));
     }
     let classes = [
-        ("waiting", counts.waiting, campaign.waiting.len() as u32, tally.waiting),
+        ("waiting", counts.waiting, campaign.waiting.len(), tally.waiting),
         ("in flight", counts.in_flight, campaign.in_flight.len() as u32, tally.in_flight),
+        ("excluded", counts.excluded, counts.excluded_by.values().sum(), tally.excluded),
         ("settled", counts.settled.values().sum(), tally.settled, tally.settled),
         ("uncertain", counts.uncertain, tally.uncertain, tally.uncertain),
         ("erased", counts.erased, tally.erased, tally.erased),
@@ -112,8 +116,10 @@ pub(super) fn node_cap(id: &str, node: &Node) -> Option<String> {
 
 /// INV-03, of a campaign.
 pub(super) fn campaign_cap(id: &str, campaign: &Campaign) -> Option<String> {
-    let (cap, flying) = (campaign.max_channels, campaign.counts.in_flight);
-    (cap > 0 && flying > cap).then(|| format!("campaign {id} has {flying} in flight, its cap is {cap}"))
+    // What was in flight when the cap was lowered ends in its own time.
+    let (cap, flying) = (campaign.max_channels.max(campaign.above_cap), campaign.counts.in_flight);
+    (campaign.max_channels > 0 && flying > cap)
+        .then(|| format!("campaign {id} has {flying} in flight, its cap is {cap}"))
 }
 
 /// INV-04, of an attempt that may be on a node.
@@ -149,6 +155,25 @@ pub(super) fn prompts(state: &State, id: &AttemptId, flight: &Attempt) -> Option
         .then(|| format!("{id} of {} is on {} without its prompts", id.campaign, flight.node))
 }
 
+/// INV-12, of an attempt as it was intended: by the rules as they were then, and by this program's time zones.
+pub(super) fn in_bounds(state: &State, id: &AttemptId) -> Option<String> {
+    let campaign = state.campaigns.get(&id.campaign)?;
+    let (flight, contact) = (campaign.in_flight.get(id)?, campaign.contacts.get(id.contact as usize)?);
+    match Clock::new(campaign).stands(contact.zone, flight.not_before_ms) {
+        ZoneStands::Open(closes) if closes == 0 || flight.not_after_ms <= closes => {}
+        ZoneStands::Open(_) => return Some(format!("{id} may start after its calling window has closed")),
+        ZoneStands::Closed => return Some(format!("{id} may start while its calling window is closed")),
+        ZoneStands::Unknown => {
+            return Some(format!("{id} has no known time zone, and its campaign has hours"));
+        }
+    }
+    if let Some(list) = on_list(&state.do_not_call, &campaign.rules, &contact.number_hash) {
+        return Some(format!("{id} was intended for a number on the do-not-call list {list}"));
+    }
+    (campaign.rules.consent_required && !contact.consent)
+        .then(|| format!("{id} was intended for somebody who has not consented"))
+}
+
 /// INV-15, of a contact.
 pub(super) fn one_state(
     id: &str,
@@ -156,18 +181,22 @@ pub(super) fn one_state(
     index: ContactId,
     contact: &Contact,
 ) -> Option<String> {
-    let (waits, flies) = (campaign.waiting.contains(&index), flights(id, campaign, index).next().is_some());
+    let waits = campaign.waiting.contains(index, contact.place());
+    let flies = flights(id, campaign, index).next().is_some();
     let fits = match contact.status {
         ContactStatus::Waiting => waits && !flies,
         ContactStatus::InFlight => flies && !waits,
-        ContactStatus::Settled(_) | ContactStatus::Uncertain | ContactStatus::Erased => !waits && !flies,
+        ContactStatus::Settled(_)
+        | ContactStatus::Uncertain
+        | ContactStatus::Erased
+        | ContactStatus::Excluded(_) => !waits && !flies,
     };
     (!fits).then(|| format!("contact {index} of {id} is in two states"))
 }
 
 /// INV-15, of a campaign.
 pub(super) fn completed(id: &str, campaign: &Campaign) -> Option<String> {
-    let open = campaign.waiting.len() + campaign.in_flight.len();
+    let open = campaign.waiting.len() as usize + campaign.in_flight.len();
     (campaign.status == CampaignStatus::Completed && open > 0)
         .then(|| format!("{id} is complete, and {open} of its contacts wait or are in flight"))
 }

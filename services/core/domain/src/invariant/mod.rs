@@ -152,7 +152,13 @@ pub const INVARIANTS: [Invariant; 16] = [
         "each attempt in flight against the manifests its node proved to hold",
         whole::prompts_held,
     ),
-    invariant("INV-12", "no dial outside window, do-not-call list or consent", "nothing", later),
+    invariant(
+        "INV-12",
+        "no dial outside window, do-not-call list or consent",
+        "each attempt as it was intended: the callee's hours by this program's time zone data, lists of numbers, consent; \
+         prefixes are looked up where a number is open, and numbers are not in the log",
+        history,
+    ),
     invariant(
         "INV-13",
         "a fenced leader has no effect",

@@ -32,6 +32,10 @@ impl Touched {
             // A node's routine word changes nothing but when it was heard of.
             Event::NodeLoad { .. } => {}
             Event::ContactsErased { import, contacts, .. } => touched.erased(state, import, contacts),
+            Event::ContactsExcluded { campaign, contacts, .. }
+            | Event::ContactsDeferred { campaign, contacts, .. } => {
+                touched.contacts.extend(contacts.iter().map(|contact| (campaign.clone(), *contact)));
+            }
             Event::OriginClosed { origin, .. } => {
                 if let Ok(Origin::Node(node)) = origin.parse() {
                     touched.nodes.insert(node);

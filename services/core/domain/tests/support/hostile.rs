@@ -3,6 +3,7 @@
 use asterism_domain::campaign::{Attempt, CampaignStatus, ContactStatus};
 use asterism_domain::event::{SealedContact, StepSource};
 use asterism_domain::fleet::NodeStatus;
+use asterism_domain::rules::Exclusion;
 use asterism_domain::wire::DecodeError;
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State};
 use asterism_proto::{Origin, Role};
@@ -112,13 +113,13 @@ pub fn campaign_of(contacts: u32) -> Vec<(Origin, Event)> {
         let row = |contact: u32| {
             let mut number_hash = [0; 16];
             number_hash[..4].copy_from_slice(&contact.to_be_bytes());
-            SealedContact { contact, number_hash, sealed: vec![1; 3] }
+            SealedContact { contact, number_hash, sealed: vec![1; 3], ..SealedContact::default() }
         };
         let (campaign, import) = ("a".to_owned(), "one".to_owned());
         let contacts = (first..contacts.min(first + 20)).map(row).collect();
         told.push((
             dialer(),
-            Event::ContactsImported { campaign, import, contacts, duplicates: 0, last: false },
+            Event::ContactsImported { campaign, import, contacts, duplicates: 0, last: false, zones: vec![] },
         ));
     }
     told.push((dialer(), Event::CampaignStarted { campaign: "a".into() }));
@@ -190,11 +191,17 @@ fn created(id: &str, max_channels: u32, calls_per_second: u32) -> Event {
         caller_id: String::new(),
         live: false,
         allowed_hashes: vec![],
+        rules: None,
     }
 }
 
 fn imported(id: &str, first: u32, rows: std::ops::Range<u8>) -> Event {
-    let row = |(contact, n): (u32, u8)| SealedContact { contact, number_hash: [n; 16], sealed: vec![n; 3] };
+    let row = |(contact, n): (u32, u8)| SealedContact {
+        contact,
+        number_hash: [n; 16],
+        sealed: vec![n; 3],
+        ..SealedContact::default()
+    };
     let contacts = (first..).zip(rows).map(row).collect();
     Event::ContactsImported {
         campaign: id.into(),
@@ -202,6 +209,7 @@ fn imported(id: &str, first: u32, rows: std::ops::Range<u8>) -> Event {
         contacts,
         duplicates: 0,
         last: false,
+        zones: vec![],
     }
 }
 
@@ -213,6 +221,7 @@ fn intended(attempt: AttemptId, node: &str, at: u64) -> Event {
         not_before_ms: at,
         not_after_ms: at + 1,
         reason: String::new(),
+        closes_at_ms: 0,
     }
 }
 
@@ -234,7 +243,7 @@ fn of_attempts(state: &State, kind: u8, pick: usize, node: &str) -> (Origin, Eve
     let campaign = if pick.is_multiple_of(2) { "a" } else { "b" };
     if kind < 2 {
         let known = state.campaigns.get(campaign);
-        let waiting = known.and_then(|known| known.waiting.iter().nth(pick % 3).copied());
+        let waiting = known.and_then(|known| known.waiting.candidates(&[0], state.at).nth(pick % 3));
         let contact = waiting.unwrap_or((pick % 6) as u32);
         let tried =
             known.and_then(|known| known.contacts.get(contact as usize)).map_or(0, |one| one.attempts);
@@ -375,8 +384,36 @@ fn of_campaigns(state: &State, kind: u8, pick: usize) -> (Origin, Event) {
             let term = state.terms.get("dialer").copied().unwrap_or_default() + 1;
             (dialer(), Event::LeaderElected { role: "dialer".into(), term, holder: "h".into() })
         }
+        31 if pick % 5 < 4 => (dialer(), of_rules(state, pick, campaign)),
         // Somebody who may not.
         _ => (Origin::Node("n0".into()), Event::CampaignStopped { campaign, reason }),
+    }
+}
+
+fn of_rules(state: &State, pick: usize, campaign: String) -> Event {
+    let contacts = vec![(pick % 7) as u32, (pick % 3) as u32];
+    let rule = Exclusion::ALL[pick % Exclusion::ALL.len()];
+    let (list, numbers) = ("global".to_owned(), vec![[(pick % 9) as u8; 16]]);
+    match pick % 5 {
+        0 => Event::ContactsExcluded { campaign, contacts, rule, detail: String::new() },
+        1 => {
+            let until_ms = state.at + (pick % 4) as u64 * 100;
+            Event::ContactsDeferred { campaign, contacts, until_ms, rule: "cap".into() }
+        }
+        2 => Event::CampaignChanged {
+            campaign,
+            max_channels: (pick % 6) as u32,
+            calls_per_second: 0,
+            ring_timeout_ms: 1,
+            max_attempts: 2,
+            caller_id: String::new(),
+            rules: None,
+            reason: String::new(),
+        },
+        _ if pick.is_multiple_of(2) => {
+            Event::DoNotCallRemoved { list, numbers, prefixes: vec![], reason: String::new() }
+        }
+        _ => Event::DoNotCallAdded { list, numbers, prefixes: vec![], reason: String::new() },
     }
 }
 
@@ -439,11 +476,11 @@ fn bend_attempt(state: &mut State, id: &AttemptId, how: Bend, pick: u16) -> Opti
             contact.status = other?;
         }
         Bend::ContactRang => contact.rang += 1,
-        Bend::WaitingList if campaign.waiting.contains(&id.contact) => {
-            campaign.waiting.remove(&id.contact);
+        Bend::WaitingList if campaign.waiting.contains(id.contact, contact.place()) => {
+            campaign.waiting.remove(id.contact, contact.place());
         }
         Bend::WaitingList => {
-            campaign.waiting.insert(id.contact);
+            campaign.waiting.insert(id.contact, contact.place());
         }
         Bend::FlightGone => drop(campaign.in_flight.remove(id)?),
         Bend::FlightTwice => {

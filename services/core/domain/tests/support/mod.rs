@@ -6,9 +6,10 @@ pub mod hostile;
 
 use std::collections::BTreeSet;
 
-use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::command::{ImportRow, Limits};
 use asterism_domain::campaign::{CampaignCommand, DialTick, decide};
 use asterism_domain::fleet::{FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome};
+use asterism_domain::rules::CampaignRules;
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State, fleet, invariant};
 use asterism_proto::{Origin, Role};
@@ -17,6 +18,17 @@ pub struct Lab {
     pub state: State,
     pub now: u64,
     pub written: Vec<Recorded>,
+}
+
+fn limits(max_attempts: u32, calls_per_second: u32, rules: CampaignRules) -> Limits {
+    Limits {
+        max_channels: 0,
+        calls_per_second,
+        ring_timeout_ms: 30_000,
+        max_attempts,
+        caller_id: String::new(),
+        rules,
+    }
 }
 
 pub fn policy() -> FleetPolicy {
@@ -118,21 +130,27 @@ impl Lab {
     }
 
     pub fn campaign_at(&mut self, id: &str, contacts: u8, max_attempts: u32, calls_per_second: u32) {
+        let rows = (0..contacts)
+            .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
+            .collect();
+        self.create(id, rows, limits(max_attempts, calls_per_second, CampaignRules::default()));
+    }
+
+    pub fn campaign_with(&mut self, id: &str, rows: Vec<ImportRow>, max_attempts: u32, rules: CampaignRules) {
+        self.create(id, rows, limits(max_attempts, 0, rules));
+    }
+
+    fn create(&mut self, id: &str, rows: Vec<ImportRow>, limits: Limits) {
         self.dialer(&CampaignCommand::Create {
             campaign: id.into(),
             name: id.into(),
             flow: "f".into(),
             manifest: "m".into(),
             trunk: "t".into(),
-            max_channels: 0,
-            calls_per_second,
-            ring_timeout_ms: 30_000,
-            max_attempts,
-            caller_id: String::new(),
+            limits,
             live: false,
             allowed_hashes: vec![],
         });
-        let rows = (0..contacts).map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60] }).collect();
         self.dialer(&CampaignCommand::Import {
             campaign: id.into(),
             import: format!("{id}-1"),

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use asterism_domain::campaign::ContactStatus;
+use asterism_domain::campaign::{Contact, ContactStatus, judge};
 use asterism_domain::ids::IntentId;
 use asterism_domain::{AttemptId, CampaignId, ContactId, Event, Recorded, State};
 use asterism_event_log::LogFolder;
@@ -236,6 +236,13 @@ impl<'a> Teller<'a> {
             Event::ContactsImported { campaign, contacts, .. } => {
                 contacts.iter().any(|row| self.contacts.contains(&(campaign.clone(), row.contact)))
             }
+            Event::ContactsExcluded { campaign, contacts, .. }
+            | Event::ContactsDeferred { campaign, contacts, .. } => {
+                contacts.iter().any(|contact| self.contacts.contains(&(campaign.clone(), *contact)))
+            }
+            Event::DoNotCallAdded { numbers, .. } | Event::DoNotCallRemoved { numbers, .. } => {
+                matches!(self.subject, Subject::Number { hash, .. } if numbers.contains(hash))
+            }
             other if other.attempt().is_some() => false,
             other => {
                 other.campaign().is_some_and(|of| self.contacts.iter().any(|(campaign, _)| campaign == of))
@@ -328,11 +335,12 @@ impl<'a> Teller<'a> {
                     return format!("this log has no contact {number} of campaign {campaign}");
                 };
                 let stands = match &contact.status {
-                    ContactStatus::Waiting => "waits to be dialled".to_owned(),
+                    ContactStatus::Waiting => waits(&self.state, campaign, contact),
                     ContactStatus::InFlight => "has an attempt in flight".to_owned(),
                     ContactStatus::Settled(outcome) => format!("is settled: {}", outcome.name()),
                     ContactStatus::Uncertain => "is uncertain and not dialled again by itself".to_owned(),
                     ContactStatus::Erased => "was erased before it was settled".to_owned(),
+                    ContactStatus::Excluded(rule) => format!("is not dialled: {}", rule.name()),
                 };
                 let gone = if contact.erased { ", its number and fields are erased" } else { "" };
                 let (attempts, rang) = (contact.attempts, contact.rang);
@@ -411,5 +419,14 @@ impl Explanation {
             writeln!(out, "  and {} more", self.more)?;
         }
         Ok(())
+    }
+}
+
+/// What a waiting contact waits for, at the end of the log.
+fn waits(state: &State, campaign: &str, contact: &Contact) -> String {
+    let (why, until) = judge::waits_for(state, campaign, contact, state.at);
+    match until {
+        Some(until_ms) => format!("waits to be dialled: {why}, until {}", when::shown(until_ms)),
+        None => format!("waits to be dialled: {why}"),
     }
 }

@@ -113,6 +113,35 @@ fn campaign(event: &Event) -> Option<String> {
                 contacts.len()
             )
         }
+        Event::CampaignChanged { campaign, max_channels, calls_per_second, max_attempts, reason, .. } => {
+            format!(
+                "campaign {campaign} is changed ({reason}): at most {max_channels} channels, {calls_per_second} calls a \
+             second, {max_attempts} attempts a contact"
+            )
+        }
+        Event::ContactsExcluded { campaign, contacts, rule, detail } => format!(
+            "{} not dialled: {}{}{detail}",
+            contacts_in_words(campaign, contacts),
+            rule.name(),
+            if detail.is_empty() { "" } else { ", " }
+        ),
+        Event::ContactsDeferred { campaign, contacts, until_ms, rule } => {
+            format!(
+                "{} not dialled before {}: {rule}",
+                contacts_in_words(campaign, contacts),
+                crate::when::shown(*until_ms)
+            )
+        }
+        Event::DoNotCallAdded { list, numbers, prefixes, reason } => format!(
+            "{} numbers and {} prefixes are put on the do-not-call list {list}: {reason}",
+            numbers.len(),
+            prefixes.len()
+        ),
+        Event::DoNotCallRemoved { list, numbers, prefixes, reason } => format!(
+            "{} numbers and {} prefixes are taken off the do-not-call list {list}: {reason}",
+            numbers.len(),
+            prefixes.len()
+        ),
         Event::CampaignStarted { campaign } => format!("campaign {campaign} starts"),
         Event::CampaignPaused { campaign, reason } => format!("campaign {campaign} is paused: {reason}"),
         Event::CampaignResumed { campaign } => format!("campaign {campaign} goes on"),
@@ -131,9 +160,21 @@ fn campaign(event: &Event) -> Option<String> {
     })
 }
 
+/// Contacts of one exclusion or delay, with their verb: named while they are few.
+fn contacts_in_words(campaign: &str, contacts: &[u32]) -> String {
+    match contacts {
+        [one] => format!("contact {one} of {campaign} is"),
+        few if few.len() <= 8 => {
+            let few = few.iter().map(u32::to_string).collect::<Vec<_>>().join(", ");
+            format!("contacts {few} of {campaign} are")
+        }
+        many => format!("{} contacts of {campaign} are", many.len()),
+    }
+}
+
 fn attempt(event: &Event) -> Option<String> {
     Some(match event {
-        Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason } => format!(
+        Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason, .. } => format!(
             "attempt {attempt} is ordered on {node} by trunk {trunk}, within {} ms: {reason}",
             not_after_ms.saturating_sub(*not_before_ms)
         ),

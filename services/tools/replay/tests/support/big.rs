@@ -31,13 +31,25 @@ pub fn log(folder: &Path, contacts: u32) -> (u64, String) {
         let row = |contact: u32| {
             let mut number_hash = [0; 16];
             number_hash[..4].copy_from_slice(&contact.to_be_bytes());
-            SealedContact { contact, number_hash, sealed: vec![contact as u8; 60] }
+            SealedContact {
+                contact,
+                number_hash,
+                sealed: vec![contact as u8; 60],
+                ..SealedContact::default()
+            }
         };
         let contacts: Vec<_> = (first..contacts.min(first + 24)).map(row).collect();
         let (campaign, import) = ("demo".to_owned(), "one".to_owned());
         dialer(
             &mut log,
-            &[Event::ContactsImported { campaign, import, contacts, duplicates: 0, last: false }],
+            &[Event::ContactsImported {
+                campaign,
+                import,
+                contacts,
+                duplicates: 0,
+                last: false,
+                zones: vec![],
+            }],
         );
     }
     dialer(&mut log, &[Event::CampaignStarted { campaign: "demo".into() }]);

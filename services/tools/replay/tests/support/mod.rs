@@ -42,6 +42,7 @@ pub fn ordered(contact: u32, ordinal: u32) -> Event {
         not_before_ms: 1_700_000_000_000,
         not_after_ms: 1_700_000_002_000,
         reason: "waiting, a slot is free".into(),
+        closes_at_ms: 0,
     }
 }
 
@@ -60,6 +61,7 @@ pub fn created(id: &str, name: &str) -> Event {
         caller_id: String::new(),
         live: false,
         allowed_hashes: vec![],
+        rules: None,
     }
 }
 
@@ -92,6 +94,7 @@ pub fn campaign() -> Script {
         contact,
         number_hash: number_hash(&KEY, number),
         sealed: seal("one", number),
+        ..SealedContact::default()
     });
     let imported = Event::ContactsImported {
         campaign: "demo".into(),
@@ -99,6 +102,7 @@ pub fn campaign() -> Script {
         contacts: contacts.collect(),
         duplicates: 0,
         last: true,
+        zones: vec![],
     };
     script.write(DIALER, vec![encode(&created, "ops@example.com"), encode(&imported, "ops@example.com")]);
     write(&mut script, DIALER, &Event::CampaignStarted { campaign: "demo".into() });

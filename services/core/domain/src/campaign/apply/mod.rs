@@ -1,10 +1,14 @@
-//! The reducer of campaigns and attempts: total, and the only writer of their state.
+//! The reducer of campaigns and attempts: total, and the only writer of their state. Attempts are here, people in
+//! `contacts`, what a campaign is and where it stands in `settings`.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod contacts;
+mod settings;
 
-use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts};
-use crate::event::{Event, Recorded, SealedContact, StepSource};
-use crate::ids::{AttemptId, NodeId, NumberHash, Outcome, Timestamp};
+use super::judge::{Verdict, judge};
+use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
+use crate::event::{Event, Recorded, StepSource};
+use crate::ids::{AttemptId, Outcome, Timestamp};
+use crate::rules::retry::{self, Behind, Next};
 use crate::state::{Effectless, State};
 
 /// What INV-01 looks for: the node itself says that it went to the carrier twice.
@@ -21,27 +25,60 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             if state.campaigns.contains_key(campaign) {
                 return Err(Effectless::void("the campaign exists already"));
             }
-            if let Some(new) = created(&recorded.event, at) {
+            if let Some(new) = settings::created(&recorded.event, at) {
                 state.campaigns.insert(campaign.clone(), new);
             }
             Ok(())
         }
-        Event::ContactsImported { campaign, import, contacts, duplicates, last } => {
+        Event::ContactsImported { campaign, import, contacts, duplicates, last, zones } => {
             let erasure = state.erasures.get(import);
             if erasure.is_some_and(|erasure| contacts.iter().any(|row| erasure.covers(&row.number_hash))) {
                 return Err(Effectless::void("a contact was erased before it was imported"));
             }
-            imported(known(state, campaign)?, import, contacts, *duplicates, *last)
+            contacts::imported(known(state, campaign)?, import, (contacts, zones), *duplicates, *last)
         }
-        Event::ContactsErased { import, contacts, .. } => erased(state, import, contacts),
-        Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, .. } => {
-            let window = (*not_before_ms, *not_after_ms);
-            intended(state, attempt, node, trunk, window, at)
+        Event::CampaignChanged { campaign, .. } => {
+            settings::changed(known(state, campaign)?, &recorded.event)
+        }
+        Event::ContactsExcluded { campaign, contacts, rule, .. } => {
+            contacts::excluded(known(state, campaign)?, contacts, *rule)
+        }
+        Event::ContactsDeferred { campaign, contacts, until_ms, .. } => {
+            contacts::deferred(known(state, campaign)?, contacts, *until_ms)
+        }
+        Event::DoNotCallAdded { .. } | Event::DoNotCallRemoved { .. } => {
+            contacts::listed(state, &recorded.event)
+        }
+        Event::ContactsErased { import, contacts, .. } => contacts::erased(state, import, contacts),
+        other if other.attempt().is_some() => of_attempt(state, recorded),
+        other => settings::status(state, other, at),
+    }
+}
+
+fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
+    let at = recorded.at;
+    match &recorded.event {
+        Event::AttemptIntended {
+            attempt, node, trunk, not_before_ms, not_after_ms, closes_at_ms, ..
+        } => {
+            let new = Attempt {
+                node: node.clone(),
+                trunk: trunk.clone(),
+                status: AttemptStatus::Intended,
+                not_before_ms: *not_before_ms,
+                not_after_ms: *not_after_ms,
+                intended_at: at,
+                originated_at: 0,
+                closes_at_ms: *closes_at_ms,
+                step: 0,
+                decisions: Vec::new(),
+            };
+            intended(state, attempt, new)
         }
         Event::AttemptAccepted { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
             answered_order(state, attempt);
-            advance(state, attempt, AttemptStatus::Accepted)
+            advance(state, attempt, AttemptStatus::Accepted).map(|_| ())
         }
         Event::AttemptOriginating { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
@@ -49,7 +86,7 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             if in_flight(state, attempt).is_some_and(|known| known.status >= AttemptStatus::Originating) {
                 return Err(Effectless::incident(SECOND_ORIGINATE));
             }
-            advance(state, attempt, AttemptStatus::Originating)?;
+            advance(state, attempt, AttemptStatus::Originating)?.originated_at = at;
             with(state, attempt, |campaign| {
                 campaign.counts.rang += 1;
                 contact(campaign, attempt).rang += 1;
@@ -66,22 +103,20 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             own_attempt(state, attempt, recorded)?;
             let ended = release(state, attempt)?;
             if ended.status >= AttemptStatus::Originating {
-                settle_uncertain(state, attempt, ended.status)?;
+                settle_uncertain(state, attempt, &ended, at)?;
                 return Err(Effectless::incident("refused after it was originated"));
             }
             with(state, attempt, |campaign| {
                 campaign.counts.refused += 1;
-                to_waiting(campaign, attempt);
+                to_waiting(campaign, attempt, 0);
             })
         }
         Event::AttemptEnded { attempt, outcome, digits, never_rang, .. } => {
             own_attempt(state, attempt, recorded)?;
             let released = release(state, attempt)?;
             let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
-            with(state, attempt, |campaign| {
-                count_ring(campaign, attempt, released.status, *never_rang && !answered);
-                settle(campaign, attempt, *outcome, digits);
-            })?;
+            count_ring(state, attempt, &released, *never_rang && !answered, at)?;
+            with(state, attempt, |campaign| settle(campaign, attempt, *outcome, digits, at))?;
             if *never_rang && answered {
                 return Err(Effectless::incident("an answered attempt that is said not to have rung"));
             }
@@ -90,7 +125,7 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
         Event::AttemptUncertain { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
             let released = release(state, attempt)?;
-            settle_uncertain(state, attempt, released.status)
+            settle_uncertain(state, attempt, &released, at)
         }
         Event::StepDecided { call, step, .. } => {
             let Some(attempt) = in_flight(state, call) else { return Ok(()) };
@@ -105,181 +140,23 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             own_attempt(state, call, recorded)?;
             step_taken(state, call, *step, *source, decision.as_ref())
         }
-        other => status(state, other, at),
+        _ => Ok(()),
     }
 }
 
 /// Settles, as uncertain, what a lost node held.
-pub fn orphaned(state: &mut State, attempts: &[AttemptId]) {
+pub fn orphaned(state: &mut State, attempts: &[AttemptId], at: Timestamp) {
     for attempt in attempts {
         if let Some(removed) = take_in_flight(state, attempt) {
-            let _ = settle_uncertain(state, attempt, removed.status);
+            let _ = settle_uncertain(state, attempt, &removed, at);
         }
     }
 }
 
-fn status(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Effectless> {
-    let Some(id) = event.campaign() else { return Ok(()) };
-    let campaign = known(state, id)?;
-    let (from, to): (&[CampaignStatus], CampaignStatus) = match event {
-        Event::CampaignStarted { .. } => (&[CampaignStatus::Created], CampaignStatus::Running),
-        Event::CampaignPaused { .. } => (&[CampaignStatus::Running], CampaignStatus::Paused),
-        Event::CampaignResumed { .. } => (&[CampaignStatus::Paused], CampaignStatus::Running),
-        Event::CampaignStopped { .. } => (
-            &[CampaignStatus::Created, CampaignStatus::Running, CampaignStatus::Paused],
-            CampaignStatus::Stopped,
-        ),
-        Event::CampaignCompleted { .. } => (&[CampaignStatus::Running], CampaignStatus::Completed),
-        Event::CampaignLive { .. } => {
-            campaign.live = true;
-            return Ok(());
-        }
-        _ => return Ok(()),
-    };
-    if !from.contains(&campaign.status) {
-        return Err(Effectless::void("the campaign is not in a state for this"));
-    }
-    if to == CampaignStatus::Completed && !(campaign.waiting.is_empty() && campaign.in_flight.is_empty()) {
-        return Err(Effectless::void("the campaign has contacts that wait or are in flight"));
-    }
-    campaign.status = to;
-    match to {
-        CampaignStatus::Running => {
-            campaign.started_at.get_or_insert(at);
-        }
-        CampaignStatus::Stopped | CampaignStatus::Completed => campaign.ended_at = Some(at),
-        CampaignStatus::Created | CampaignStatus::Paused => {}
-    }
-    Ok(())
-}
-
-fn created(event: &Event, at: Timestamp) -> Option<Campaign> {
-    let Event::CampaignCreated {
-        campaign: _,
-        name,
-        flow,
-        manifest,
-        trunk,
-        max_channels,
-        calls_per_second,
-        ring_timeout_ms,
-        max_attempts,
-        caller_id,
-        live,
-        allowed_hashes,
-    } = event.clone()
-    else {
-        return None;
-    };
-    Some(Campaign {
-        name,
-        flow,
-        manifest,
-        trunk,
-        max_channels,
-        calls_per_second,
-        ring_timeout_ms,
-        max_attempts: max_attempts.max(1),
-        caller_id,
-        live,
-        allowed: allowed_hashes.into_iter().collect(),
-        status: CampaignStatus::Created,
-        import_complete: false,
-        imports: Vec::new(),
-        contacts: Vec::new(),
-        waiting: BTreeSet::new(),
-        numbers: BTreeSet::new(),
-        in_flight: BTreeMap::new(),
-        counts: Counts::default(),
-        last_start_ms: 0,
-        created_at: at,
-        started_at: None,
-        ended_at: None,
-    })
-}
-
-fn imported(
-    campaign: &mut Campaign,
-    import: &str,
-    contacts: &[SealedContact],
-    duplicates: u32,
-    last: bool,
-) -> Result<(), Effectless> {
-    let fits = contacts.iter().enumerate().all(|(index, row)| {
-        row.contact as usize == campaign.contacts.len() + index
-            && !campaign.numbers.contains(&row.number_hash)
-    });
-    if !fits {
-        return Err(Effectless::void("the contacts do not follow those imported"));
-    }
-    let index = campaign.imports.iter().position(|known| known == import).unwrap_or_else(|| {
-        campaign.imports.push(import.to_owned());
-        campaign.imports.len() - 1
-    });
-    for row in contacts {
-        campaign.waiting.insert(row.contact);
-        campaign.numbers.insert(row.number_hash);
-        campaign.contacts.push(Contact {
-            import: index as u16,
-            status: ContactStatus::Waiting,
-            erased: false,
-            attempts: 0,
-            rang: 0,
-            never_rang: 0,
-            digits: Box::default(),
-            number_hash: row.number_hash,
-            sealed: row.sealed.clone().into_boxed_slice(),
-        });
-    }
-    campaign.counts.imported += contacts.len() as u32;
-    campaign.counts.waiting += contacts.len() as u32;
-    campaign.counts.duplicates = campaign.counts.duplicates.saturating_add(duplicates);
-    campaign.import_complete |= last;
-    Ok(())
-}
-
-/// Takes people out: who waits is never dialled, who is in flight is not dialled again, what happened stands.
-fn erased(state: &mut State, import: &str, numbers: &[NumberHash]) -> Result<(), Effectless> {
-    let mut named = false;
-    for campaign in state.campaigns.values_mut() {
-        let Some(index) = campaign.imports.iter().position(|known| known == import) else { continue };
-        named = true;
-        let Campaign { contacts, waiting, counts, .. } = campaign;
-        let meant = |person: &Contact| {
-            usize::from(person.import) == index
-                && !person.erased
-                && (numbers.is_empty() || numbers.contains(&person.number_hash))
-        };
-        for (contact, person) in (0u32..).zip(contacts).filter(|(_, person)| meant(person)) {
-            person.erased = true;
-            person.sealed = Box::default();
-            if person.status == ContactStatus::Waiting {
-                person.status = ContactStatus::Erased;
-                waiting.remove(&contact);
-                counts.waiting -= 1;
-                counts.erased += 1;
-            }
-        }
-    }
-    if !named {
-        return Err(Effectless::void("no campaign has contacts of this import"));
-    }
-    let erasure = state.erasures.entry(import.to_owned()).or_default();
-    erasure.whole |= numbers.is_empty();
-    erasure.numbers.extend(numbers);
-    Ok(())
-}
-
-/// The guard of the dialer's decision, judged again where it landed: a drain or a pause may have come between.
-fn intended(
-    state: &mut State,
-    attempt: &AttemptId,
-    node: &NodeId,
-    trunk: &str,
-    (not_before_ms, not_after_ms): (Timestamp, Timestamp),
-    at: Timestamp,
-) -> Result<(), Effectless> {
-    let home = state.fleet.nodes.get_mut(node).ok_or(Effectless::void("unknown node"))?;
+/// The guard of the dialer's decision, judged again where it landed: a drain, a pause, an entry on a do-not-call list
+/// or another campaign's ring may have come between.
+fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), Effectless> {
+    let home = state.fleet.nodes.get_mut(&new.node).ok_or(Effectless::void("unknown node"))?;
     let campaign =
         state.campaigns.get_mut(&attempt.campaign).ok_or(Effectless::incident("unknown campaign"))?;
     if !home.dialable() {
@@ -297,46 +174,47 @@ fn intended(
     if campaign.max_channels > 0 && campaign.counts.in_flight >= campaign.max_channels {
         return Err(Effectless::void("the campaign is at its cap"));
     }
-    let person =
-        campaign.contacts.get_mut(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
+    if new.closes_at_ms > 0 && new.not_after_ms > new.closes_at_ms {
+        return Err(Effectless::void("the callee's calling window closes before"));
+    }
+    let Campaign { contacts, waiting, counts, rules, .. } = campaign;
+    let person = contacts.get_mut(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
     if person.status != ContactStatus::Waiting || person.attempts + 1 != attempt.ordinal {
         return Err(Effectless::void("the contact is not waiting for this attempt"));
     }
+    if judge(&state.do_not_call, &state.numbers, rules, person, new.not_before_ms) != Verdict::Dial {
+        return Err(Effectless::void("a rule about the number came between"));
+    }
+    waiting.remove(attempt.contact, person.place());
     person.status = ContactStatus::InFlight;
     person.attempts = attempt.ordinal;
-    campaign.waiting.remove(&attempt.contact);
-    campaign.counts.waiting -= 1;
-    campaign.counts.in_flight += 1;
-    campaign.counts.attempts += 1;
-    campaign.last_start_ms = campaign.last_start_ms.max(not_before_ms);
-    let new = Attempt {
-        node: node.clone(),
-        trunk: trunk.to_owned(),
-        status: AttemptStatus::Intended,
-        not_before_ms,
-        not_after_ms,
-        intended_at: at,
-        step: 0,
-        decisions: Vec::new(),
-    };
-    campaign.in_flight.insert(attempt.clone(), new);
+    state.numbers.entry(person.number_hash).or_default().in_flight = true;
+    counts.waiting -= 1;
+    counts.in_flight += 1;
+    counts.attempts += 1;
+    campaign.last_start_ms = campaign.last_start_ms.max(new.not_before_ms);
     home.attempts.insert(attempt.clone());
     home.unanswered.insert(attempt.clone());
-    let carried = state.trunks.entry(trunk.to_owned()).or_default();
+    let carried = state.trunks.entry(new.trunk.clone()).or_default();
     carried.in_flight += 1;
-    carried.last_start_ms = carried.last_start_ms.max(not_before_ms);
+    carried.last_start_ms = carried.last_start_ms.max(new.not_before_ms);
+    campaign.in_flight.insert(attempt.clone(), new);
     state.in_flight += 1;
     state.peak_in_flight = state.peak_in_flight.max(state.in_flight);
     Ok(())
 }
 
-fn advance(state: &mut State, attempt: &AttemptId, to: AttemptStatus) -> Result<(), Effectless> {
+fn advance<'a>(
+    state: &'a mut State,
+    attempt: &AttemptId,
+    to: AttemptStatus,
+) -> Result<&'a mut Attempt, Effectless> {
     let known = in_flight(state, attempt).ok_or(Effectless::incident("the attempt is not in flight"))?;
     if known.status >= to {
         return Err(Effectless::incident("the attempt is further already"));
     }
     known.status = to;
-    Ok(())
+    Ok(known)
 }
 
 fn answered_order(state: &mut State, attempt: &AttemptId) {
@@ -385,6 +263,7 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     let campaign = state.campaigns.get_mut(&attempt.campaign)?;
     let gone = campaign.in_flight.remove(attempt)?;
     campaign.counts.in_flight -= 1;
+    campaign.above_cap = campaign.above_cap.min(campaign.counts.in_flight);
     state.in_flight -= 1;
     if gone.status == AttemptStatus::Answered {
         state.up -= 1;
@@ -392,52 +271,90 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     if let Some(trunk) = state.trunks.get_mut(&gone.trunk) {
         trunk.in_flight -= 1;
     }
+    if let Some(person) = campaign.contacts.get(attempt.contact as usize)
+        && let Some(number) = state.numbers.get_mut(&person.number_hash)
+    {
+        number.in_flight = false;
+        if number.rings == 0 {
+            state.numbers.remove(&person.number_hash);
+        }
+    }
     Some(gone)
 }
 
 /// Counts what an ended attempt was: possibly a ring, as its originate was counted, or certainly none.
-fn count_ring(campaign: &mut Campaign, attempt: &AttemptId, before: AttemptStatus, never_rang: bool) {
-    let counted = before >= AttemptStatus::Originating;
+fn count_ring(
+    state: &mut State,
+    attempt: &AttemptId,
+    ended: &Attempt,
+    never_rang: bool,
+    at: Timestamp,
+) -> Result<(), Effectless> {
+    let counted = ended.status >= AttemptStatus::Originating;
     // A node that lost its write-ahead would say "ended" alone: count the ring all the same.
     let rings = |count: u32| (count + u32::from(!counted)) - u32::from(never_rang);
+    let campaign = known(state, &attempt.campaign)?;
     campaign.counts.rang = rings(campaign.counts.rang);
     campaign.counts.never_rang += u32::from(never_rang);
     let person = contact(campaign, attempt);
     person.rang = rings(person.rang);
     person.never_rang = person.never_rang.saturating_add(u16::from(never_rang));
+    let hash = person.number_hash;
+    if !never_rang {
+        // Whoever may have been rung counts as rung.
+        let when = if ended.originated_at > 0 { ended.originated_at } else { at };
+        state.numbers.entry(hash).or_default().rang(when);
+    }
+    Ok(())
 }
 
-fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits: &str) {
-    let max_attempts = campaign.max_attempts;
-    let person = contact(campaign, attempt);
-    if outcome == Outcome::Answered {
-        person.digits = digits.into();
-    } else if person.rang + u32::from(person.never_rang) < max_attempts {
-        to_waiting(campaign, attempt);
-        return;
+fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits: &str, at: Timestamp) {
+    let (rules, max_attempts) = (&campaign.rules, campaign.max_attempts);
+    let Some(person) = campaign.contacts.get_mut(attempt.contact as usize) else { return };
+    let same = &mut person.ended[outcome as usize];
+    *same = same.saturating_add(1);
+    let same = u32::from(*same);
+    let free = u32::from(person.ended[Outcome::Congestion as usize]);
+    let free = if retry::is_free(rules, Outcome::Congestion) { free } else { 0 };
+    let counted = (person.rang + u32::from(person.never_rang)).saturating_sub(free);
+    match retry::after(rules, max_attempts, outcome, Behind { counted, same }, at) {
+        Next::Again(due_ms) => return to_waiting(campaign, attempt, due_ms),
+        Next::Final => {}
     }
     person.status = ContactStatus::Settled(outcome);
     *campaign.counts.settled.entry(outcome).or_default() += 1;
     if outcome == Outcome::Answered {
+        person.digits = digits.into();
         *campaign.counts.digits.entry(digits.to_owned()).or_default() += 1;
     }
 }
 
-fn to_waiting(campaign: &mut Campaign, attempt: &AttemptId) {
-    if contact(campaign, attempt).erased {
-        contact(campaign, attempt).status = ContactStatus::Erased;
-        campaign.counts.erased += 1;
-        return;
+/// Back to those who wait, unless something came while the attempt was in flight.
+fn to_waiting(campaign: &mut Campaign, attempt: &AttemptId, due_ms: Timestamp) {
+    let Campaign { contacts, waiting, counts, .. } = campaign;
+    let Some(person) = contacts.get_mut(attempt.contact as usize) else { return };
+    if person.erased {
+        person.status = ContactStatus::Erased;
+        counts.erased += 1;
+    } else if let Some(rule) = person.barred {
+        contacts::exclude(counts, person, rule);
+    } else {
+        person.status = ContactStatus::Waiting;
+        person.due_ms = due_ms;
+        waiting.insert(attempt.contact, person.place());
+        counts.waiting += 1;
     }
-    contact(campaign, attempt).status = ContactStatus::Waiting;
-    campaign.waiting.insert(attempt.contact);
-    campaign.counts.waiting += 1;
 }
 
 /// It may have rung: a node can dial, and be gone before the log hears that it was about to.
-fn settle_uncertain(state: &mut State, attempt: &AttemptId, before: AttemptStatus) -> Result<(), Effectless> {
+fn settle_uncertain(
+    state: &mut State,
+    attempt: &AttemptId,
+    before: &Attempt,
+    at: Timestamp,
+) -> Result<(), Effectless> {
+    count_ring(state, attempt, before, false, at)?;
     with(state, attempt, |campaign| {
-        count_ring(campaign, attempt, before, false);
         contact(campaign, attempt).status = ContactStatus::Uncertain;
         campaign.counts.uncertain += 1;
     })

@@ -1,0 +1,322 @@
+//! Whom to dial now: campaigns take turns by priority and weight, each contact is judged by every rule, and caps, pace
+//! and slots are drawn down as attempts are put on nodes.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::contacts::EXCLUDE_MAX_CONTACTS;
+use crate::campaign::command::{DialTick, TrunkLimits};
+use crate::campaign::judge::{Clock, Verdict, ZoneStands, judge};
+use crate::campaign::state::{Campaign, CampaignStatus};
+use crate::campaign::waiting::{Candidates, ZoneIndex};
+use crate::event::Event;
+use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Timestamp};
+use crate::rules::Exclusion;
+use crate::state::State;
+
+/// How far ahead a start may be given out.
+pub const LOOKAHEAD_MS: u64 = 500;
+/// An order's window at most: a node cut off stops dialling by itself within it.
+pub const ORDER_WINDOW_MAX_MS: u32 = 2_000;
+/// Contacts of one campaign looked at in one tick at most: what rules keep out costs no more than what is dialled.
+const LOOKED_AT_MAX: u32 = 2_000;
+
+/// Decides one tick.
+pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut queues = Vec::new();
+    for (id, campaign) in &state.campaigns {
+        let rules = &campaign.rules;
+        if campaign.status != CampaignStatus::Running {
+            continue;
+        }
+        if campaign.waiting.is_empty() && campaign.in_flight.is_empty() && campaign.import_complete {
+            events.push(Event::CampaignCompleted { campaign: id.clone() });
+        } else if rules.ends_at_ms > 0 && at >= rules.ends_at_ms {
+            let reason = "its end time has come".to_owned();
+            events.push(Event::CampaignStopped { campaign: id.clone(), reason });
+        } else if at >= rules.starts_at_ms && state.archive_hold.is_empty() {
+            queues.push(Queue::new(id, campaign, tick, at));
+        }
+    }
+    let mut budget = Budget::new(state, tick, at);
+    let most = tick.max_intents as usize;
+    while events.len() + budget.news.events() < most {
+        let open = queues.iter_mut().filter(|queue| !queue.done);
+        let Some(queue) = open.max_by_key(|queue| queue.turn()) else { break };
+        events.extend(queue.step(&mut budget));
+    }
+    events.extend(budget.news.into_events());
+    events
+}
+
+/// A campaign's contacts in the order they are dialled in.
+struct Queue<'a> {
+    id: &'a CampaignId,
+    campaign: &'a Campaign,
+    limits: TrunkLimits,
+    zones: BTreeMap<ZoneIndex, ZoneStands>,
+    source: Source<'a>,
+    in_flight: u32,
+    next_us: u64,
+    looked_at: u32,
+    done: bool,
+}
+
+enum Source<'a> {
+    Everybody(Candidates<'a>),
+    /// Until go-live a trunk that leads outside dials allowed numbers only.
+    Allowed(std::vec::IntoIter<ContactId>),
+}
+
+impl<'a> Queue<'a> {
+    fn new(id: &'a CampaignId, campaign: &'a Campaign, tick: &DialTick, at: Timestamp) -> Self {
+        let limits = tick.trunks.get(&campaign.trunk).cloned().unwrap_or_default();
+        let mut clock = Clock::new(campaign);
+        let zones: BTreeMap<ZoneIndex, ZoneStands> = campaign
+            .waiting
+            .zones()
+            .map(|zone| (zone, clock.stands(zone, at)))
+            .filter(|(_, stands)| *stands != ZoneStands::Closed)
+            .collect();
+        let source = if limits.outside && !campaign.live {
+            Source::Allowed(allowed(campaign, &zones, at).into_iter())
+        } else {
+            let open: Vec<ZoneIndex> = zones.keys().copied().collect();
+            Source::Everybody(campaign.waiting.candidates(&open, at))
+        };
+        Self {
+            id,
+            campaign,
+            limits,
+            zones,
+            source,
+            in_flight: campaign.counts.in_flight,
+            next_us: after(campaign.last_start_ms, at, campaign.calls_per_second),
+            looked_at: 0,
+            done: false,
+        }
+    }
+
+    /// Whose turn it is: the highest priority first, then whoever has least in flight for its weight.
+    fn turn(&self) -> (u32, Reverse<u64>, Reverse<&'a CampaignId>) {
+        let rules = &self.campaign.rules;
+        let share = u64::from(self.in_flight) * 1_000 / u64::from(rules.weight.max(1));
+        (rules.priority, Reverse(share), Reverse(self.id))
+    }
+
+    /// Looks at the next contact.
+    fn step(&mut self, budget: &mut Budget<'a>) -> Option<Event> {
+        let campaign = self.campaign;
+        let full = campaign.max_channels > 0 && self.in_flight >= campaign.max_channels;
+        let contact = if full || self.looked_at >= LOOKED_AT_MAX { None } else { self.next() };
+        let Some(contact) = contact else {
+            self.done = true;
+            return None;
+        };
+        self.looked_at += 1;
+        let person = campaign.contacts.get(contact as usize)?;
+        let (state, at) = (budget.state, budget.at);
+        let closes_at_ms = match self.zones.get(&person.zone).copied() {
+            Some(ZoneStands::Open(closes)) => closes,
+            Some(ZoneStands::Unknown) => {
+                budget.news.exclude(self.id, Exclusion::NoZone, String::new(), contact);
+                return None;
+            }
+            Some(ZoneStands::Closed) | None => return None,
+        };
+        match judge(&state.do_not_call, &state.numbers, &campaign.rules, person, at) {
+            Verdict::Exclude(rule, detail) => budget.news.exclude(self.id, rule, detail, contact),
+            Verdict::Defer(until_ms, rule) => budget.news.defer(self.id, until_ms, rule, contact),
+            Verdict::Wait(_) => {}
+            Verdict::Dial if !budget.numbers.insert(person.number_hash) => {}
+            Verdict::Dial => return self.intend(budget, contact, closes_at_ms),
+        }
+        None
+    }
+
+    fn next(&mut self) -> Option<ContactId> {
+        match &mut self.source {
+            Source::Everybody(candidates) => candidates.next(),
+            Source::Allowed(contacts) => contacts.next(),
+        }
+    }
+
+    fn intend(
+        &mut self,
+        budget: &mut Budget<'a>,
+        contact: ContactId,
+        closes_at_ms: Timestamp,
+    ) -> Option<Event> {
+        let campaign = self.campaign;
+        let Some((start_us, node)) = budget.take(campaign, &self.limits, self.next_us) else {
+            self.done = true;
+            return None;
+        };
+        let not_before_ms = start_us / 1000;
+        let window_ms = u64::from(budget.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS));
+        let latest = not_before_ms.max(budget.at) + window_ms;
+        let not_after_ms = if closes_at_ms > 0 { latest.min(closes_at_ms) } else { latest };
+        if not_after_ms <= not_before_ms {
+            return None; // its window closes before its turn comes
+        }
+        self.in_flight += 1;
+        self.next_us = start_us + spacing_us(campaign.calls_per_second);
+        let person = campaign.contacts.get(contact as usize)?;
+        let why =
+            if person.due_ms > 0 { "its delay is over, free slot" } else { "waiting contact, free slot" };
+        Some(Event::AttemptIntended {
+            attempt: AttemptId { campaign: self.id.clone(), contact, ordinal: person.attempts + 1 },
+            node: node.clone(),
+            trunk: campaign.trunk.clone(),
+            not_before_ms,
+            not_after_ms,
+            reason: why.to_owned(),
+            closes_at_ms,
+        })
+    }
+}
+
+fn allowed(campaign: &Campaign, open: &BTreeMap<ZoneIndex, ZoneStands>, at: Timestamp) -> Vec<ContactId> {
+    let contact = |hash: &Vec<u8>| campaign.numbers.get(hash.as_slice()).copied();
+    let waits = |contact: &ContactId| {
+        campaign.contacts.get(*contact as usize).is_some_and(|person| {
+            person.due_ms <= at
+                && open.contains_key(&person.zone)
+                && campaign.waiting.contains(*contact, person.place())
+        })
+    };
+    let mut contacts: Vec<ContactId> = campaign.allowed.iter().filter_map(contact).filter(waits).collect();
+    contacts.sort_unstable();
+    contacts
+}
+
+/// What the tick found out besides: contacts that are out, or not before a time.
+#[derive(Default)]
+struct News {
+    excluded: BTreeMap<(CampaignId, Exclusion, String), Vec<ContactId>>,
+    deferred: BTreeMap<(CampaignId, Timestamp, &'static str), Vec<ContactId>>,
+}
+
+impl News {
+    fn exclude(&mut self, campaign: &CampaignId, rule: Exclusion, detail: String, contact: ContactId) {
+        self.excluded.entry((campaign.clone(), rule, detail)).or_default().push(contact);
+    }
+
+    fn defer(&mut self, campaign: &CampaignId, until: Timestamp, rule: &'static str, contact: ContactId) {
+        self.deferred.entry((campaign.clone(), until, rule)).or_default().push(contact);
+    }
+
+    fn events(&self) -> usize {
+        let parts = |contacts: &Vec<ContactId>| contacts.len().div_ceil(EXCLUDE_MAX_CONTACTS);
+        self.excluded.values().map(parts).sum::<usize>() + self.deferred.values().map(parts).sum::<usize>()
+    }
+
+    fn into_events(self) -> Vec<Event> {
+        let mut events = Vec::new();
+        for ((campaign, rule, detail), contacts) in self.excluded {
+            events.extend(contacts.chunks(EXCLUDE_MAX_CONTACTS).map(|contacts| Event::ContactsExcluded {
+                campaign: campaign.clone(),
+                contacts: contacts.to_vec(),
+                rule,
+                detail: detail.clone(),
+            }));
+        }
+        for ((campaign, until_ms, rule), contacts) in self.deferred {
+            events.extend(contacts.chunks(EXCLUDE_MAX_CONTACTS).map(|contacts| Event::ContactsDeferred {
+                campaign: campaign.clone(),
+                contacts: contacts.to_vec(),
+                until_ms,
+                rule: rule.to_owned(),
+            }));
+        }
+        events
+    }
+}
+
+/// Slots, caps and pace of one tick, drawn down as attempts are put on nodes.
+struct Budget<'a> {
+    state: &'a State,
+    tick: &'a DialTick,
+    at: Timestamp,
+    free: BTreeMap<&'a NodeId, u32>,
+    trunk_in_flight: BTreeMap<&'a str, u32>,
+    trunk_next_us: BTreeMap<&'a str, u64>,
+    /// Numbers dialled in this tick: another campaign may have the same.
+    numbers: BTreeSet<NumberHash>,
+    news: News,
+}
+
+impl<'a> Budget<'a> {
+    fn new(state: &'a State, tick: &'a DialTick, at: Timestamp) -> Self {
+        let free = state
+            .fleet
+            .nodes
+            .iter()
+            .filter(|(id, node)| node.dialable() && node.free_slots() > 0 && tick.fresh.contains(*id))
+            .map(|(id, node)| (id, node.free_slots()))
+            .collect();
+        Self {
+            state,
+            tick,
+            at,
+            free,
+            trunk_in_flight: BTreeMap::new(),
+            trunk_next_us: BTreeMap::new(),
+            numbers: BTreeSet::new(),
+            news: News::default(),
+        }
+    }
+
+    /// A start time and a slot, or nothing while a cap or the fleet is full. Nodes are packed: the fullest that
+    /// still has a slot and the prompts comes first, so that the emptiest empty themselves.
+    fn take(
+        &mut self,
+        campaign: &'a Campaign,
+        limits: &TrunkLimits,
+        earliest_us: u64,
+    ) -> Option<(u64, &'a NodeId)> {
+        let trunk = campaign.trunk.as_str();
+        let used = self.state.trunks.get(trunk).cloned().unwrap_or_default();
+        let in_flight = self.trunk_in_flight.entry(trunk).or_insert(used.in_flight);
+        if limits.max_channels > 0 && *in_flight >= limits.max_channels {
+            return None;
+        }
+        let at = self.at;
+        let next_us = self
+            .trunk_next_us
+            .entry(trunk)
+            .or_insert_with(|| after(used.last_start_ms, at, limits.calls_per_second));
+        let start_us = earliest_us.max(*next_us);
+        if start_us / 1000 > at + LOOKAHEAD_MS {
+            return None;
+        }
+        let nodes = &self.state.fleet.nodes;
+        let node = self
+            .free
+            .iter()
+            .filter(|(id, _)| nodes.get(**id).is_some_and(|node| node.manifests.contains(&campaign.manifest)))
+            .min_by_key(|(id, free)| (**free, **id))
+            .map(|(id, _)| *id)?;
+        *in_flight += 1;
+        *next_us = start_us + spacing_us(limits.calls_per_second);
+        match self.free.get_mut(node) {
+            Some(free) if *free > 1 => *free -= 1,
+            _ => {
+                self.free.remove(node);
+            }
+        }
+        Some((start_us, node))
+    }
+}
+
+fn spacing_us(per_second: u32) -> u64 {
+    if per_second == 0 { 0 } else { 1_000_000 / u64::from(per_second) }
+}
+
+/// Earliest next start in microseconds: now, or a full spacing after the last one (known to the millisecond, so
+/// counted from that millisecond's end).
+fn after(last_start_ms: Timestamp, at: Timestamp, per_second: u32) -> u64 {
+    let now = at * 1000;
+    if per_second == 0 { now } else { now.max(last_start_ms * 1000 + 999 + spacing_us(per_second)) }
+}

@@ -1,0 +1,204 @@
+//! May this contact be rung now? Asked when the dialer decides, and again where its decision lands in the log.
+
+use std::collections::BTreeMap;
+
+use chrono_tz::Tz;
+
+use super::state::{Campaign, CampaignStatus, Contact};
+use super::waiting::ZoneIndex;
+use crate::ids::{NumberHash, Timestamp};
+use crate::rules::number::Block;
+use crate::rules::window::{self, Opening};
+use crate::rules::{CampaignRules, DoNotCall, Exclusion};
+use crate::state::State;
+
+/// What the rules say about one contact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may be rung.
+    Dial,
+    /// Never, by this rule and this detail of it.
+    Exclude(Exclusion, String),
+    /// Not before, by this rule.
+    Defer(Timestamp, &'static str),
+    /// Not now; what it waits for says itself when it is over.
+    Wait(&'static str),
+}
+
+/// A zone of a campaign, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ZoneStands {
+    /// Open until then; 0 = the campaign has no rule about time.
+    Open(Timestamp),
+    /// Closed.
+    Closed,
+    /// Nobody knows the zone, and the campaign has a rule about time.
+    Unknown,
+}
+
+/// What the rules say, the time of day aside.
+pub fn judge(
+    lists: &BTreeMap<String, DoNotCall>,
+    numbers: &BTreeMap<NumberHash, crate::rules::NumberUse>,
+    rules: &CampaignRules,
+    contact: &Contact,
+    at: Timestamp,
+) -> Verdict {
+    if let Some(list) = on_list(lists, rules, &contact.number_hash) {
+        return Verdict::Exclude(Exclusion::DoNotCall, format!("list {list}"));
+    }
+    if rules.consent_required && !contact.consent {
+        return Verdict::Exclude(Exclusion::NoConsent, String::new());
+    }
+    match numbers.get(&contact.number_hash).and_then(|number| number.block(rules, at)) {
+        None => Verdict::Dial,
+        Some(Block::InFlight) => Verdict::Wait("an attempt for its number is in flight"),
+        Some(Block::Until(until, rule)) => Verdict::Defer(until, rule),
+        Some(Block::Ever(_)) => Verdict::Exclude(Exclusion::CapForEver, String::new()),
+    }
+}
+
+/// The first list the number is on, of those the campaign obeys.
+pub fn on_list<'a>(
+    lists: &BTreeMap<String, DoNotCall>,
+    rules: &'a CampaignRules,
+    number: &NumberHash,
+) -> Option<&'a str> {
+    rules.lists().find(|list| lists.get(*list).is_some_and(|list| list.numbers.contains(number)))
+}
+
+/// The first list and prefix a number in clear begins with, of those the campaign obeys. Digits, no `+`.
+pub fn on_prefix(state: &State, campaign: &Campaign, digits: &str) -> Option<(String, String)> {
+    campaign.rules.lists().find_map(|list| {
+        let known = state.do_not_call.get(list)?;
+        // Of all texts that are not behind the digits, only their own beginnings can be prefixes of them.
+        let prefix = (1..=digits.len()).rev().find_map(|end| known.prefixes.get(digits.get(..end)?))?;
+        Some((list.to_owned(), prefix.clone()))
+    })
+}
+
+/// How each of a campaign's zones stands.
+pub struct Clock<'a> {
+    campaign: &'a Campaign,
+    by_default: Option<Vec<Tz>>,
+    known: BTreeMap<ZoneIndex, ZoneStands>,
+}
+
+impl<'a> Clock<'a> {
+    /// Of this campaign.
+    pub fn new(campaign: &'a Campaign) -> Self {
+        let name = campaign.rules.default_zone.as_str();
+        let by_default = if name.is_empty() { None } else { window::zones(name) };
+        Self { campaign, by_default, known: BTreeMap::new() }
+    }
+
+    /// How a zone stands at `at`; remembered, so ask one clock about one moment only.
+    pub fn stands(&mut self, zone: ZoneIndex, at: Timestamp) -> ZoneStands {
+        if let Some(stands) = self.known.get(&zone) {
+            return *stands;
+        }
+        let stands = self.look(zone, at);
+        self.known.insert(zone, stands);
+        stands
+    }
+
+    /// When the zone opens next, `at` included.
+    pub fn opens_at(&self, zone: ZoneIndex, at: Timestamp) -> Option<Timestamp> {
+        match self.look(zone, at) {
+            ZoneStands::Open(_) => Some(at),
+            ZoneStands::Unknown => None,
+            ZoneStands::Closed => self.opening().opens_at(&self.zones(zone)?, at),
+        }
+    }
+
+    fn look(&self, zone: ZoneIndex, at: Timestamp) -> ZoneStands {
+        let opening = self.opening();
+        if opening.windows.is_empty() && opening.holidays.is_empty() {
+            return ZoneStands::Open(0);
+        }
+        let Some(zones) = self.zones(zone) else { return ZoneStands::Unknown };
+        opening.closes_at(&zones, at).map_or(ZoneStands::Closed, ZoneStands::Open)
+    }
+
+    fn opening(&self) -> Opening<'a> {
+        let rules = &self.campaign.rules;
+        Opening { windows: &rules.windows, holidays: &rules.holidays }
+    }
+
+    fn zones(&self, zone: ZoneIndex) -> Option<Vec<Tz>> {
+        let named = usize::from(zone).checked_sub(1).and_then(|index| self.campaign.zones.get(index));
+        named.and_then(|name| window::zones(name)).or_else(|| self.by_default.clone())
+    }
+}
+
+/// Contacts that can be dialled at `at`, for all that time and delays say. Rules about numbers are looked at when a
+/// contact's turn comes.
+pub fn due(campaign: &Campaign, at: Timestamp) -> u32 {
+    let rules = &campaign.rules;
+    let over = rules.ends_at_ms > 0 && at >= rules.ends_at_ms;
+    if campaign.status != CampaignStatus::Running || at < rules.starts_at_ms || over {
+        return 0;
+    }
+    let mut clock = Clock::new(campaign);
+    let waiting = &campaign.waiting;
+    let open = waiting.zones().filter(|zone| clock.stands(*zone, at) != ZoneStands::Closed);
+    open.map(|zone| waiting.due_in(zone, at)).sum()
+}
+
+/// When somebody of a campaign can be dialled next, by its hours and delays; `at` at the earliest. `None` if nobody
+/// waits or no window opens within a year.
+pub fn next_due(campaign: &Campaign, at: Timestamp) -> Option<Timestamp> {
+    let clock = Clock::new(campaign);
+    let waiting = &campaign.waiting;
+    let opens = |zone| {
+        let due = waiting.next_due(zone)?.max(at).max(campaign.rules.starts_at_ms);
+        match clock.look(zone, due) {
+            ZoneStands::Unknown => Some(due),
+            _ => clock.opens_at(zone, due),
+        }
+    };
+    waiting.zones().filter_map(opens).min()
+}
+
+/// Why a waiting contact is not dialled at `at`, in one phrase, and until when if that is known.
+pub fn waits_for(
+    state: &State,
+    campaign: &str,
+    contact: &Contact,
+    at: Timestamp,
+) -> (String, Option<Timestamp>) {
+    let Some(known) = state.campaigns.get(campaign) else {
+        return ("there is no such campaign".into(), None);
+    };
+    let rules = &known.rules;
+    let not_running = match known.status {
+        CampaignStatus::Running => None,
+        CampaignStatus::Created => Some("its campaign has not been started"),
+        CampaignStatus::Paused => Some("its campaign is paused"),
+        CampaignStatus::Stopped => Some("its campaign was stopped before its turn"),
+        CampaignStatus::Completed => Some("its campaign is complete"),
+    };
+    if let Some(why) = not_running {
+        return (why.into(), None);
+    }
+    if at < rules.starts_at_ms {
+        return ("its campaign has not begun".into(), Some(rules.starts_at_ms));
+    }
+    if contact.due_ms > at {
+        return ("the delay after its last attempt, or a rule about its number".into(), Some(contact.due_ms));
+    }
+    let clock = Clock::new(known);
+    match clock.look(contact.zone, at) {
+        ZoneStands::Closed => {
+            return ("its calling window is closed".into(), clock.opens_at(contact.zone, at));
+        }
+        ZoneStands::Unknown => return ("nobody knows its time zone: it will be excluded".into(), None),
+        ZoneStands::Open(_) => {}
+    }
+    match judge(&state.do_not_call, &state.numbers, rules, contact, at) {
+        Verdict::Dial => ("for its turn, a free slot or the campaign's pace".into(), None),
+        Verdict::Exclude(rule, _) => (format!("it will be excluded, {}", rule.name()), None),
+        Verdict::Defer(until, rule) => (format!("a rule about its number, {rule}"), Some(until)),
+        Verdict::Wait(why) => (why.into(), None),
+    }
+}

@@ -1,0 +1,129 @@
+//! Whom a campaign may ring, and when: calling windows, do-not-call lists, consent, caps per number, retries.
+//!
+//! Reading order: [`CampaignRules`] (what is asked for), [`window`] (when a zone is open), [`retry`] (what an outcome
+//! leads to), [`read`] (how they are written), [`number`] (what is remembered of a number, and what its caps say). `campaign::judge` asks them all about
+//! one contact; what nobody knows is never a yes.
+
+#![deny(clippy::float_arithmetic)]
+
+pub mod check;
+pub mod number;
+pub mod read;
+pub mod retry;
+pub mod window;
+mod wire;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{NumberHash, Timestamp};
+
+pub use check::{RuleProblem, check};
+pub use number::{AttemptCap, NumberUse};
+pub use retry::RetryRule;
+pub use window::CallingWindow;
+
+/// The list every campaign obeys.
+pub const GLOBAL_LIST: &str = "global";
+
+/// Why a contact is not dialled, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Exclusion {
+    /// Its number is on a do-not-call list.
+    DoNotCall,
+    /// Its number begins with digits that are.
+    DoNotCallPrefix,
+    /// It did not consent, and the campaign asks for that.
+    NoConsent,
+    /// Nobody knows its time zone, and the campaign has calling windows.
+    NoZone,
+    /// It rang as often as it ever may.
+    CapForEver,
+}
+
+impl Exclusion {
+    /// Every one, in the order of the wire.
+    pub const ALL: [Exclusion; 5] = [
+        Exclusion::DoNotCall,
+        Exclusion::DoNotCallPrefix,
+        Exclusion::NoConsent,
+        Exclusion::NoZone,
+        Exclusion::CapForEver,
+    ];
+
+    /// The wire number, as `asterism.v1.ExclusionRule`.
+    pub const fn number(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// From the wire number.
+    pub fn from_number(number: u32) -> Option<Self> {
+        Exclusion::ALL.into_iter().find(|rule| rule.number() == number)
+    }
+
+    /// Its name in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Exclusion::DoNotCall => "do-not-call",
+            Exclusion::DoNotCallPrefix => "do-not-call-prefix",
+            Exclusion::NoConsent => "no-consent",
+            Exclusion::NoZone => "no-zone",
+            Exclusion::CapForEver => "cap-for-ever",
+        }
+    }
+}
+
+/// A do-not-call list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoNotCall {
+    /// Keyed hashes of numbers.
+    pub numbers: BTreeSet<NumberHash>,
+    /// First digits of numbers, country code first. Numbers are sealed: whoever opens one to dial it looks here.
+    pub prefixes: BTreeSet<String>,
+}
+
+/// The rules of one campaign. The default asks for nothing: any time, any number, no retry rule of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CampaignRules {
+    /// When callees may be rung, in their own zone; none = at any time.
+    pub windows: Vec<CallingWindow>,
+    /// Days without calls, `yyyymmdd`, in the callee's own zone.
+    pub holidays: Vec<u32>,
+    /// Zone of contacts whose zone nobody knows; empty = they are excluded where there are windows.
+    pub default_zone: String,
+    /// Most rings of one number in a period, over all campaigns.
+    pub caps: Vec<AttemptCap>,
+    /// Least time between two rings of one number, over all campaigns.
+    pub min_gap_ms: u64,
+    /// Only contacts that consented are dialled.
+    pub consent_required: bool,
+    /// Do-not-call lists beside [`GLOBAL_LIST`].
+    pub do_not_call: Vec<String>,
+    /// What each outcome leads to.
+    pub retries: Vec<RetryRule>,
+    /// Share of what campaigns of equal priority compete for; 0 counts as 1.
+    pub weight: u32,
+    /// Higher goes first.
+    pub priority: u32,
+    /// Nothing is dialled before; 0 = at once.
+    pub starts_at_ms: Timestamp,
+    /// Nothing new is dialled from then on, and the campaign stops; 0 = never.
+    pub ends_at_ms: Timestamp,
+    /// Name and date of the profile these came from, for the record.
+    pub profile: String,
+}
+
+impl CampaignRules {
+    /// Names of the lists a contact must not be on.
+    pub fn lists(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(GLOBAL_LIST).chain(self.do_not_call.iter().map(String::as_str))
+    }
+
+    /// What an outcome leads to, if a rule says so.
+    pub fn retry(&self, outcome: crate::ids::Outcome) -> Option<&RetryRule> {
+        self.retries.iter().find(|rule| rule.outcome == outcome)
+    }
+}
