@@ -1,6 +1,6 @@
 //! Harness and suites: what the tests of the whole project share.
 //!
-//! [`tidy`] holds the house rules; [`stack`] runs the real programs as child processes;
+//! [`tidy`] holds the house rules; [`stack`] runs the real programs as child processes, [`up`] all of them in one;
 //! [`script`] does the same calls on pbx-sim and on real Asterisk ([`asterisk`]) with SIPp as the carrier ([`sipp`]);
 //! [`bench`] measures.
 // A harness may panic, cast and format as it likes: it runs nowhere else.
@@ -14,3 +14,4 @@ pub mod script;
 pub mod sipp;
 pub mod stack;
 pub mod tidy;
+pub mod up;

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits};
 use asterism_domain::campaign::{CampaignCommand, decide};
+use asterism_domain::contact::E164;
+use asterism_domain::contact::zone::{self, ZONE_COLUMN};
 use asterism_domain::report;
+use asterism_domain::rules::CampaignRules;
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_runtime::keys::{Keyring, KeyringError, random};
@@ -17,9 +20,13 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::config::DialerConfig;
 
+/// The column that says whether a person agreed to be called, in any case: yes, y, true or 1.
+pub const CONSENT_COLUMN: &str = "consent";
+
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 10] = [
+pub const VERBS: [&str; 14] = [
     "campaign.create",
+    "campaign.set",
     "campaign.import",
     "campaign.start",
     "campaign.pause",
@@ -29,6 +36,9 @@ pub const VERBS: [&str; 10] = [
     "campaign.list",
     "contacts.list",
     "contacts.erase",
+    "dnc.add",
+    "dnc.remove",
+    "dnc.list",
 ];
 
 /// `campaign.create`.
@@ -67,6 +77,45 @@ pub struct CreateCampaign {
     /// Numbers allowed on such a trunk before go-live.
     #[serde(default)]
     pub allowed: Vec<String>,
+    /// Whom it may ring and when.
+    #[serde(default)]
+    pub rules: CampaignRules,
+}
+
+/// `campaign.set`: what is not named stays as it is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SetCampaign {
+    /// The campaign.
+    pub campaign: String,
+    /// Most attempts in flight; 0 = no cap.
+    pub max_channels: Option<u32>,
+    /// Most attempts started a second; 0 = no cap.
+    pub calls_per_second: Option<u32>,
+    /// How long a callee may ring.
+    pub ring_timeout_ms: Option<u32>,
+    /// Attempts per contact.
+    pub max_attempts: Option<u32>,
+    /// Caller id.
+    pub caller_id: Option<String>,
+    /// Whom it may ring and when, all of it.
+    pub rules: Option<CampaignRules>,
+    /// Why, for the log.
+    pub reason: String,
+}
+
+/// `dnc.add`, `dnc.remove`: at most 1,000 entries.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ChangeList {
+    /// The list: `global`, or a name that campaigns use.
+    pub list: String,
+    /// Canonical numbers. Only their keyed hashes go into the log.
+    pub numbers: Vec<String>,
+    /// First digits of numbers, country code first, without `+`.
+    pub prefixes: Vec<String>,
+    /// Why, for the log.
+    pub reason: String,
 }
 
 fn default_ring_timeout_ms() -> u32 {
@@ -138,11 +187,21 @@ async fn handle(
         let (position, list) = deps.log.read(|state| (state.size, report::imports(state)));
         return reply_json(position, &list);
     }
+    if command.verb == "dnc.list" {
+        let (position, lists) = deps.log.read(|state| (state.size, report::lists(state)));
+        return reply_json(position, &lists);
+    }
     if command.verb == "contacts.erase" {
         return erase(deps, desk, &command).await;
     }
     let erased =
         |import: &str| deps.log.read(|state| state.erasures.get(import).is_some_and(|erasure| erasure.whole));
+    if command.verb == "campaign.set" {
+        return match json(&command).and_then(|asked| set(deps, asked)) {
+            Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
+            Err((code, reason)) => refusal(code, reason),
+        };
+    }
     match read(&command, config, numbers, &deps.keyring, &erased) {
         Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
@@ -188,7 +247,7 @@ fn read(
             let import: ImportContacts = json(command)?;
             // Before a key is made anew under its name.
             if erased(&import.import) {
-                return Err((decide::ERASED.code, decide::ERASED.reason.to_owned()));
+                return Err((decide::ERASED.code, decide::ERASED.reason.to_string()));
             }
             seal_rows(import, numbers, keyring).map_err(|error| ("AST-D041", error.to_string()))
         }
@@ -206,6 +265,8 @@ fn read(
             let OneCampaign { campaign, reason } = one(command)?;
             Ok(CampaignCommand::GoLive { campaign, reason })
         }
+        "dnc.add" => list_change(json(command)?, true, numbers),
+        "dnc.remove" => list_change(json(command)?, false, numbers),
         other => Err(("AST-D040", format!("`{other}` is no verb; known: {}", VERBS.join(", ")))),
     }
 }
@@ -242,14 +303,58 @@ fn create(
         flow: new.flow,
         manifest: new.manifest,
         trunk: new.trunk,
-        max_channels: new.max_channels,
-        calls_per_second: new.calls_per_second,
-        ring_timeout_ms: new.ring_timeout_ms,
-        max_attempts: new.max_attempts,
-        caller_id: new.caller_id,
+        limits: Limits {
+            max_channels: new.max_channels,
+            calls_per_second: new.calls_per_second,
+            ring_timeout_ms: new.ring_timeout_ms,
+            max_attempts: new.max_attempts,
+            caller_id: new.caller_id,
+            rules: new.rules,
+        },
         live: new.live,
         allowed_hashes,
     })
+}
+
+/// What is not named is taken from the campaign as it stands.
+fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Refused> {
+    let now = deps.log.read(|state| {
+        state.campaigns.get(&asked.campaign).map(|campaign| Limits {
+            max_channels: campaign.max_channels,
+            calls_per_second: campaign.calls_per_second,
+            ring_timeout_ms: campaign.ring_timeout_ms,
+            max_attempts: campaign.max_attempts,
+            caller_id: campaign.caller_id.clone(),
+            rules: campaign.rules.clone(),
+        })
+    });
+    let now = now.ok_or(("AST-D020", "there is no campaign of this id".to_owned()))?;
+    Ok(CampaignCommand::Change {
+        campaign: asked.campaign,
+        limits: Limits {
+            max_channels: asked.max_channels.unwrap_or(now.max_channels),
+            calls_per_second: asked.calls_per_second.unwrap_or(now.calls_per_second),
+            ring_timeout_ms: asked.ring_timeout_ms.unwrap_or(now.ring_timeout_ms),
+            max_attempts: asked.max_attempts.unwrap_or(now.max_attempts),
+            caller_id: asked.caller_id.unwrap_or(now.caller_id),
+            rules: asked.rules.unwrap_or(now.rules),
+        },
+        reason: asked.reason,
+    })
+}
+
+fn list_change(asked: ChangeList, add: bool, numbers: &[u8; 32]) -> Result<CampaignCommand, Refused> {
+    let hash = |number: &String| {
+        let number = E164::parse(number).map_err(|problem| (problem.code(), problem.to_string()))?;
+        Ok(seal::number_hash(numbers, &number.expose()))
+    };
+    Ok(CampaignCommand::DoNotCall(DoNotCallChange {
+        list: asked.list,
+        add,
+        numbers: asked.numbers.iter().map(hash).collect::<Result<_, Refused>>()?,
+        prefixes: asked.prefixes,
+        reason: asked.reason,
+    }))
 }
 
 /// Seals the rows under the import's key, which is durable before anything sealed with it can be.
@@ -267,17 +372,31 @@ fn seal_rows(
     let key = keyring.import(&import.import, true)?;
     let mut rows = Vec::with_capacity(import.rows.len());
     for person in &import.rows {
-        asterism_domain::contact::E164::parse(&person.number).map_err(|_| SealRowsError::Number)?;
+        let number = E164::parse(&person.number).map_err(|_| SealRowsError::Number)?;
+        let column = |name: &str| {
+            person.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        };
+        let zone = zone::choose(column(ZONE_COLUMN).map(String::as_str), number)?;
+        let names: Vec<&str> = zone.zones().iter().map(|zone| zone.name()).collect();
         rows.push(ImportRow {
             number_hash: seal::number_hash(numbers, &person.number),
             sealed: seal::seal(&key, random()?, &import.import, person)?,
+            zone: names.join(","),
+            consent: column(CONSENT_COLUMN).is_some_and(|value| is_yes(value)),
         });
     }
     Ok(CampaignCommand::Import { campaign: import.campaign, import: import.import, rows, last: import.last })
 }
 
+/// What a column of consent says. Anything that is not plainly yes is no.
+fn is_yes(value: &str) -> bool {
+    ["yes", "y", "true", "1"].iter().any(|yes| value.trim().eq_ignore_ascii_case(yes))
+}
+
 #[derive(Debug, thiserror::Error)]
 enum SealRowsError {
+    #[error("a contact's time zone is unknown: {0}")]
+    Zone(#[from] zone::NoZone),
     #[error("an import id is 1 to 64 of [A-Za-z0-9_-]")]
     Import,
     #[error("at most 200 rows in one import command")]

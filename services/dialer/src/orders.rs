@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use asterism_domain::campaign::CampaignCommand;
+use asterism_domain::campaign::{CampaignCommand, judge};
 use asterism_domain::logic::Flow;
+use asterism_domain::rules::Exclusion;
 use asterism_domain::{AttemptId, NodeId, State};
 use asterism_nats::{Subject, Verb};
 use asterism_object_store::{ObjectName, ObjectStore};
@@ -34,7 +35,8 @@ struct Owed {
     attempt: AttemptId,
     import: String,
     sealed: Box<[u8]>,
-    erased: bool,
+    /// Erased, or put on a do-not-call list since: it gets no number.
+    barred: bool,
     order: DialAttempt,
 }
 
@@ -44,6 +46,7 @@ struct Sender {
     store: Arc<dyn ObjectStore>,
     import_keys: Mutex<HashMap<String, [u8; 32]>>,
     fallbacks: Mutex<HashMap<String, String>>,
+    desk: Desk<CampaignCommand>,
     /// Nodes with an order under way, and when each attempt may be ordered again.
     busy: Mutex<HashSet<NodeId>>,
     next: Mutex<HashMap<AttemptId, Instant>>,
@@ -57,6 +60,7 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
         store,
         import_keys: Mutex::default(),
         fallbacks: Mutex::default(),
+        desk: desk.clone(),
         busy: Mutex::default(),
         next: Mutex::default(),
     });
@@ -155,15 +159,30 @@ impl Sender {
 
     /// Opens the contact and adds what the node needs; the number is in clear from here to the node, never in the log.
     async fn complete(&self, owed: Owed) -> Result<DialAttempt, String> {
-        if owed.erased {
-            // No number any more. A node that has the order ignores a repeat; one that has not refuses it as expired,
-            // which ends the attempt without a ring.
-            return Ok(DialAttempt { not_before_ms: 0, not_after_ms: 0, ..owed.order });
+        if owed.barred {
+            return Ok(expired(owed.order));
         }
         let key = self.import_key(&owed.import)?;
         let person = seal::open(&key, &owed.import, &owed.sealed).map_err(|error| error.to_string())?;
+        if let Some((list, prefix)) = self.on_prefix(&owed.attempt, &person.number) {
+            let detail = format!("prefix {prefix} of list {list}");
+            let AttemptId { campaign, contact, .. } = owed.attempt;
+            let rule = Exclusion::DoNotCallPrefix;
+            let out = CampaignCommand::Exclude { campaign, contacts: vec![contact], rule, detail };
+            // In the log before the order is: else the contact would be back, and found again, for ever.
+            self.desk.tell(out).await.map_err(|error| error.to_string())?;
+            return Ok(expired(owed.order));
+        }
         let fallback = self.fallback(&owed.order.flow).await?;
         Ok(DialAttempt { number: person.number, fallback, ..owed.order })
+    }
+
+    /// The list and prefix that forbid a number, looked up where the number is open: just before it is ordered.
+    fn on_prefix(&self, attempt: &AttemptId, number: &str) -> Option<(String, String)> {
+        self.deps.log.read(|state| {
+            let campaign = state.campaigns.get(&attempt.campaign)?;
+            judge::on_prefix(state, campaign, number.trim_start_matches('+'))
+        })
     }
 
     fn import_key(&self, import: &str) -> Result<[u8; 32], String> {
@@ -190,6 +209,12 @@ impl Sender {
     }
 }
 
+/// An order that cannot be carried out. A node that has the attempt ignores a repeat; one that has not refuses it as
+/// expired, which ends the attempt without a ring.
+fn expired(order: DialAttempt) -> DialAttempt {
+    DialAttempt { not_before_ms: 0, not_after_ms: 0, ..order }
+}
+
 fn in_flight(state: &State, attempt: &AttemptId) -> bool {
     state.campaigns.get(&attempt.campaign).is_some_and(|known| known.in_flight.contains_key(attempt))
 }
@@ -202,7 +227,9 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
         attempt: attempt.clone(),
         import: campaign.imports.get(contact.import as usize)?.clone(),
         sealed: contact.sealed.clone(),
-        erased: contact.erased,
+        barred: contact.erased
+            || contact.barred.is_some()
+            || judge::on_list(&state.do_not_call, &campaign.rules, &contact.number_hash).is_some(),
         order: DialAttempt {
             attempt: attempt.to_string(),
             campaign: attempt.campaign.clone(),

@@ -1,6 +1,7 @@
 //! The command line: what can be said, and the help that explains it. Examples stand before everything else.
 
 pub mod campaign;
+pub mod dnc;
 mod values;
 
 use std::path::PathBuf;
@@ -84,6 +85,9 @@ Examples:
     /// The people on the lists: which imports there are, and erasing one for good
     #[command(subcommand)]
     Contacts(ContactsCommand),
+    /// Do-not-call lists: put numbers on them, take them off, list them
+    #[command(subcommand)]
+    Dnc(dnc::DncCommand),
     /// Place one test call and wait for its outcome
     Call(CallArgs),
     /// The nodes: list them, drain one, send all home

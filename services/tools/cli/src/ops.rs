@@ -50,6 +50,10 @@ pub struct CampaignReport {
     pub settled: u32,
     /// Contacts excluded by a rule.
     pub excluded: u32,
+    /// These, by rule.
+    pub excluded_by: BTreeMap<String, u32>,
+    /// When somebody can be dialled next, by hours and delays.
+    pub next_due_ms: Option<u64>,
     /// Contacts uncertain.
     pub uncertain: u32,
     /// Contacts erased before they were settled.

@@ -23,6 +23,14 @@ pub enum CampaignCommand {
         #[arg(value_name = "ID")]
         campaign: String,
     },
+    /// Change a campaign's limits and rules, also while it runs
+    #[command(
+        before_help = "Examples:\n  asterism campaign set spring --max-channels 50 --reason \"fewer lines\"\n  asterism campaign set spring --rules rules.toml --reason \"evening hours\"\n"
+    )]
+    Set(Box<SetArgs>),
+    /// Check a file of rules and say how it is understood
+    #[command(before_help = "Examples:\n  asterism campaign rules rules.toml\n")]
+    Rules(RulesArgs),
     /// Start dialling
     #[command(before_help = "Examples:\n  asterism campaign start spring\n")]
     Start {
@@ -48,6 +56,43 @@ pub enum CampaignCommand {
         before_help = "Examples:\n  asterism campaign go-live spring --reason \"approved by the client\"\n"
     )]
     GoLive(ReasonArgs),
+}
+
+/// `asterism campaign rules`.
+#[derive(Args)]
+pub struct RulesArgs {
+    /// The rules: TOML, see the README
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// `asterism campaign set`. What is not named stays as it is.
+#[derive(Args)]
+pub struct SetArgs {
+    /// The campaign
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// Most attempts at the same time; 0 leaves it to the trunk
+    #[arg(long, value_name = "N")]
+    pub max_channels: Option<u32>,
+    /// Most attempts started in a second; 0 leaves it to the trunk
+    #[arg(long, value_name = "N")]
+    pub calls_per_second: Option<u32>,
+    /// How long a callee may ring, 1s to 2m
+    #[arg(long, value_name = "TIME")]
+    pub ring_timeout: Option<Millis>,
+    /// Attempts per contact, 1 to 20
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub max_attempts: Option<u32>,
+    /// The number callees see
+    #[arg(long, value_name = "+NUMBER")]
+    pub caller_id: Option<Number>,
+    /// Whom it may ring and when: a file that replaces the rules it has
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
+    /// Why, for the log
+    #[arg(long, default_value = "")]
+    pub reason: String,
 }
 
 /// A campaign and why.
@@ -135,6 +180,9 @@ pub struct CreateArgs {
     /// The number callees see [default: the trunk's]
     #[arg(long, value_name = "+NUMBER")]
     pub caller_id: Option<Number>,
+    /// Whom it may ring and when: hours, do-not-call lists, caps, retries. See the README
+    #[arg(long, value_name = "FILE")]
+    pub rules: Option<PathBuf>,
     /// Dial every contact even on a trunk that leads outside this machine. Real people will be called
     #[arg(long)]
     pub live: bool,

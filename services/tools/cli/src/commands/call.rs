@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::contact::E164;
+use asterism_domain::rules::CampaignRules;
 use asterism_runtime::config::Config;
 use asterism_runtime::keys::random;
 use serde_json::json;
@@ -45,6 +46,7 @@ pub(super) async fn run(context: &Context, args: CallArgs) -> Result<ExitCode, C
         max_attempts: 1,
         live: false,
         allowed: vec![number.expose()],
+        rules: CampaignRules::default(),
     };
     ops::create_campaign(&client, &new).await?;
     ops::import_one(&client, &campaign, number).await?;

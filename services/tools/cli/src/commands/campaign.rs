@@ -1,6 +1,7 @@
 //! `asterism campaign`.
 
 mod create;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,6 +22,8 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
     match command {
         CampaignCommand::Create(args) => create::run(context, *args).await,
         CampaignCommand::Import(args) => import(context, args).await,
+        CampaignCommand::Set(args) => rules::set(context, *args).await,
+        CampaignCommand::Rules(args) => rules::check(context, &args),
         CampaignCommand::List => list(context).await,
         CampaignCommand::Show { campaign } => show(context, &campaign).await,
         CampaignCommand::Start { campaign } => tell(context, "start", &campaign, "").await,
@@ -158,6 +161,7 @@ fn describe(one: &CampaignReport) -> String {
         ("  waiting", one.waiting.to_string()),
         ("  in flight", one.in_flight.to_string()),
         ("  settled", format!("{} (excluded {})", one.settled, one.excluded)),
+        ("  excluded", counts(&one.excluded_by, "none")),
         ("  uncertain", one.uncertain.to_string()),
         ("  erased", one.erased.to_string()),
         ("outcomes", counts(&one.outcomes, "none")),

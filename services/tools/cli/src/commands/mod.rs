@@ -5,6 +5,7 @@ mod call;
 mod campaign;
 mod config;
 mod contacts;
+mod dnc;
 mod doctor;
 mod fleet;
 mod init;
@@ -97,6 +98,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         }
         Command::Campaign(command) => campaign::run(&context, command).await?,
         Command::Contacts(command) => contacts::run(&context, command).await?,
+        Command::Dnc(command) => dnc::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,

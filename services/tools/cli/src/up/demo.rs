@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::campaign::CampaignStatus;
+use asterism_domain::rules::CampaignRules;
 use asterism_proto::Role;
 use asterism_scaler::cloud::{Cloud, InstanceState};
 
@@ -75,6 +76,7 @@ async fn campaign(system: &System, args: &UpArgs, progress: &mut Progress) -> an
         caller_id: "+12015550199".to_owned(),
         live: args.live,
         allowed: args.allowed.clone(),
+        rules: CampaignRules::default(),
     };
     ops::create_campaign(&system.client, &create).await?;
     progress.note("Importing contacts");

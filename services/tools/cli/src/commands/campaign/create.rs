@@ -3,6 +3,7 @@
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::contact::E164;
 use asterism_domain::logic::Flow;
+use asterism_domain::rules::CampaignRules;
 use asterism_runtime::config::Config;
 use serde_json::json;
 
@@ -75,6 +76,7 @@ struct Checked {
     flow: Option<Flow>,
     allowed: Vec<E164>,
     caller_id: Option<E164>,
+    rules: CampaignRules,
 }
 
 impl Checked {
@@ -103,11 +105,12 @@ impl Checked {
         if let (Prompts::Folder(folder), Some(flow)) = (Prompts::read(&args.prompts), &flow) {
             resolve::covers(&resolve::convert(&folder)?.0, flow)?;
         }
+        let rules = args.rules.as_deref().map(super::rules::read_file).transpose()?.unwrap_or_default();
         let options = options(&args.contacts, &args.list, args.dry_run);
         // The first look writes no rejects: the import does.
         let look = Options { dry_run: true, rejects: None, ..options.clone() };
         let list = import::import_file(&args.contacts, &look, |_| Ok::<(), String>(()))?;
-        Ok(Self { options, list, flow, allowed, caller_id })
+        Ok(Self { options, list, flow, allowed, caller_id, rules })
     }
 }
 
@@ -169,5 +172,6 @@ fn campaign(
         caller_id: caller_id.or_else(|| trunk?.caller_id.clone()).unwrap_or_default(),
         live: args.live,
         allowed,
+        rules: checked.rules.clone(),
     })
 }

@@ -1,0 +1,137 @@
+//! Rules of a campaign: read from a file, shown, changed while it runs.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use asterism_dialer::commands::SetCampaign;
+use asterism_domain::contact::E164;
+use asterism_domain::rules::{CampaignRules, read};
+use asterism_proto::Role;
+use serde_json::json;
+
+use super::list_next;
+use crate::args::campaign::{RulesArgs, SetArgs};
+use crate::commands::{Context, number, shown};
+use crate::error::CliError;
+
+/// Reads a rules file.
+///
+/// # Errors
+/// AST-U123 it cannot be read, AST-D007 with everything that is wrong in it.
+pub(super) fn read_file(path: &Path) -> Result<CampaignRules, CliError> {
+    let unreadable = |error: std::io::Error| {
+        CliError::new("AST-U123", format!("the rules {} cannot be read", shown(path)), error.to_string())
+    };
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    std::io::Read::read_to_string(
+        &mut std::io::Read::take(file, read::MAX_DOCUMENT_BYTES as u64 + 1),
+        &mut text,
+    )
+    .map_err(unreadable)?;
+    read::read(&text, now_ms()).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
+        let what = format!("the rules {} cannot be kept:\n{}", shown(path), lines.join("\n"));
+        CliError::new("AST-D007", what, "")
+    })
+}
+
+/// `asterism campaign rules`: checks a file and says how it is understood.
+pub(super) fn check(context: &Context, args: &RulesArgs) -> Result<(), CliError> {
+    let rules = read_file(&args.file)?;
+    context.out.result(&rules, || describe(&rules))
+}
+
+/// `asterism campaign set`.
+pub(super) async fn set(context: &Context, args: SetArgs) -> Result<(), CliError> {
+    let caller_id = args.caller_id.map(|text| number(&text, "--caller-id")).transpose()?.map(E164::expose);
+    let asked = SetCampaign {
+        campaign: args.campaign.clone(),
+        max_channels: args.max_channels,
+        calls_per_second: args.calls_per_second,
+        ring_timeout_ms: args.ring_timeout.map(|time| time.0),
+        max_attempts: args.max_attempts,
+        caller_id,
+        rules: args.rules.as_deref().map(read_file).transpose()?,
+        reason: args.reason,
+    };
+    let nothing = asked.max_channels.is_none()
+        && asked.calls_per_second.is_none()
+        && asked.ring_timeout_ms.is_none()
+        && asked.max_attempts.is_none()
+        && asked.caller_id.is_none()
+        && asked.rules.is_none();
+    if nothing {
+        return Err(CliError::usage("AST-U124", "nothing is to be set", "name at least one thing to change"));
+    }
+    let (_, client) = context.client().await?;
+    let reply = client.role(Role::Dialer, "campaign.set", &asked).await.map_err(list_next)?;
+    let value = json!({ "campaign": args.campaign, "log_position": reply.position });
+    context.out.result(&value, || {
+        format!("campaign {} is changed from position {} of the log on\n", args.campaign, reply.position)
+    })
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+}
+
+fn describe(rules: &CampaignRules) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    if !rules.profile.is_empty() {
+        line("profile", rules.profile.clone());
+    }
+    for window in &rules.windows {
+        let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+        let days: Vec<&str> = (0..7)
+            .filter(|day| window.weekdays >> day & 1 == 1)
+            .filter_map(|day| days.get(day).copied())
+            .collect();
+        let (from, to) = (clock(window.from_minute), clock(window.to_minute));
+        line("window", format!("{} {from} to {to}, where the callee is", days.join(" ")));
+    }
+    if rules.windows.is_empty() {
+        line("window", "any time".to_owned());
+    }
+    if !rules.holidays.is_empty() {
+        line("holidays", format!("{} days", rules.holidays.len()));
+    }
+    let zone = if rules.default_zone.is_empty() {
+        "not dialled while there are windows"
+    } else {
+        &rules.default_zone
+    };
+    line("zone unknown", zone.to_owned());
+    for cap in &rules.caps {
+        let period =
+            if cap.period_ms == 0 { "ever".to_owned() } else { format!("in {}", length(cap.period_ms)) };
+        line("cap", format!("a number rings at most {} times {period}, over all campaigns", cap.max));
+    }
+    if rules.min_gap_ms > 0 {
+        line("gap", format!("{} between two rings of a number", length(rules.min_gap_ms)));
+    }
+    line("consent", if rules.consent_required { "required" } else { "not asked for" }.to_owned());
+    line("do not call", rules.lists().collect::<Vec<_>>().join(", "));
+    for rule in &rules.retries {
+        let doubled = if rule.doubling { ", doubled each time" } else { "" };
+        let name = rule.outcome.name();
+        line("retry", format!("{name}: {} times, {} later{doubled}", rule.max, length(rule.delay_ms)));
+    }
+    text
+}
+
+fn length(ms: u64) -> String {
+    match ms {
+        0 => "0s".to_owned(),
+        ms if ms % 86_400_000 == 0 => format!("{}d", ms / 86_400_000),
+        ms if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{}m", ms / 60_000),
+        ms if ms % 1_000 == 0 => format!("{}s", ms / 1_000),
+        ms => format!("{ms}ms"),
+    }
+}
