@@ -104,7 +104,7 @@ async fn in_the_middle(service: &'static str, rival: &'static str) -> Stack {
 }
 
 async fn stopped_and_woken(service: &'static str, role: Role, rival: &'static str) {
-    let mut stack = in_the_middle(service, rival).await;
+    let mut stack = Box::pin(in_the_middle(service, rival)).await;
     assert_eq!(term(&stack, role), 1);
     stack.signal_service(service, Signal::SIGSTOP);
     let in_flight = stack.log.read(|state| state.in_flight);

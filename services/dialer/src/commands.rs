@@ -328,7 +328,7 @@ fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Refused> {
             rules: campaign.rules.clone(),
         })
     });
-    let now = now.ok_or(("AST-D020", "there is no campaign of this id".to_owned()))?;
+    let now = now.ok_or(("AST-D046", "there is no campaign of this id".to_owned()))?;
     Ok(CampaignCommand::Change {
         campaign: asked.campaign,
         limits: Limits {

@@ -46,7 +46,6 @@ struct Sender {
     store: Arc<dyn ObjectStore>,
     import_keys: Mutex<HashMap<String, [u8; 32]>>,
     fallbacks: Mutex<HashMap<String, String>>,
-    desk: Desk<CampaignCommand>,
     /// Nodes with an order under way, and when each attempt may be ordered again.
     busy: Mutex<HashSet<NodeId>>,
     next: Mutex<HashMap<AttemptId, Instant>>,
@@ -60,7 +59,6 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
         store,
         import_keys: Mutex::default(),
         fallbacks: Mutex::default(),
-        desk: desk.clone(),
         busy: Mutex::default(),
         next: Mutex::default(),
     });

@@ -89,7 +89,7 @@ fn go_on(under_way: Option<u32>) -> String {
 fn list_next(error: CliError) -> CliError {
     match error.code.as_str() {
         // It is there already, is not there, or is not in a state for this: the list says which.
-        "AST-D002" | "AST-D020" | "AST-D021" => error.next("asterism campaign list"),
+        "AST-D002" | "AST-D020" | "AST-D021" | "AST-D046" => error.next("asterism campaign list"),
         "AST-D043" => error.next("asterism config print"),
         _ => error,
     }

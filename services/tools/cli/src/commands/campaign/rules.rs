@@ -18,7 +18,7 @@ use crate::error::CliError;
 /// Reads a rules file.
 ///
 /// # Errors
-/// AST-U123 it cannot be read, AST-D007 with everything that is wrong in it.
+/// AST-U123 it cannot be read, AST-U125 with everything that is wrong in it.
 pub(super) fn read_file(path: &Path) -> Result<CampaignRules, CliError> {
     let unreadable = |error: std::io::Error| {
         CliError::new("AST-U123", format!("the rules {} cannot be read", shown(path)), error.to_string())
@@ -33,7 +33,7 @@ pub(super) fn read_file(path: &Path) -> Result<CampaignRules, CliError> {
     read::read(&text, now_ms()).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
         let what = format!("the rules {} cannot be kept:\n{}", shown(path), lines.join("\n"));
-        CliError::new("AST-D007", what, "")
+        CliError::new("AST-U125", what, "")
     })
 }
 
