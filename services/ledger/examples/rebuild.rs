@@ -38,6 +38,7 @@ fn campaign() -> Event {
         caller_id: String::new(),
         live: false,
         allowed_hashes: Vec::new(),
+        rules: None,
     }
 }
 
@@ -46,6 +47,7 @@ fn import(number: u64, contacts: u64) -> Event {
         contact: contact as u32,
         number_hash: NumberHash::try_from(&sha256(&contact.to_be_bytes())[..16]).unwrap(),
         sealed: (0..SEALED_BYTES).map(|byte| (contact.wrapping_mul(31) as usize + byte * 7) as u8).collect(),
+        ..SealedContact::default()
     };
     Event::ContactsImported {
         campaign: "c".to_owned(),
@@ -53,6 +55,7 @@ fn import(number: u64, contacts: u64) -> Event {
         contacts: (number * contacts..(number + 1) * contacts).map(one).collect(),
         duplicates: 0,
         last: false,
+        zones: Vec::new(),
     }
 }
 
