@@ -134,12 +134,18 @@ pub fn recorded(
     })
 }
 
-/// The contacts an event is about, as campaign and number: that of its attempt, or those it imports,
-/// excludes or defers. An erasure names
-/// keyed hashes and is about none of them.
+/// No campaign's id: erasures are filed as if they were about contact 0 of it ([`contacts_of`]).
+pub const ERASURES: &str = "#erasures";
+
+/// The contacts an event is about, as campaign and number: that of its attempt, or those it imports, excludes or defers. An
+/// erasure names keyed hashes and is about none of them: it stands under [`ERASURES`], so that whoever looks for a contact
+/// finds it.
 pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
     if let Ok(attempt) = event.correlation.parse::<AttemptId>() {
         each(&attempt.campaign, attempt.contact.into());
+    }
+    if event.r#type == EventType::ContactsErased as u32 {
+        each(ERASURES, 0);
     }
     let named = [EventType::ContactsImported, EventType::ContactsExcluded, EventType::ContactsDeferred];
     if !named.into_iter().any(|kind| event.r#type == kind as u32) {

@@ -90,6 +90,13 @@ fn who_was_erased_is_told_as_erased_and_what_happened_stands() {
         "{told}"
     );
     assert!(told.contains("is settled: answered, its number and fields are erased"), "{told}");
+    // The index has the erasure too.
+    let (_, told, _) = run(folder.path(), &["demo/0"]);
+    assert!(
+        told.contains("checked: by the index") && told.contains("its number and fields are erased"),
+        "{told}"
+    );
+    assert!(told.contains("1 contacts of import one are erased: asked to be forgotten"), "{told}");
     let told = ask(NUMBERS[1]);
     assert!(
         told.contains("=> NO, never called") && told.contains("was erased before it was settled"),

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use asterism_domain::ids::NumberHash;
 use asterism_domain::wire::{self, contacts_of, recorded};
-use asterism_domain::{CampaignId, ContactId, Event};
+use asterism_domain::{CampaignId, ContactId, Event, Recorded};
 use asterism_event_log::sealed::{Found, Key, Reader};
 use asterism_event_log::sequencer::LogCreated;
 use asterism_event_log::{LogFolder, Sequencer, SignatureCheck, Verdict};
@@ -86,6 +87,7 @@ pub(super) fn quick(pass: &Pass<'_>, subject: &Subject) -> Result<Option<Explana
     let log = LogFolder::open(pass.folder, pass.anchor)?;
     let Some(mut keys) = Keys::read(&log, pass)? else { return Ok(None) };
     let (mut calls, mut lines, mut frames, mut more) = (Calls::default(), Vec::<Line>::new(), 0u64, 0u64);
+    let mut imported = None;
     let mut search =
         log.find(Key::Contact { campaign: campaign.clone(), contact: contact.into() }, contacts_of);
     for found in &mut search {
@@ -98,6 +100,10 @@ pub(super) fn quick(pass: &Pass<'_>, subject: &Subject) -> Result<Option<Explana
             let Ok(event) = recorded(inner, index, position, found.frame.record_time_ms) else { continue };
             if !is_about(&event.event, &campaign, contact, only.as_ref()) {
                 continue;
+            }
+            if let Event::ContactsImported { import, contacts, .. } = &event.event {
+                let row = contacts.iter().find(|row| row.contact == contact);
+                imported = row.map(|row| (import.clone(), row.number_hash));
             }
             calls.hear(&event);
             if lines.len() < LINES_MAX {
@@ -113,15 +119,21 @@ pub(super) fn quick(pass: &Pass<'_>, subject: &Subject) -> Result<Option<Explana
     if !calls.iter().any(super::calls::Call::may_have_rung) {
         return Ok(None);
     }
+    let Some(erased) = erasure(&log, &mut keys, imported)? else { return Ok(None) };
     let (chunks, opened) = search.chunks();
     let checked = format!(
         "by the index, {opened} of {chunks} chunks read: of the {frames} frames shown, the chunk's checksum, the events \
          against the signed header, and the signature by the key that frame 1 or the scaler's signed admission names. \
-         Not checked: that nothing else is there (as an erasure), order, terms, roots, and what took effect; --full checks the \
+         Not checked: that nothing else is there, order, terms, roots, and what took effect; --full checks the \
          whole log"
     );
     let events = log.segments().last().map_or(0, |(_, end, _)| *end);
-    let answer = super::yes(&calls);
+    let mut answer = super::yes(&calls);
+    if !erased.is_empty() {
+        let gone = "its number and fields are erased; what happened stands";
+        answer.push(format!("contact {contact} of campaign {campaign}: {gone}"));
+        lines.extend(erased.iter().map(|event| line(event, None)));
+    }
     Ok(Some(Explanation {
         subject: subject.to_string(),
         called: Some(true),
@@ -133,6 +145,33 @@ pub(super) fn quick(pass: &Pass<'_>, subject: &Subject) -> Result<Option<Explana
         more,
         events,
     }))
+}
+
+/// The erasures of a contact that the index has; `None` if what was found does not check.
+fn erasure(
+    log: &LogFolder,
+    keys: &mut Keys<'_>,
+    imported: Option<(String, NumberHash)>,
+) -> Result<Option<Vec<Recorded>>, Error> {
+    let mut erasures = Vec::new();
+    let Some((import, hash)) = imported else { return Ok(Some(erasures)) };
+    let key = Key::Contact { campaign: wire::ERASURES.to_owned(), contact: 0 };
+    for found in log.find(key, contacts_of) {
+        let Ok(found) = found else { return Ok(None) };
+        if !keys.signed(&found)? {
+            return Ok(None);
+        }
+        let inner = &found.frame.frame;
+        for (index, position) in (0..inner.events.len() as u32).zip(found.first..) {
+            let Ok(event) = recorded(inner, index, position, found.frame.record_time_ms) else { continue };
+            let covers = matches!(&event.event, Event::ContactsErased { import: of, contacts, .. }
+                if *of == import && (contacts.is_empty() || contacts.contains(&hash)));
+            if covers && inner.origin == Origin::Role(Role::Dialer) {
+                erasures.push(event);
+            }
+        }
+    }
+    Ok(Some(erasures))
 }
 
 fn is_about(
