@@ -7,12 +7,12 @@ use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits};
 use asterism_domain::campaign::{CampaignCommand, decide};
 use asterism_domain::contact::E164;
 use asterism_domain::contact::zone::{self, ZONE_COLUMN};
-use asterism_domain::report;
 use asterism_domain::rules::CampaignRules;
+use asterism_domain::{Event, report};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_runtime::keys::{Keyring, KeyringError, random};
-use asterism_runtime::leader::Desk;
+use asterism_runtime::leader::{Answer, AskError, Desk};
 use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use asterism_runtime::seal::{self, PersonalData};
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,17 @@ pub struct ImportContacts {
     pub last: bool,
 }
 
+/// What became of the rows of a `campaign.import`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// Contacts that are new in the campaign.
+    pub contacts: u32,
+    /// Rows left out: the campaign has their numbers already.
+    pub there: u32,
+    /// The command was carried out before; nothing is known of its rows.
+    pub before: bool,
+}
+
 /// `contacts.erase`: an import's contacts, for ever.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -203,9 +214,25 @@ async fn handle(
         };
     }
     match read(&command, config, numbers, &deps.keyring, &erased) {
+        Ok(decided @ CampaignCommand::Import { .. }) => {
+            imported(desk.ask(decided, envelope_of(&command)).await)
+        }
         Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
     }
+}
+
+/// The answer to an import says what became of its rows.
+fn imported(answer: Result<Answer, AskError>) -> RoleReply {
+    let Ok(Answer { position, events }) = &answer else { return reply_of(answer) };
+    let mut said = Imported { before: events.is_empty(), ..Imported::default() };
+    for event in events {
+        if let Event::ContactsImported { contacts, duplicates, .. } = event {
+            said.contacts += contacts.len() as u32;
+            said.there += duplicates;
+        }
+    }
+    reply_json(*position, &said)
 }
 
 /// Committed first; then the key goes. A crash between is put right by [`crate::erase`].

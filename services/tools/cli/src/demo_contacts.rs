@@ -105,6 +105,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::import::survey::survey;
     use crate::import::{Options, import};
 
     #[test]
@@ -124,7 +125,10 @@ mod tests {
     #[test]
     fn every_number_there_is_imports_once_and_is_fiction() {
         let mut numbers = Vec::new();
-        let summary = import(csv(MAX_CONTACTS + 1).as_bytes(), "demo", &Options::default(), |batch| {
+        let text = csv(MAX_CONTACTS + 1);
+        let (survey, options) = (survey(text.as_bytes(), None).unwrap(), Options::default());
+        let file = std::io::Cursor::new(text);
+        let summary = import(file, "demo", &survey, &options, |batch| {
             numbers.extend(batch.into_iter().map(|contact| contact.number.expose()));
             Ok::<(), Infallible>(())
         })

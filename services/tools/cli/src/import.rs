@@ -1,25 +1,39 @@
 //! Contact lists from CSV files: read as a stream, bad rows set aside with their reason, good rows handed on in batches.
 //!
-//! Memory does not grow with the file but for 8 bytes a number (times the hash table's slack), which find duplicates.
-//! What a number and a row are is decided by `asterism_domain::contact`; here is only the reading.
+//! A file is read twice: once to its end for its hash and encoding ([`survey`]), then row by row. Memory does not grow
+//! with the file but for 8 bytes a number (times the hash table's slack), which find duplicates. What a row is is decided
+//! by `asterism_domain::contact`; here is only the reading.
+//!
+//! Reading order: `survey`, `decode`, `rows`, `numbers`, this file, `summary`, `rejects`.
 
+mod decode;
+mod error;
+pub mod numbers;
 mod rejects;
 mod rows;
+mod summary;
+pub mod survey;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use asterism_domain::contact::{ColumnProblem, Columns, ContactRow, Refused, RowProblem};
+use asterism_domain::contact::{Columns, ContactRow, Mapping, Refused, RowProblem};
+use encoding_rs::Encoding;
 use sha2::{Digest, Sha256};
 
+use decode::Decoded;
+pub use error::Error;
+pub use numbers::Numbers;
 pub use rejects::HEADER as REJECT_COLUMNS;
 use rejects::Rejects;
 pub use rows::{MAX_ROW_BYTES, MAX_ROW_LINES};
 use rows::{Next, Rows};
+pub use summary::{Field, Summary, Taken, Zones};
+pub use survey::Survey;
 
 /// Most contacts of one batch.
 pub const MAX_BATCH_CONTACTS: usize = 200;
@@ -30,100 +44,15 @@ pub const SAMPLE_ROWS: usize = 5;
 /// Separators told apart by looking at the header.
 const SEPARATORS: [u8; 3] = *b",;\t";
 
-/// Why nothing more of a file can be imported. Each has a stable code (see [`Error::code`]).
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The file cannot be opened or read.
-    #[error("AST-I030: {path} cannot be read: {source}; check the path and its permissions")]
-    Read {
-        /// The file.
-        path: String,
-        /// The cause.
-        source: io::Error,
-    },
-    /// Another encoding.
-    #[error("AST-I031: {path} is UTF-16; save it as UTF-8 (in a spreadsheet: CSV UTF-8)")]
-    Utf16 {
-        /// The file.
-        path: String,
-    },
-    /// Nothing in it.
-    #[error("AST-I032: {path} is empty; the first row names the columns, like number,name")]
-    Empty {
-        /// The file.
-        path: String,
-    },
-    /// The first row is not readable.
-    #[error(
-        "AST-I033: {path}:1: the header cannot be read: {why}; the first row names the columns, like number,name"
-    )]
-    Header {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// The header does not say what the columns are.
-    #[error("{problem} (in {path})")]
-    Columns {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        problem: ColumnProblem,
-    },
-    /// Rejected rows cannot be written down.
-    #[error(
-        "AST-I034: rejected rows cannot be written to {path}: {source}; free some space or name another file with --rejects"
-    )]
-    Rejects {
-        /// The file of rejects.
-        path: String,
-        /// The cause.
-        source: io::Error,
-    },
-    /// More rows than the limit.
-    #[error(
-        "AST-I035: {path} has more than {MAX_ROWS} rows; split it (rows before line {line} are imported)"
-    )]
-    TooManyRows {
-        /// The file.
-        path: String,
-        /// Line of the first row that is too much.
-        line: u64,
-    },
-    /// A batch was not taken.
-    #[error("AST-I036: contacts up to line {line} of {path} could not be handed on: {why}")]
-    Sink {
-        /// The file.
-        path: String,
-        /// Line of the batch's last row.
-        line: u64,
-        /// What the taker says.
-        why: String,
-    },
-}
-
-impl Error {
-    /// The stable code, like `AST-I030`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Read { .. } => "AST-I030",
-            Self::Utf16 { .. } => "AST-I031",
-            Self::Empty { .. } => "AST-I032",
-            Self::Header { .. } => "AST-I033",
-            Self::Columns { problem, .. } => problem.code(),
-            Self::Rejects { .. } => "AST-I034",
-            Self::TooManyRows { .. } => "AST-I035",
-            Self::Sink { .. } => "AST-I036",
-        }
-    }
-}
-
 /// How a file is imported.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// The number's column, where its name does not tell.
-    pub number_column: Option<String>,
+    /// What the columns are, where their names do not tell.
+    pub mapping: Mapping,
+    /// How numbers are read.
+    pub numbers: Numbers,
+    /// The encoding, where the bytes do not tell.
+    pub encoding: Option<&'static Encoding>,
     /// Reads and counts everything, hands nothing on.
     pub dry_run: bool,
     /// Where rejected rows go; `None` only counts them. A file of that name is replaced.
@@ -132,39 +61,25 @@ pub struct Options {
     pub limit: Option<u64>,
 }
 
-/// What an import did, or would do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// SHA-256 of the file, hex: the same file is the same import.
-    pub file_sha256: String,
-    /// What stands between the columns.
-    pub separator: char,
-    /// Names of all columns.
-    pub columns: Vec<String>,
-    /// Name of the number's column.
-    pub number_column: String,
-    /// Rows with something in them, the header not counted: good, rejected and duplicates together.
-    pub rows: u64,
-    /// Rows handed on.
-    pub good: u64,
-    /// Rows refused.
-    pub rejected: u64,
-    /// Rows left out because their number came before.
-    pub duplicates: u64,
-    /// How many rows were refused for each reason, by code.
-    pub rejected_by_code: BTreeMap<&'static str, u64>,
-    /// The first good rows as they were understood. Personal: show their masks.
-    pub samples: Vec<ContactRow>,
-    /// The file of rejects, if there are any and it was asked for.
-    pub rejects: Option<PathBuf>,
-    /// Whether nothing was handed on.
-    pub dry_run: bool,
+/// Looks at a file as [`import_file`] will read it.
+pub fn survey_file(path: &Path, options: &Options) -> Result<Survey, Error> {
+    let name = path.display().to_string();
+    let read_error = |source| Error::Read { path: name.clone(), source };
+    let file = File::open(path).map_err(read_error)?;
+    // It is read twice.
+    if !file.metadata().map_err(read_error)?.is_file() {
+        let source =
+            io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file; save it as one first");
+        return Err(read_error(source));
+    }
+    survey::survey(file, options.encoding).map_err(read_error)
 }
 
 /// Imports a file: each batch of at most [`MAX_BATCH_CONTACTS`] contacts goes to `sink`, in the order of the file.
 /// A sink that fails ends the import.
 pub fn import_file<E: std::fmt::Display>(
     path: &Path,
+    survey: &Survey,
     options: &Options,
     sink: impl FnMut(Vec<ContactRow>) -> Result<(), E>,
 ) -> Result<Summary, Error> {
@@ -175,19 +90,26 @@ pub fn import_file<E: std::fmt::Display>(
         let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is the list itself");
         return Err(rejects_error(options, source));
     }
-    import(file, &name, options, sink)
+    import(file, &name, survey, options, sink)
 }
 
-/// [`import_file`] for any source; `name` stands for it in messages.
+/// [`import_file`] for any source that stands at its start; `name` stands for it in messages.
 pub fn import<E: std::fmt::Display>(
-    source: impl Read,
+    mut source: impl Read + Seek,
     name: &str,
+    survey: &Survey,
     options: &Options,
     sink: impl FnMut(Vec<ContactRow>) -> Result<(), E>,
 ) -> Result<Summary, Error> {
     let read_error = |source| Error::Read { path: name.to_owned(), source };
-    let mut source = BufReader::with_capacity(256 * 1024, Hashed { source, hasher: Sha256::new() });
-    let separator = start(&mut source, name)?;
+    if let Some(what) = survey.no_text {
+        return Err(Error::NoText { path: name.to_owned(), what });
+    }
+    let mut mark = vec![0; survey.mark_bytes];
+    source.seek(SeekFrom::Start(0)).and_then(|_| source.read_exact(&mut mark)).map_err(read_error)?;
+    let hashed = Hashed { source, hasher: Sha256::new_with_prefix(&mark) };
+    let mut source = BufReader::with_capacity(256 * 1024, Decoded::new(hashed, survey.encoding));
+    let separator = separator(&mut source).map_err(read_error)?;
     let mut rows = Rows::new(source, separator);
     let columns = header(&mut rows, name, options)?;
     let rejects = match &options.rejects {
@@ -196,29 +118,33 @@ pub fn import<E: std::fmt::Display>(
     };
     let summary = Summary {
         separator: char::from(separator),
-        columns: columns.names().to_vec(),
-        number_column: columns.names()[columns.number()].clone(),
+        encoding: survey.encoding.name(),
+        encoding_known: survey.known_by.words(),
         dry_run: options.dry_run,
-        ..Summary::default()
+        file_sha256: survey.sha256.clone(),
+        ..Summary::new(&columns)
     };
     let mut import =
         Import { name, options, columns, rejects, summary, seen: HashSet::new(), batch: Vec::new(), sink };
+    let mut whole = false;
     while options.limit.is_none_or(|limit| import.summary.good < limit) {
         let next = rows.advance().map_err(read_error)?;
         if next == Next::End {
+            whole = true;
             break;
         }
         import.take(next, &rows)?;
     }
-    import.flush(rows.line())?;
+    let line = rows.line();
+    let hashed = rows.into_source().into_inner().into_source().hasher;
+    if whole && hex::encode(hashed.finalize()) != survey.sha256 {
+        return Err(Error::Changed { path: name.to_owned() });
+    }
+    import.flush(line)?;
     let mut summary = import.summary;
     if let Some(rejects) = import.rejects {
         summary.rejects = rejects.finish().map_err(|source| rejects_error(options, source))?;
     }
-    let mut source = rows.into_source();
-    // The hash is the whole file's, also where reading stopped early.
-    io::copy(&mut source, &mut io::sink()).map_err(read_error)?;
-    summary.file_sha256 = hex::encode(source.into_inner().hasher.finalize());
     Ok(summary)
 }
 
@@ -242,13 +168,17 @@ impl<E: std::fmt::Display, S: FnMut(Vec<ContactRow>) -> Result<(), E>> Import<'_
             return Err(Error::TooManyRows { path: self.name.to_owned(), line: rows.line() });
         }
         self.summary.rows += 1;
-        match self.judge(next, rows) {
+        let mut understood = None;
+        let numbers = &self.options.numbers;
+        let read = |text: &str| {
+            let found = numbers.read(text)?;
+            understood = Some(found);
+            Ok(found.number)
+        };
+        match judge(&self.columns, next, rows, read) {
             Ok(contact) if !self.seen.insert(contact.number.digits()) => self.summary.duplicates += 1,
             Ok(contact) => {
-                self.summary.good += 1;
-                if self.summary.samples.len() < SAMPLE_ROWS {
-                    self.summary.samples.push(contact.clone());
-                }
+                self.summary.count(&contact, understood);
                 self.batch.push(contact);
                 if self.batch.len() == MAX_BATCH_CONTACTS {
                     self.flush(rows.line())?;
@@ -257,24 +187,6 @@ impl<E: std::fmt::Display, S: FnMut(Vec<ContactRow>) -> Result<(), E>> Import<'_
             Err(refused) => self.reject(rows.line(), refused)?,
         }
         Ok(())
-    }
-
-    fn judge<R: BufRead>(&self, next: Next, rows: &Rows<R>) -> Result<ContactRow, Refused> {
-        let problem = match next {
-            Next::TooLong => RowProblem::RowTooLong { max_bytes: MAX_ROW_BYTES },
-            Next::OpenQuote => RowProblem::OpenQuote { max_lines: MAX_ROW_LINES },
-            Next::Row | Next::End => {
-                let mut values = Vec::with_capacity(rows.columns());
-                for column in 0..rows.columns() {
-                    let value = std::str::from_utf8(rows.value(column));
-                    values.push(
-                        value.map_err(|_| Refused { problem: RowProblem::NotUtf8, column: Some(column) })?,
-                    );
-                }
-                return self.columns.row(values.into_iter());
-            }
-        };
-        Err(Refused { problem, column: None })
     }
 
     fn reject(&mut self, line: u64, refused: Refused) -> Result<(), Error> {
@@ -303,21 +215,31 @@ impl<E: std::fmt::Display, S: FnMut(Vec<ContactRow>) -> Result<(), E>> Import<'_
     }
 }
 
-/// Passes over a byte order mark and finds what separates the columns, without reading on.
-fn start(source: &mut impl BufRead, name: &str) -> Result<u8, Error> {
-    let read_error = |source| Error::Read { path: name.to_owned(), source };
-    let first = source.fill_buf().map_err(read_error)?;
-    // Text of the header in UTF-16 without a mark: every other byte is zero.
-    let utf16 = first.starts_with(&[0xff, 0xfe])
-        || first.starts_with(&[0xfe, 0xff])
-        || first.iter().take(8).any(|b| *b == 0);
-    if utf16 {
-        return Err(Error::Utf16 { path: name.to_owned() });
-    }
-    if first.starts_with("\u{feff}".as_bytes()) {
-        source.consume(3);
-    }
-    let header = source.fill_buf().map_err(read_error)?;
+fn judge<R: BufRead>(
+    columns: &Columns,
+    next: Next,
+    rows: &Rows<R>,
+    read: impl FnOnce(&str) -> Result<asterism_domain::contact::E164, RowProblem>,
+) -> Result<ContactRow, Refused> {
+    let problem = match next {
+        Next::TooLong => RowProblem::RowTooLong { max_bytes: MAX_ROW_BYTES },
+        Next::OpenQuote => RowProblem::OpenQuote { max_lines: MAX_ROW_LINES },
+        Next::Row | Next::End => {
+            let mut values = Vec::with_capacity(rows.columns());
+            for column in 0..rows.columns() {
+                let value = std::str::from_utf8(rows.value(column));
+                values
+                    .push(value.map_err(|_| Refused { problem: RowProblem::NotUtf8, column: Some(column) })?);
+            }
+            return columns.row(values.into_iter(), read);
+        }
+    };
+    Err(Refused { problem, column: None })
+}
+
+/// Finds what separates the columns, without reading on.
+fn separator(source: &mut impl BufRead) -> io::Result<u8> {
+    let header = source.fill_buf()?;
     let mut counts = [0usize; SEPARATORS.len()];
     let mut quoted = false;
     for byte in header.iter().skip_while(|byte| byte.is_ascii_whitespace() && **byte != b'\t') {
@@ -358,7 +280,7 @@ fn header<R: BufRead>(rows: &mut Rows<R>, name: &str, options: &Options) -> Resu
         }
         names.push(text);
     }
-    Columns::read(&names, options.number_column.as_deref())
+    Columns::read(&names, &options.mapping)
         .map_err(|problem| Error::Columns { path: name.to_owned(), problem })
 }
 

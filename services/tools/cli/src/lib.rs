@@ -3,6 +3,7 @@
 //! Reading order: [`client`] (asking a role), [`ops`] (what people do, each one function), [`import`] (contact lists).
 
 pub mod args;
+pub mod bar;
 pub mod client;
 pub mod commands;
 pub mod demo_contacts;

@@ -21,7 +21,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::error::CliError;
 
-pub use import::{import_contacts, import_one};
+pub use import::{Progress, import_contacts, import_one, read_list};
 
 /// Language of prompts that are published without one.
 pub const LANGUAGE: &str = "en";

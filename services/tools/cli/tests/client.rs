@@ -198,7 +198,8 @@ async fn a_list_goes_in_batches_the_last_one_marked_and_goes_on_after_a_failure(
     let (client, mut dialer) = (fixture.client().await, fixture.dialer().await);
     let list = fixture.list(450);
     let mut progress = Vec::new();
-    let first_try = ops::import_contacts(&client, "spring", &list, &all_rows, None, |n| progress.push(n));
+    let first_try =
+        ops::import_contacts(&client, "spring", &list, &all_rows, None, |p| progress.push(p.contacts));
     let script = vec![done(1), Some(refusal("AST-D041", "the disk of the keys is full"))];
     let (failed, asked) = tokio::join!(first_try, dialer.play(script));
     let error = failed.unwrap_err();
@@ -207,7 +208,8 @@ async fn a_list_goes_in_batches_the_last_one_marked_and_goes_on_after_a_failure(
     assert_eq!((asked.len(), progress), (2, vec![200]));
 
     let mut progress = Vec::new();
-    let again = ops::import_contacts(&client, "spring", &list, &all_rows, None, |n| progress.push(n));
+    let again =
+        ops::import_contacts(&client, "spring", &list, &all_rows, None, |p| progress.push(p.contacts));
     let (summary, repeated) = tokio::join!(again, dialer.play(vec![done(1), done(2), done(3)]));
     let summary = summary.unwrap();
     assert_eq!((summary.good, progress), (450, vec![200, 400, 450]));

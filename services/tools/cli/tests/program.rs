@@ -160,7 +160,7 @@ fn a_dry_run_shows_what_would_be_imported_and_changes_nothing() {
         "rejected       1  AST-I008",
         "rejected       1  AST-I011",
         "sample   +1•••••••123  name, city",
-        "rejected rows would go to list.csv.rejects.csv",
+        "rejected rows would go to list.csv.rejects.csv (--rejects FILE writes them now)",
         "dry run: nothing changed",
     ] {
         assert!(ran.out.contains(wanted), "{wanted:?} is missing in:\n{}", ran.out);
@@ -177,10 +177,9 @@ fn a_dry_run_shows_what_would_be_imported_and_changes_nothing() {
 #[test]
 fn nasty_lists_are_refused_with_a_code() {
     let dir = campaign_folder();
-    let utf16: Vec<u8> = "number\n+12025550123\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let nasty: [(&str, Vec<u8>, &str); 8] = [
         ("empty", Vec::new(), "AST-I032"),
-        ("utf-16", utf16, "AST-I031"),
+        ("a workbook", b"PK\x03\x04....".to_vec(), "AST-I031"),
         ("no header", b"+12025550123,Ada\n".to_vec(), "AST-I026"),
         ("no number column", b"name,city\nAda,Rome\n".to_vec(), "AST-I020"),
         ("two number columns", b"number,phone\n1,2\n".to_vec(), "AST-I022"),
@@ -197,6 +196,60 @@ fn nasty_lists_are_refused_with_a_code() {
     assert_eq!(ran.status, 0, "{ran:?}");
     let ran = create(dir.path(), b"a,b\n+12025550123,x\n", &["--number-column", "tel"]);
     assert!(ran.err.contains("AST-I021"), "{ran:?}");
+}
+
+#[test]
+fn an_ugly_list_is_explained_before_anything_is_sent() {
+    let dir = folder();
+    // What a spreadsheet of a European desk writes: Windows characters, semicolons, mangled numbers.
+    let list = b"Name;Tel. mobil;Ort;Notiz\r\nM\xfcller;+49 30 23125 000;K\xf6ln;=1+1\r\nAda;4,93E+11;;\r\n\
+        Bob;'+493023125001;;\r\nCy;\"=\"\"+493023125002\"\"\";;\r\nDi;493023125003;;\r\nEd;030 23125004;;\r\n\
+        Flo;493023125005.0;;\r\nGil;=+493023125006;;\r\nHal;+999 123 456 789;;\r\nIda;+49 (0)30 23125 000;;\r\n";
+    std::fs::write(dir.path().join("list.csv"), list).unwrap();
+    let look = |more: &[&str]| {
+        let words =
+            ["campaign", "import", "spring", "list.csv", "--dry-run", "--number-column", "tel. mobil"];
+        asterism(dir.path(), &[&words, more].concat())
+    };
+    let plain = look(&["--rejects", "bad.csv", "--map", "city=Ort", "--omit", "notiz"]);
+    assert_eq!((plain.status, plain.err.as_str()), (0, ""), "{plain:?}");
+    for wanted in [
+        "list.csv: 10 rows: 1 good, 8 rejected, 1 duplicate left out",
+        "read as  windows-1252 (by its bytes), columns separated by ';'",
+        "fields   Name (1 filled, longest 7 bytes), city (1 filled, longest 5 bytes)",
+        "zones    Europe/Berlin 1",
+        "note     the file is no UTF-8",
+        "rejected       1  AST-I008",
+        "rejected       1  AST-I011",
+        "rejected       4  AST-I015",
+        "rejected       1  AST-I016",
+        "rejected       1  AST-I018",
+        "sample   +4••••••••000  Name, city",
+        "rejected rows are in bad.csv",
+        "dry run: nothing changed",
+    ] {
+        assert!(plain.out.contains(wanted), "{wanted:?} is missing in:\n{}", plain.out);
+    }
+    let rejects = std::fs::read_to_string(dir.path().join("bad.csv")).unwrap();
+    assert!(rejects.contains("import with --mend") && rejects.contains("--region GB"), "{rejects}");
+    assert!(!rejects.contains("4930"), "rejects hold no value of a row: {rejects}");
+    let mended = look(&["--region", "de", "--mend", "--json"]).json();
+    assert_eq!((&mended["import"]["good"], &mended["import"]["national"]), (&7.into(), &3.into()));
+    assert_eq!(mended["import"]["mended"]["a trailing .0"], 1);
+    for (more, status, code) in [
+        (&["--region", "UK"][..], 2, "AST-U026"),
+        (&["--map", "city"], 2, "AST-U025"),
+        (&["--encoding", "klingon"], 2, "AST-U028"),
+        (&["--omit", "nobody"], 1, "AST-I021"),
+        (&["--omit", "tel. mobil"], 0, ""),
+    ] {
+        let ran = look(more);
+        assert!(ran.status == status && ran.err.contains(code), "{more:?}: {ran:?}");
+    }
+    let mut files: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["bad.csv", "list.csv"], "a dry run writes what it is told to and no more");
 }
 
 #[test]

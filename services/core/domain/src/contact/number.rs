@@ -6,6 +6,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::RowProblem;
+use super::shape::{is_scientific, unmarked};
 
 /// Fewest digits of a number, country code included.
 pub const MIN_DIGITS: usize = 8;
@@ -30,8 +31,11 @@ impl E164 {
                 digits: text.bytes().filter(u8::is_ascii_digit).count(),
             });
         }
-        if is_spreadsheet_form(text) {
+        if is_scientific(text) {
             return Err(RowProblem::SpreadsheetForm);
+        }
+        if let Some((mark, _)) = unmarked(text) {
+            return Err(RowProblem::Marked { mark });
         }
         let (national, digits) = text.strip_prefix('+').map_or((true, text), |rest| (false, rest));
         if let Some(odd) = digits.chars().find(|c| !c.is_ascii_digit() && !is_separator(*c)) {
@@ -91,17 +95,6 @@ fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '-' | '.' | '(' | ')')
 }
 
-/// `1.55512E+10`: what a spreadsheet makes of a long number. The digits it cut off are gone.
-fn is_spreadsheet_form(text: &str) -> bool {
-    let Some((mantissa, exponent)) = text.split_once(['E', 'e']) else { return false };
-    let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-    let is_number = |part: &str, also: &[u8]| {
-        part.bytes().any(|b| b.is_ascii_digit())
-            && part.bytes().all(|b| b.is_ascii_digit() || also.contains(&b))
-    };
-    is_number(mantissa, b".,+-") && is_number(exponent, b"")
-}
-
 /// Keyed hash of a canonical number, 16 bytes: ten digits are guessed in seconds from a bare hash.
 pub fn number_hash(key: &[u8; 32], number: &str) -> [u8; 16] {
     let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(key).unwrap_or_else(|_| unreachable!());
@@ -116,6 +109,7 @@ pub fn number_hash(key: &[u8; 32], number: &str) -> [u8; 16] {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::contact::Mark;
     use proptest::prelude::*;
 
     #[test]
@@ -146,8 +140,10 @@ mod tests {
             ("E", RowProblem::NumberLetters),
             ("+1202555０123", RowProblem::NumberCharacter { character: '０' }),
             ("+1202+5550123", RowProblem::NumberCharacter { character: '+' }),
-            ("'+12025550123", RowProblem::NumberCharacter { character: '\'' }),
-            ("=+12025550123", RowProblem::NumberCharacter { character: '=' }),
+            ("'+12025550123", RowProblem::Marked { mark: Mark::Apostrophe }),
+            ("=+12025550123", RowProblem::Marked { mark: Mark::Formula }),
+            ("12025550123.0", RowProblem::Marked { mark: Mark::Decimal }),
+            ("=SUM(A1)", RowProblem::NumberCharacter { character: '=' }),
             ("\u{202d}+12025550123", RowProblem::NumberCharacter { character: '\u{202d}' }),
             ("+1\u{a0}2025550123", RowProblem::NumberCharacter { character: '\u{a0}' }),
             ("(202) 555-0123", national),

@@ -1,8 +1,8 @@
 //! Why a row or a whole list is refused.
 
 use super::{
-    MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_CONTACT_BYTES, MAX_DIGITS, MAX_VALUE_BYTES, MIN_DIGITS,
-    NUMBER_COLUMNS,
+    Impossible, MAX_COLUMN_NAME_BYTES, MAX_COLUMNS, MAX_CONTACT_BYTES, MAX_DIGITS, MAX_VALUE_BYTES,
+    MIN_DIGITS, Mark, NUMBER_COLUMNS, ZONE_COLUMN,
 };
 
 /// Why one row is refused; the other rows go on. Each has a stable code and a way to mend it.
@@ -51,6 +51,30 @@ pub enum RowProblem {
     /// `1.55512E+10`.
     #[error("a spreadsheet turned the number into scientific notation and dropped digits")]
     SpreadsheetForm,
+    /// `'+44…`, `=+44…`, `="+44…"`, `44….0`: every digit is there, and something that is none.
+    #[error("{}", mark.what())]
+    Marked {
+        /// What stands around the digits.
+        mark: Mark,
+    },
+    /// Digits that are a number only with a + before them.
+    #[error("the number has no +, and with one it is a number; a spreadsheet takes it off")]
+    LostPlus,
+    /// Digits that are a number only with a 0 before them.
+    #[error("the number lacks the 0 it begins with in its country; a spreadsheet takes it off")]
+    LostZero,
+    /// The country has no such number.
+    #[error("there can be no such number: {}", why.what())]
+    Impossible {
+        /// What is wrong with it.
+        why: Impossible,
+    },
+    /// The numbering plan has it in no range that is given out, and only such are wanted.
+    #[error("the number is in no range its country has given out")]
+    NotAssigned,
+    /// The name of a time zone that is none.
+    #[error("the column {ZONE_COLUMN} holds no name of a time zone")]
+    NoZone,
     /// Letters in the number.
     #[error("the number contains letters")]
     NumberLetters,
@@ -98,6 +122,12 @@ impl RowProblem {
             Self::LeadingZero => "AST-I012",
             Self::NumberTooShort { .. } => "AST-I013",
             Self::NumberTooLong { .. } => "AST-I014",
+            Self::Marked { .. } => "AST-I015",
+            Self::LostPlus => "AST-I016",
+            Self::LostZero => "AST-I017",
+            Self::Impossible { .. } => "AST-I018",
+            Self::NotAssigned => "AST-I019",
+            Self::NoZone => "AST-I027",
         }
     }
 
@@ -113,9 +143,21 @@ impl RowProblem {
             Self::OpenQuote { .. } => "close the quote, or double it where it is meant as a character",
             Self::NumberEmpty => "add the number or remove the row",
             Self::SpreadsheetForm => "format the column as text in the original list and export again",
+            Self::Marked { .. } => {
+                "import with --mend, which takes it off, or format the column as text and export again"
+            }
+            Self::LostPlus => {
+                "write it with +, or import with --add-plus if the whole column is international without +"
+            }
+            Self::LostZero => "write the 0 or the number as +COUNTRY...; format the column as text",
+            Self::Impossible { why } => why.fix(),
+            Self::NotAssigned => "check the number, or import without --assigned-only",
+            Self::NoZone => "write a name of the IANA list, like Europe/London or America/New_York",
             Self::NumberLetters => "replace the letters by the digits they stand for",
             Self::NumberCharacter { .. } => "retype the number with +, digits, spaces, - . ( ) only",
-            Self::NoCountryCode => "write the number as +COUNTRY..., like +1 202 555 0123",
+            Self::NoCountryCode => {
+                "write the number as +COUNTRY..., like +1 202 555 0123, or import with --region, like --region GB"
+            }
             Self::LeadingZero => "write the country code without leading zeros, like +44",
             Self::NumberTooShort { .. } | Self::NumberTooLong { .. } => {
                 "check the number; digits are missing or too many"
@@ -161,7 +203,7 @@ pub enum ColumnProblem {
         second: String,
     },
     /// Two columns of one name.
-    #[error("AST-I023: two columns are named {name:?}; rename one of them")]
+    #[error("AST-I023: two columns are named {name:?}; rename one of them, here with --map NEW=COLUMN")]
     Twice {
         /// The name.
         name: String,

@@ -11,7 +11,7 @@ use super::values::{Millis, Number};
 pub enum CampaignCommand {
     /// Create a campaign: publish its flow and prompts, import its contacts
     Create(Box<CreateArgs>),
-    /// Go on with an import that was interrupted; contacts already imported are not imported again
+    /// Import a list into a campaign, or go on with one that was interrupted; no contact is imported twice
     Import(ImportArgs),
     /// List the campaigns with their numbers
     #[command(before_help = "Examples:\n  asterism campaign list\n  asterism --json campaign list\n")]
@@ -112,6 +112,27 @@ pub struct ListArgs {
     /// The column with the numbers [default: the one named number, phone, msisdn or e164]
     #[arg(long, value_name = "NAME")]
     pub number_column: Option<String>,
+    /// Give a field another name than its column has, like --map city=Ort; may be repeated
+    #[arg(long = "map", value_name = "FIELD=COLUMN")]
+    pub map: Vec<String>,
+    /// Leave a column out; may be repeated
+    #[arg(long = "omit", value_name = "COLUMN")]
+    pub omit: Vec<String>,
+    /// The country of numbers without + and country code, like GB; without it they are refused
+    #[arg(long, value_name = "CC", conflicts_with = "add_plus")]
+    pub region: Option<String>,
+    /// Numbers are international, with or without their +
+    #[arg(long)]
+    pub add_plus: bool,
+    /// Take off what spreadsheets put around numbers where no digit is lost: a leading ' or =, ="…", a trailing .0
+    #[arg(long)]
+    pub mend: bool,
+    /// Refuse numbers in ranges their country has not given out, those reserved for fiction among them
+    #[arg(long)]
+    pub assigned_only: bool,
+    /// The file's encoding, like windows-1252 [default: by its bytes]
+    #[arg(long, value_name = "NAME")]
+    pub encoding: Option<String>,
     /// Where rejected rows go, each with line, column, reason and fix [default: <file>.rejects.csv]
     #[arg(long, value_name = "FILE")]
     pub rejects: Option<PathBuf>,
@@ -119,7 +140,12 @@ pub struct ListArgs {
 
 /// `asterism campaign import`.
 #[derive(Args)]
-#[command(before_help = "Examples:\n  asterism campaign import spring list.csv\n")]
+#[command(before_help = "\
+Examples:
+  asterism campaign import spring list.csv --dry-run                 # what would be imported
+  asterism campaign import spring list.csv --region GB               # numbers like 020 7946 0000
+  asterism campaign import spring list.csv --number-column Tel --map city=Ort --omit Notiz
+")]
 pub struct ImportArgs {
     /// The campaign
     #[arg(value_name = "ID")]
@@ -130,6 +156,9 @@ pub struct ImportArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub list: ListArgs,
+    /// Show what would be imported, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `asterism campaign create`.

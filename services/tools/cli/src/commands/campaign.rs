@@ -1,27 +1,25 @@
 //! `asterism campaign`.
 
+mod contacts;
 mod create;
 mod rules;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::{Context, shown};
 use crate::args::CampaignCommand;
-use crate::args::campaign::{ImportArgs, ListArgs, ReasonArgs};
+use crate::args::campaign::ReasonArgs;
 use crate::client::Client;
 use crate::error::CliError;
-use crate::import::{Options, Summary};
 use crate::ops::{self, CampaignReport};
 use crate::output::{Align, pairs, table};
 
 pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(), CliError> {
     match command {
         CampaignCommand::Create(args) => create::run(context, *args).await,
-        CampaignCommand::Import(args) => import(context, args).await,
+        CampaignCommand::Import(args) => contacts::import(context, args).await,
         CampaignCommand::Set(args) => rules::set(context, *args).await,
         CampaignCommand::Rules(args) => rules::check(context, &args),
         CampaignCommand::List => list(context).await,
@@ -174,107 +172,4 @@ fn describe(one: &CampaignReport) -> String {
             ),
         ),
     ])
-}
-
-async fn import(context: &Context, args: ImportArgs) -> Result<(), CliError> {
-    let options = options(&args.contacts, &args.list, false);
-    let (_, client) = context.client().await?;
-    let say = |sent: u64| context.out.say(&format!("{sent} contacts imported"));
-    let summary =
-        ops::import_contacts(&client, &args.campaign, &args.contacts, &options, None, quiet(context, say))
-            .await?;
-    let value =
-        json!({ "campaign": args.campaign, "import": summary_json(&summary, &args.contacts, &options) });
-    context.out.result(&value, || summary_text(&summary, &args.contacts, &options))
-}
-
-/// Progress only for those who asked for talk.
-fn quiet(context: &Context, mut say: impl FnMut(u64)) -> impl FnMut(u64) {
-    let wanted = context.out.verbose;
-    move |sent| {
-        if wanted {
-            say(sent);
-        }
-    }
-}
-
-fn options(contacts: &Path, list: &ListArgs, dry_run: bool) -> Options {
-    let rejects = list.rejects.clone().unwrap_or_else(|| {
-        let mut name = contacts.as_os_str().to_owned();
-        name.push(".rejects.csv");
-        PathBuf::from(name)
-    });
-    Options {
-        number_column: list.number_column.clone(),
-        dry_run,
-        rejects: Some(rejects),
-        ..Options::default()
-    }
-}
-
-fn summary_json(summary: &Summary, contacts: &Path, options: &Options) -> serde_json::Value {
-    let samples: Vec<_> = summary
-        .samples
-        .iter()
-        .map(|contact| {
-            let fields: Vec<&str> = contact.fields.iter().map(|(name, _)| name.as_str()).collect();
-            json!({ "number": contact.number.mask(), "fields": fields })
-        })
-        .collect();
-    json!({
-        "file": contacts, "sha256": summary.file_sha256, "separator": summary.separator.to_string(),
-        "columns": summary.columns, "number_column": summary.number_column, "rows": summary.rows, "good": summary.good,
-        "rejected": summary.rejected, "duplicates": summary.duplicates, "rejected_by_code": summary.rejected_by_code,
-        "samples": samples, "rejects": options.rejects, "dry_run": summary.dry_run,
-    })
-}
-
-fn summary_text(summary: &Summary, contacts: &Path, options: &Options) -> String {
-    let mut text = format!(
-        "{}: {} rows: {} good, {} rejected, {} {} left out\n",
-        shown(contacts),
-        summary.rows,
-        summary.good,
-        summary.rejected,
-        summary.duplicates,
-        if summary.duplicates == 1 { "duplicate" } else { "duplicates" }
-    );
-    text.push_str(&pairs(&[
-        ("columns", summary.columns.join(", ")),
-        ("number", format!("column {:?}", summary.number_column)),
-    ]));
-    for (code, count) in &summary.rejected_by_code {
-        let _ = writeln!(text, "rejected {count:>7}  {code}: {}", reason_of(code));
-    }
-    for contact in &summary.samples {
-        let fields: Vec<&str> = contact.fields.iter().map(|(name, _)| name.as_str()).collect();
-        let _ = writeln!(text, "sample   {}  {}", contact.number.mask(), fields.join(", "));
-    }
-    if summary.rejected > 0 {
-        let rejects = options.rejects.as_deref().map(shown).unwrap_or_default();
-        let verb = if summary.dry_run { "would go to" } else { "are in" };
-        let _ = writeln!(text, "rejected rows {verb} {rejects} with line, column, reason and fix");
-    }
-    text
-}
-
-/// What a code means, in one phrase. The file of rejects has the exact reason of each row.
-fn reason_of(code: &str) -> &'static str {
-    match code {
-        "AST-I001" => "not UTF-8",
-        "AST-I002" => "another number of columns than the header",
-        "AST-I003" => "the row is too long",
-        "AST-I004" => "a quote is not closed",
-        "AST-I005" => "a value is too long",
-        "AST-I006" => "number and fields together are too long",
-        "AST-I007" => "no number",
-        "AST-I008" => "a spreadsheet made the number scientific",
-        "AST-I009" => "letters in the number",
-        "AST-I010" => "a character that has no place in a number",
-        "AST-I011" => "no + and country code",
-        "AST-I012" => "a country code beginning with 0",
-        "AST-I013" => "too few digits",
-        "AST-I014" => "too many digits",
-        _ => "see the file of rejects",
-    }
 }

@@ -19,15 +19,26 @@ struct Outcome {
 }
 
 fn run(file: &[u8], number_column: Option<&str>) -> Result<Outcome, Error> {
+    let mapping = Mapping { number_column: number_column.map(str::to_owned), ..Mapping::default() };
+    run_with(file, Options { mapping, ..Options::default() })
+}
+
+/// Looks at a file and imports it, as `import_file` does.
+fn both<E: std::fmt::Display>(
+    file: &[u8],
+    options: &Options,
+    sink: impl FnMut(Vec<ContactRow>) -> Result<(), E>,
+) -> Result<Summary, Error> {
+    let survey = survey::survey(file, options.encoding).unwrap();
+    import(Cursor::new(file), "list.csv", &survey, options, sink)
+}
+
+fn run_with(file: &[u8], options: Options) -> Result<Outcome, Error> {
     let folder = tempfile::tempdir().unwrap();
     let rejects = folder.path().join("rejects.csv");
-    let options = Options {
-        number_column: number_column.map(str::to_owned),
-        rejects: Some(rejects.clone()),
-        ..Options::default()
-    };
+    let options = Options { rejects: Some(rejects.clone()), ..options };
     let (mut contacts, mut batches) = (Vec::new(), Vec::new());
-    let summary = import(Cursor::new(file), "list.csv", &options, |batch| {
+    let summary = both(file, &options, |batch| {
         batches.push(batch.len());
         contacts.extend(batch);
         Ok::<(), Infallible>(())
@@ -100,7 +111,7 @@ fn bad_rows_are_set_aside_and_good_ones_go_on() {
           Ada,+12025550101\n\
           Bob,1.20255E+10\n\
           Cy,(202) 555-0103\n\
-          M\xfcller,+12025550104\n\
+          M\xc3\xbcller \xff,+12025550104\n\
           Eve\n\
           Fay,+12025550106,extra\n\
           Gil,+1 202 CALL ME\n\
@@ -179,15 +190,14 @@ fn rows_that_are_too_long_are_passed_over_in_bounded_memory() {
 
 #[test]
 fn a_file_that_cannot_be_a_list_is_refused_with_the_reason() {
-    let utf16: Vec<u8> = "number\n+12025550101\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(fails([&[0xff, 0xfe][..], &utf16].concat()).0, "AST-I031");
-    assert_eq!(fails(&utf16).0, "AST-I031");
+    let (code, text) = fails("PK\x03\x04 and so on");
+    assert!(code == "AST-I031" && text.contains("xlsx") && text.contains("CSV UTF-8"), "{text}");
     for empty in ["", "\n\n", "\u{feff}", "  \r\n"] {
         assert_eq!(fails(empty).0, "AST-I032", "{empty:?}");
     }
     assert_eq!(fails("\"number\n+12025550101\n").0, "AST-I033");
     assert_eq!(fails("number\r+12025550101\r").0, "AST-I033");
-    assert_eq!(fails(b"num\xffber\n").0, "AST-I033");
+    assert_eq!(fails(b"num\xffber,\xc3\xbc,\xc3\xbc\n").0, "AST-I033");
     assert_eq!(fails("x".repeat(MAX_ROW_BYTES * 2)).0, "AST-I033");
     assert_eq!(fails("+12025550101,Ada\n").0, "AST-I026");
     let (code, text) = fails("name,tel\nAda,+12025550101\n");
@@ -197,8 +207,9 @@ fn a_file_that_cannot_be_a_list_is_refused_with_the_reason() {
         "{text}"
     );
     assert_eq!(run(b"name,tel\nAda,+12025550101\n", Some("tel")).unwrap().numbers, ["+12025550101"]);
-    let missing = import_file(Path::new("no/such.csv"), &Options::default(), |_| Ok::<(), Infallible>(()));
+    let missing = survey_file(Path::new("no/such.csv"), &Options::default());
     assert_eq!(missing.unwrap_err().code(), "AST-I030");
+    assert_eq!(survey_file(Path::new("/"), &Options::default()).unwrap_err().code(), "AST-I030");
 }
 
 #[test]
@@ -207,7 +218,7 @@ fn batches_are_bounded_and_a_failing_taker_ends_the_import() {
         std::iter::once("number\n".to_owned()).chain((0..450).map(|n| format!("+1202555{n:04}\n"))).collect();
     assert_eq!(ok(&file).batches, [200, 200, 50]);
     let mut taken = 0;
-    let error = import(file.as_bytes(), "list.csv", &Options::default(), |batch| {
+    let error = both(file.as_bytes(), &Options::default(), |batch| {
         taken += batch.len();
         if taken > 200 { Err("no leader answers") } else { Ok(()) }
     });
@@ -221,7 +232,7 @@ fn batches_are_bounded_and_a_failing_taker_ends_the_import() {
 fn a_dry_run_counts_the_same_and_hands_nothing_on() {
     let file = "number\n+12025550101\n+12025550101\nbad\n";
     let options = Options { dry_run: true, ..Options::default() };
-    let summary = import(file.as_bytes(), "list.csv", &options, |_| Err("nothing may arrive here")).unwrap();
+    let summary = both(file.as_bytes(), &options, |_| Err("nothing may arrive here")).unwrap();
     let real = ok(file).summary;
     assert_eq!(Summary { dry_run: false, rejects: real.rejects.clone(), ..summary }, real);
     assert_eq!(real.file_sha256, hex::encode(Sha256::digest(file)));
@@ -233,13 +244,13 @@ fn rejects_replace_those_of_an_earlier_import_and_errors_are_told() {
     let rejects = folder.path().join("rejects.csv");
     let options = Options { rejects: Some(rejects.clone()), ..Options::default() };
     let take = |_| Ok::<(), Infallible>(());
-    import(&b"number\nbad\n"[..], "list.csv", &options, take).unwrap();
+    both(b"number\nbad\n", &options, take).unwrap();
     assert!(rejects.exists());
-    assert!(import(&b"number\n+12025550101\n"[..], "list.csv", &options, take).unwrap().rejects.is_none());
+    assert!(both(b"number\n+12025550101\n", &options, take).unwrap().rejects.is_none());
     assert!(!rejects.exists());
     let options =
         Options { rejects: Some(folder.path().join("no/folder/rejects.csv")), ..Options::default() };
-    assert_eq!(import(&b"number\nbad\n"[..], "list.csv", &options, take).unwrap_err().code(), "AST-I034");
+    assert_eq!(both(b"number\nbad\n", &options, take).unwrap_err().code(), "AST-I034");
 }
 
 #[test]
@@ -248,9 +259,79 @@ fn the_list_itself_is_never_taken_for_the_rejects() {
     let list = folder.path().join("list.csv");
     fs::write(&list, "number\nbad\n").unwrap();
     let options = Options { rejects: Some(folder.path().join(".").join("list.csv")), ..Options::default() };
-    let refused = import_file(&list, &options, |_| Ok::<(), Infallible>(())).unwrap_err();
+    let survey = survey_file(&list, &options).unwrap();
+    let refused = import_file(&list, &survey, &options, |_| Ok::<(), Infallible>(())).unwrap_err();
     assert_eq!(refused.code(), "AST-I034");
     assert_eq!(fs::read_to_string(&list).unwrap(), "number\nbad\n");
+}
+
+#[test]
+fn other_encodings_are_converted_and_said() {
+    let text = "number,name\n+12025550101,Müller\n+12025550102,José\n";
+    let wide = |unit: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let windows: Vec<u8> = text.chars().map(|c| u32::from(c) as u8).collect();
+    for (file, encoding, known) in [
+        (windows.clone(), "windows-1252", "by its bytes"),
+        (wide(u16::to_le_bytes), "UTF-16LE", "by its bytes"),
+        ([&[0xff, 0xfe], &wide(u16::to_le_bytes)[..]].concat(), "UTF-16LE", "by its byte order mark"),
+        ([&[0xfe, 0xff], &wide(u16::to_be_bytes)[..]].concat(), "UTF-16BE", "by its byte order mark"),
+    ] {
+        let out = run(&file, None).unwrap();
+        assert_eq!((out.summary.encoding, out.summary.encoding_known), (encoding, known));
+        assert_eq!(out.contacts, ok(text).contacts, "{encoding}");
+        assert_eq!(out.summary.file_sha256, hex::encode(Sha256::digest(&file)), "the bytes' own hash");
+    }
+    let told = Options { encoding: Some(encoding_rs::ISO_8859_2), ..Options::default() };
+    let polish = run_with(b"number,name\n+12025550101,\xb1\n", told).unwrap();
+    assert_eq!(polish.contacts[0].fields[0].1, "ą");
+}
+
+#[test]
+fn what_was_understood_is_counted() {
+    let numbers = Numbers { region: numbers::region("GB"), mend: true, ..Numbers::default() };
+    let mapping = Mapping { omitted: vec!["junk".to_owned()], ..Mapping::default() };
+    let file = "number,junk,timezone,note\n\
+                020 7946 0018,x,,ab\n\
+                '+12025550101,x,,abcd\n\
+                07700 900123,x,,\n\
+                +61491570156,x,asia/tokyo,\n\
+                +61491570157,x,,\n\
+                +61491570158,x,Nowhere,\n\
+                +44 (0)20 7946 0018,x,,same number\n";
+    let summary =
+        run_with(file.as_bytes(), Options { mapping, numbers, ..Options::default() }).unwrap().summary;
+    assert_eq!((summary.good, summary.duplicates, summary.rejected), (5, 1, 1));
+    assert_eq!((summary.national, summary.unassigned), (2, 1));
+    assert_eq!(summary.mended.into_iter().collect::<Vec<_>>(), [("a leading '", 1)]);
+    let zones = summary.zones;
+    let named: Vec<_> = zones.named.into_iter().collect();
+    assert_eq!(named, [("America/New_York", 1), ("Asia/Tokyo", 1), ("Europe/London", 2)]);
+    assert_eq!((zones.several, zones.unknown), (1, 0));
+    let fields: Vec<_> =
+        summary.fields.iter().map(|f| (f.name.as_str(), f.filled, f.longest_bytes)).collect();
+    assert_eq!(fields, [("timezone", 1, 10), ("note", 2, 4)]);
+    assert_eq!(summary.rejected_by_code["AST-I027"], 1);
+}
+
+#[test]
+fn a_file_that_changes_under_the_reader_is_noticed() {
+    let survey = survey::survey(&b"number\n+12025550101\n"[..], None).unwrap();
+    let other = Cursor::new(b"number\n+12025550102\n");
+    let error = import(other, "list.csv", &survey, &Options::default(), |_| Ok::<(), Infallible>(()));
+    assert_eq!(error.unwrap_err().code(), "AST-I037");
+}
+
+#[test]
+fn no_reject_is_a_formula() {
+    let out = ok("=cmd|' /C calc'!A0,number\nx,bad\n");
+    assert_eq!(out.summary.rejected, 1);
+    let out = run(b"number,=cmd()\n+12025550101,\xff \xc3\xbc\xc3\xbc\n", None).unwrap();
+    for record in csv::Reader::from_reader(out.rejects.as_bytes()).records() {
+        for cell in &record.unwrap() {
+            assert!(!cell.starts_with(['=', '+', '-', '@', '\t', '\r']), "{cell}");
+        }
+    }
+    assert!(out.rejects.contains("'=cmd()"), "{}", out.rejects);
 }
 
 proptest! {

@@ -1,12 +1,11 @@
 //! Contacts of a file into a campaign: read on a thread of its own, sent batch by batch, each under an id that makes a
 //! repeat harmless.
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
-use asterism_dialer::commands::ImportContacts;
+use asterism_dialer::commands::{ImportContacts, Imported};
 use asterism_domain::contact::{ContactRow, E164};
+use asterism_domain::report::ImportReport;
 use asterism_proto::Role;
 use asterism_runtime::keys::random;
 use asterism_runtime::seal::PersonalData;
@@ -16,16 +15,26 @@ use tokio::sync::mpsc;
 use super::blocking;
 use crate::client::Client;
 use crate::error::CliError;
-use crate::import::{self, Options, Summary};
+use crate::import::{self, Options, Summary, Survey, Taken};
 
 /// Batches read ahead of the one being sent.
 const BATCHES_AHEAD: usize = 2;
 
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Contacts that are safe in the log.
+    pub contacts: u64,
+    /// Lines of the file: about as many rows as there are.
+    pub lines: u64,
+}
+
 /// Imports a list into a campaign and closes the campaign's import. `limit` takes only the first good rows; `progress`
 /// hears how many contacts the log holds so far.
 ///
-/// The import's id is a hash of the file and each batch's command id is made of campaign, import and number, so after a
-/// failure the same call goes on where it ended.
+/// The import's id is a hash of the file and each batch's command id is made of campaign, import, how the file is read, and
+/// number, so after a failure the same call goes on where it ended. A file that is in the campaign already, whole, is
+/// no failure: [`Taken::whole`] says so.
 ///
 /// # Errors
 /// AST-I0xx the list cannot be read, AST-U020 it has no good row, or the dialer's refusal.
@@ -35,30 +44,92 @@ pub async fn import_contacts(
     path: &Path,
     options: &Options,
     limit: Option<u64>,
-    progress: impl FnMut(u64),
+    progress: impl FnMut(Progress),
 ) -> Result<Summary, CliError> {
-    let file = path.to_owned();
-    let mut import = blocking(move || file_hash(&file))
-        .await?
-        .map_err(|source| CliError::from(import::Error::Read { path: path.display().to_string(), source }))?;
-    import.truncate(32);
     let options = Options { limit: limit.or(options.limit), ..options.clone() };
+    let (file, look) = (path.to_owned(), options.clone());
+    let survey = blocking(move || import::survey_file(&file, &look)).await??;
     if options.dry_run {
-        let file = path.to_owned();
-        return Ok(blocking(move || import::import_file(&file, &options, |_| Ok::<(), String>(()))).await??);
+        return read_only(path, survey, options).await;
     }
+    let import = survey.sha256[..32].to_owned();
     let (batches, queue) = mpsc::channel(BATCHES_AHEAD);
-    let file = path.to_owned();
+    let (file, known, reading) = (path.to_owned(), survey.clone(), options.clone());
     let reading = tokio::task::spawn_blocking(move || {
-        import::import_file(&file, &options, |batch| batches.blocking_send(batch).map_err(|_| "not taken"))
+        let sink = |batch| batches.blocking_send(batch).map_err(|_| "not taken");
+        import::import_file(&file, &known, &reading, sink)
     });
-    let mut sending = Sending { client, campaign, import: &import, sent: 0, number: 0, progress };
+    let mut sending = Sending {
+        client,
+        campaign,
+        import: &import,
+        how: how(&options),
+        lines: survey.lines,
+        sent: 0,
+        number: 0,
+        taken: Taken::default(),
+        progress,
+    };
     // The channel closes with the reader, so the end of one is the end of the other.
-    let sent = sending.all(queue, reading).await;
-    sent.map_err(|error| match error.next_command.as_str() {
-        "" => error.next(format!("asterism campaign import {campaign} {}", path.display())),
-        _ => error,
-    })
+    match sending.all(queue, reading).await {
+        // The campaign takes no contacts any more.
+        Err(error) if error.code == "AST-D013" => {
+            let look = Options { dry_run: true, rejects: None, ..options };
+            let summary = read_only(path, survey, look).await?;
+            there_already(client, campaign, &import, summary, error).await
+        }
+        sent => sent.map_err(|error| match error.next_command.as_str() {
+            "" => error.next(format!("asterism campaign import {campaign} {}", path.display())),
+            _ => error,
+        }),
+    }
+}
+
+/// Reads a list as `options` say and sends nothing.
+///
+/// # Errors
+/// AST-I0xx the list cannot be read.
+pub async fn read_list(path: &Path, options: &Options) -> Result<Summary, CliError> {
+    let (file, look) = (path.to_owned(), options.clone());
+    let survey = blocking(move || import::survey_file(&file, &look)).await??;
+    read_only(path, survey, Options { dry_run: true, ..options.clone() }).await
+}
+
+async fn read_only(path: &Path, survey: Survey, options: Options) -> Result<Summary, CliError> {
+    let file = path.to_owned();
+    Ok(blocking(move || import::import_file(&file, &survey, &options, |_| Ok::<(), String>(()))).await??)
+}
+
+/// The campaign takes no contacts any more. That is fine if it has all of this list.
+async fn there_already(
+    client: &Client,
+    campaign: &str,
+    import: &str,
+    summary: Summary,
+    mut refused: CliError,
+) -> Result<Summary, CliError> {
+    let imports: Vec<ImportReport> =
+        client.role_json(Role::Dialer, "contacts.list", &serde_json::json!({})).await?;
+    let there = imports.iter().find(|one| one.campaign == campaign && one.import == import);
+    let there = there.map_or(0, |one| u64::from(one.contacts));
+    if there > 0 && there >= summary.good {
+        let taken = Taken { there, whole: true, ..Taken::default() };
+        return Ok(Summary { taken, dry_run: false, ..summary });
+    }
+    let why = format!("{}; of the {} contacts of this file it has {there}", refused.why, summary.good);
+    refused.why = why;
+    Err(refused)
+}
+
+/// How a file is read, in a few letters: under the same id a batch always has the same rows.
+fn how(options: &Options) -> String {
+    let Options { mapping, numbers, encoding, limit, .. } = options;
+    let plain = Options::default();
+    if *mapping == plain.mapping && *limit == plain.limit && encoding.is_none() && numbers.is_plain() {
+        return String::new();
+    }
+    let text = format!("{mapping:?} {numbers:?} {:?} {limit:?}", encoding.map(encoding_rs::Encoding::name));
+    format!("-{}", hex::encode(&Sha256::digest(text)[..4]))
 }
 
 /// Imports one number and closes the campaign's import. The import's id is random: a hash of one number is soon guessed.
@@ -68,7 +139,17 @@ pub async fn import_contacts(
 pub async fn import_one(client: &Client, campaign: &str, number: E164) -> Result<(), CliError> {
     let import = format!("one-{}", hex::encode(random::<12>()?));
     let contact = ContactRow { number, fields: Vec::new() };
-    let mut sending = Sending { client, campaign, import: &import, sent: 0, number: 0, progress: |_| () };
+    let mut sending = Sending {
+        client,
+        campaign,
+        import: &import,
+        how: String::new(),
+        lines: 1,
+        sent: 0,
+        number: 0,
+        taken: Taken::default(),
+        progress: |_| (),
+    };
     sending.send(&[contact], true).await
 }
 
@@ -76,12 +157,15 @@ struct Sending<'a, P> {
     client: &'a Client,
     campaign: &'a str,
     import: &'a str,
+    how: String,
+    lines: u64,
     sent: u64,
     number: u64,
+    taken: Taken,
     progress: P,
 }
 
-impl<P: FnMut(u64)> Sending<'_, P> {
+impl<P: FnMut(Progress)> Sending<'_, P> {
     async fn all(
         &mut self,
         mut queue: mpsc::Receiver<Vec<ContactRow>>,
@@ -103,7 +187,7 @@ impl<P: FnMut(u64)> Sending<'_, P> {
             return Err(CliError::new("AST-U020", what, why));
         };
         self.send(&last, true).await?;
-        Ok(summary)
+        Ok(Summary { taken: self.taken, ..summary })
     }
 
     async fn send(&mut self, batch: &[ContactRow], last: bool) -> Result<(), CliError> {
@@ -118,25 +202,20 @@ impl<P: FnMut(u64)> Sending<'_, P> {
             last,
         };
         // The campaign is part of the id: the same list may be imported into several.
-        let id = format!("imp-{}-{}-{}", self.campaign, self.import, self.number);
-        self.client.role_as(Role::Dialer, "campaign.import", &args, &id).await?;
-        self.number += 1;
-        self.sent += batch.len() as u64;
-        (self.progress)(self.sent);
-        Ok(())
-    }
-}
-
-/// SHA-256 of a file, hex.
-fn file_hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hasher.finalize())),
-            count => hasher.update(&buffer[..count]),
+        let id = format!("imp-{}-{}{}-{}", self.campaign, self.import, self.how, self.number);
+        let reply = self.client.role_as(Role::Dialer, "campaign.import", &args, &id).await?;
+        let count = batch.len() as u64;
+        match serde_json::from_slice::<Imported>(&reply.json) {
+            Ok(imported) if !imported.before => {
+                self.taken.fresh += u64::from(imported.contacts);
+                self.taken.there += u64::from(imported.there);
+            }
+            _ => self.taken.before += count,
         }
+        self.number += 1;
+        self.sent += count;
+        (self.progress)(Progress { contacts: self.sent, lines: self.lines });
+        Ok(())
     }
 }
 
@@ -145,7 +224,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use asterism_domain::campaign::decide::SEALED_MAX_BYTES;
-    use asterism_domain::contact::{Columns, MAX_CONTACT_BYTES};
+    use asterism_domain::contact::{Columns, MAX_CONTACT_BYTES, Mapping};
     use asterism_runtime::seal;
     use proptest::prelude::*;
 
@@ -159,8 +238,9 @@ mod tests {
 
     #[test]
     fn the_largest_contact_taken_is_the_largest_that_can_be_sealed() {
-        let columns = Columns::read(&["number", "note"], None).unwrap();
-        let row = |bytes: usize| columns.row(["+123456789012345", &"x".repeat(bytes)].into_iter());
+        let columns = Columns::read(&["number", "note"], &Mapping::default()).unwrap();
+        let row =
+            |bytes: usize| columns.row(["+123456789012345", &"x".repeat(bytes)].into_iter(), E164::parse);
         let most = (0..MAX_CONTACT_BYTES).rev().find(|bytes| row(*bytes).is_ok()).unwrap();
         assert_eq!(sealed_bytes(&row(most).unwrap()), SEALED_MAX_BYTES);
     }
@@ -175,7 +255,7 @@ mod tests {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let number = format!("+{digits}");
             let row: Vec<&str> = values.iter().map(String::as_str).chain([number.as_str()]).collect();
-            if let Ok(contact) = Columns::read(&names, None).unwrap().row(row.into_iter()) {
+            if let Ok(contact) = Columns::read(&names, &Mapping::default()).unwrap().row(row.into_iter(), E164::parse) {
                 prop_assert!(sealed_bytes(&contact) <= SEALED_MAX_BYTES);
             }
         }

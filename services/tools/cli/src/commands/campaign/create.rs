@@ -7,7 +7,8 @@ use asterism_domain::rules::CampaignRules;
 use asterism_runtime::config::Config;
 use serde_json::json;
 
-use super::{list_next, options, quiet, summary_json, summary_text};
+use super::contacts::{self, options, summary_json, summary_text, usable};
+use super::list_next;
 use crate::args::campaign::CreateArgs;
 use crate::client::Client;
 use crate::commands::resolve::{self, Prompts};
@@ -59,8 +60,8 @@ async fn fill(
     args: &CreateArgs,
     options: &Options,
 ) -> Result<Summary, CliError> {
-    let say = quiet(context, |sent| context.out.say(&format!("{sent} contacts imported")));
-    let summary = ops::import_contacts(client, &args.campaign, &args.contacts, options, None, say).await?;
+    let summary =
+        contacts::send(context, client, &args.campaign, &args.contacts, &args.list, options).await?;
     if args.start {
         ops::start_campaign(client, &args.campaign).await?;
     }
@@ -106,10 +107,12 @@ impl Checked {
             resolve::covers(&resolve::convert(&folder)?.0, flow)?;
         }
         let rules = args.rules.as_deref().map(super::rules::read_file).transpose()?.unwrap_or_default();
-        let options = options(&args.contacts, &args.list, args.dry_run);
-        // The first look writes no rejects: the import does.
-        let look = Options { dry_run: true, rejects: None, ..options.clone() };
-        let list = import::import_file(&args.contacts, &look, |_| Ok::<(), String>(()))?;
+        let options = options(&args.contacts, &args.list, args.dry_run)?;
+        // The first look writes no rejects, if the import does.
+        let rejects = options.rejects.clone().filter(|_| args.dry_run);
+        let look = Options { dry_run: true, rejects, ..options.clone() };
+        let survey = import::survey_file(&args.contacts, &look)?;
+        let list = import::import_file(&args.contacts, &survey, &look, |_| Ok::<(), String>(()))?;
         Ok(Self { options, list, flow, allowed, caller_id, rules })
     }
 }
@@ -131,15 +134,6 @@ fn dry_run(context: &Context, args: &CreateArgs, checked: &Checked) -> Result<()
         format!("{flow}\n{}dry run: nothing changed\n", summary_text(list, &args.contacts, options))
     })?;
     usable(list)
-}
-
-/// A list without a good row makes no campaign.
-fn usable(list: &Summary) -> Result<(), CliError> {
-    if list.good > 0 {
-        return Ok(());
-    }
-    let why = format!("{} rows, {} rejected", list.rows, list.rejected);
-    Err(CliError::new("AST-U020", "the list has no row that can be dialled", why))
 }
 
 fn campaign(
