@@ -41,6 +41,68 @@ async fn a_campaign_by_commands_from_its_prompts_to_its_proof() {
     proved(&up, &last, rang);
 }
 
+/// Contacts of the list that is interrupted: enough that a kill finds it on its way.
+const MANY: u64 = 20_000;
+
+#[tokio::test]
+async fn an_import_that_is_killed_or_stopped_goes_on_and_the_same_file_again_changes_nothing() {
+    let up = Up::start().await;
+    let demo = root().join("compose/demo");
+    let row = |n| format!("+12022{n:06},Person {n}\n");
+    let rows: String = (0..MANY).map(row).collect();
+    fs::write(up.path().join("many.csv"), "number,name\n".to_owned() + &rows).unwrap();
+    let (flow, prompts) =
+        (demo.join("flow.toml").display().to_string(), demo.join("prompts").display().to_string());
+    let create = ["create", "spring", "--flow", &flow, "--prompts", &prompts, "--trunk", "carrier"];
+    let create = [&["campaign"], &create[..], &["--contacts", "many.csv"]].concat();
+    let import = ["campaign", "import", "spring", "many.csv"];
+    let mut there = 0;
+    for (words, signal) in
+        [(&create[..], Signal::SIGKILL), (&import, Signal::SIGKILL), (&import, Signal::SIGINT)]
+    {
+        let words = [&["--config", "fleet/asterism.toml"], words].concat();
+        let mut running = Guarded::start("import", &program("asterism"), &words, up.path());
+        let began = Instant::now();
+        let more = loop {
+            let now = up.json("contacts list")[0]["contacts"].as_u64().unwrap_or(0);
+            if now > there {
+                break now;
+            }
+            assert!(running.runs() && began.elapsed() < PATIENCE, "no contact came\n{}", running.log());
+        };
+        running.signal(signal);
+        while running.runs() {
+            assert!(began.elapsed() < PATIENCE, "it does not end\n{}", running.log());
+            tokio::time::sleep(Duration::from_millis(10)).await; // the pause of a poll
+        }
+        if signal == Signal::SIGINT {
+            let said = running.log();
+            assert!(
+                said.contains("AST-U027") && said.contains("next: asterism campaign import spring many.csv"),
+                "{said}"
+            );
+        }
+        there = up.json("contacts list")[0]["contacts"].as_u64().unwrap();
+        assert!((more..MANY).contains(&there), "it was on its way: {there}");
+    }
+    let rest = up.done("campaign import spring many.csv");
+    assert!(rest.contains("imported by an earlier try; the import went on behind them"), "{rest}");
+    let spring = || up.json("campaign show spring");
+    assert_eq!((number(&spring(), "contacts"), number(&spring(), "waiting")), (MANY, MANY));
+    let again = up.done("campaign import spring many.csv");
+    assert!(
+        again.contains("every contact of the file is in the campaign already: nothing changed"),
+        "{again}"
+    );
+    // Read in another way its batches are other commands; the campaign is complete, and has them all.
+    let other = up.done("campaign import spring many.csv --omit name");
+    assert!(other.contains("the whole file was imported before (20000 contacts): nothing to do"), "{other}");
+    fs::write(up.path().join("one.csv"), "number\n+12025550123\n").unwrap();
+    let refused = up.run(&["campaign", "import", "spring", "one.csv"]);
+    assert!(refused.status == 1 && refused.err.contains("AST-D013"), "{}", refused.err);
+    assert_eq!(number(&spring(), "contacts"), MANY);
+}
+
 /// Prompts, flow, list: what is sound is said to be, and what is not goes to a file with place and reason.
 fn made(up: &Up) {
     let demo = root().join("compose/demo");

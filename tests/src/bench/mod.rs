@@ -8,6 +8,7 @@ mod corpus;
 mod demo;
 mod demo_throughput;
 mod dialplan;
+mod import_rows;
 mod log_append;
 mod log_disk;
 mod log_framing;
@@ -30,7 +31,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 12] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -42,6 +43,7 @@ const BENCHES: [Bench; 11] = [
     ("log-disk", log_disk::run),
     ("log-memory", log_memory::run),
     ("replay-fold", replay_fold::run),
+    ("import-rows", import_rows::run),
 ];
 
 /// The names, for people.
