@@ -1,6 +1,8 @@
 //! Every event there is, as the domain sees it, and who may write it.
 
-use asterism_proto::{Origin, Role};
+mod writers;
+
+use asterism_proto::Origin;
 
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
@@ -452,74 +454,6 @@ impl Event {
             | Event::AttemptIntended { node, .. }
             | Event::ManifestHeld { node, .. } => Some(node),
             _ => None,
-        }
-    }
-
-    /// Whether this origin's class may write this type of event, and a node only about itself. That an attempt is
-    /// the node's own is checked where the attempt is known.
-    pub fn may_be_written_by(&self, origin: &Origin) -> bool {
-        match self {
-            Event::LogCreated { .. } => *origin == Origin::Role(Role::Fleet),
-            Event::LeaderElected { role, .. } => {
-                matches!(origin, Origin::Role(writer) if writer.name() == role)
-            }
-            Event::OriginClosed { origin: closed, .. } => {
-                *origin == Origin::Role(Role::Scaler) || *closed == origin.to_string()
-            }
-            Event::Checkpoint { .. }
-            | Event::Continues { .. }
-            | Event::FramesLost { .. }
-            | Event::SegmentArchived { .. }
-            | Event::ArchiveBehind { .. } => *origin == Origin::Role(Role::Ledger),
-            Event::StateHashed { .. } => matches!(origin, Origin::Role(_)),
-            Event::LogRepaired { .. } => matches!(origin, Origin::Role(_) | Origin::Proc(..)),
-            Event::NodeAdmitted { .. }
-            | Event::LaunchIntended { .. }
-            | Event::NodeLaunched { .. }
-            | Event::LaunchFailed { .. }
-            | Event::NodeDraining { .. }
-            | Event::NodeUndrained { .. }
-            | Event::NodeTerminating { .. }
-            | Event::NodeTerminated { .. }
-            | Event::NodeLost { .. }
-            | Event::FleetPlanned { .. }
-            | Event::FleetStopRequested { .. } => *origin == Origin::Role(Role::Scaler),
-            Event::CampaignCreated { .. }
-            | Event::CampaignChanged { .. }
-            | Event::ContactsImported { .. }
-            | Event::ContactsExcluded { .. }
-            | Event::ContactsDeferred { .. }
-            | Event::DoNotCallAdded { .. }
-            | Event::DoNotCallRemoved { .. }
-            | Event::CampaignStarted { .. }
-            | Event::CampaignPaused { .. }
-            | Event::CampaignResumed { .. }
-            | Event::CampaignStopped { .. }
-            | Event::CampaignCompleted { .. }
-            | Event::CampaignLive { .. }
-            | Event::ContactsErased { .. }
-            | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),
-            Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
-                *origin == Origin::Role(Role::MediaSync)
-            }
-            Event::StepDecided { .. } => matches!(origin, Origin::Proc(Role::LogicResponder, _)),
-            Event::NodeReady { node, .. }
-            | Event::NodeStopped { node, .. }
-            | Event::NodeLoad { node, .. }
-            | Event::NodeEmpty { node, .. }
-            | Event::LogRefused { node, .. }
-            | Event::NodeUncovered { node, .. }
-            | Event::ManifestHeld { node, .. } => {
-                matches!(origin, Origin::Node(writer) if writer == node)
-            }
-            Event::AttemptAccepted { .. }
-            | Event::AttemptRefused { .. }
-            | Event::AttemptOriginating { .. }
-            | Event::AttemptAnswered { .. }
-            | Event::AttemptEnded { .. }
-            | Event::AttemptUncertain { .. }
-            | Event::StepTaken { .. } => matches!(origin, Origin::Node(_)),
-            Event::Unreadable { .. } => false,
         }
     }
 }
