@@ -4,7 +4,7 @@
 
 use prost::Message;
 
-use crate::hash::{Hash, leaf_hash, sha256, tree_root};
+use crate::hash::{Hash, leaf_hashes, sha256, tree_root};
 use crate::key::{OriginKey, PublicKey};
 use crate::origin::{Origin, OriginError};
 use crate::v1;
@@ -180,8 +180,7 @@ pub fn message_id(origin: &Origin, epoch: &[u8; 16], number: u64) -> String {
 
 /// RFC 6962 root over the event bytes, so that one event can be proved to belong to a signed header.
 pub fn events_root(events: &[Vec<u8>]) -> Hash {
-    let leaves: Vec<Hash> = events.iter().map(|event| leaf_hash(&[event])).collect();
-    tree_root(&leaves)
+    tree_root(&leaf_hashes(events))
 }
 
 #[cfg(test)]

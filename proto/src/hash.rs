@@ -1,6 +1,12 @@
 //! Hashes of the log: RFC 6962 leaf, node and tree hash over SHA-256.
 
+mod batch;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+
 use sha2::{Digest, Sha256};
+
+pub use batch::Batch;
 
 /// A SHA-256 digest.
 pub type Hash = [u8; 32];
@@ -19,12 +25,35 @@ pub fn leaf_hash(parts: &[&[u8]]) -> Hash {
     hasher.finalize().into()
 }
 
+/// Leaf hashes of messages, in their order.
+pub fn leaf_hashes<T: AsRef<[u8]>>(messages: &[T]) -> Vec<Hash> {
+    let mut batch = Batch::with_capacity(messages.len(), bytes_of(messages));
+    for message in messages {
+        batch.add(&[&[0], message.as_ref()]);
+    }
+    batch.hashes()
+}
+
+fn bytes_of<T: AsRef<[u8]>>(messages: &[T]) -> usize {
+    messages.iter().map(|message| message.as_ref().len() + 64).sum()
+}
+
 /// RFC 6962 node hash: `SHA-256(0x01 || left || right)`.
 pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut hasher = Sha256::new_with_prefix([1u8]);
-    hasher.update(left);
-    hasher.update(right);
-    hasher.finalize().into()
+    let mut node = [1; 65];
+    node[1..33].copy_from_slice(left);
+    node[33..].copy_from_slice(right);
+    Sha256::digest(node).into()
+}
+
+/// The row above a row of nodes: one for each pair. A last one without a neighbour is left out.
+pub fn node_hashes(row: &[Hash]) -> Vec<Hash> {
+    let pairs = row.as_chunks::<2>().0;
+    let mut batch = Batch::with_capacity(pairs.len(), pairs.len() * 128);
+    for [left, right] in pairs {
+        batch.add(&[&[1], left, right]);
+    }
+    batch.hashes()
 }
 
 /// The leaf of one event in the log: frame header hash, index in the frame (u32, big endian), record time in ms
@@ -33,21 +62,36 @@ pub fn event_leaf(header_hash: &Hash, index: u32, record_time_ms: u64, event: &[
     leaf_hash(&[header_hash, &index.to_be_bytes(), &record_time_ms.to_be_bytes(), event])
 }
 
+/// The leaves of a frame's events from an index on: [`event_leaf`] of each.
+pub fn event_leaves<T: AsRef<[u8]>>(
+    header_hash: &Hash,
+    first_index: u32,
+    record_time_ms: u64,
+    events: &[T],
+) -> Vec<Hash> {
+    let time = record_time_ms.to_be_bytes();
+    let mut batch = Batch::with_capacity(events.len(), bytes_of(events));
+    for (index, event) in (first_index..).zip(events) {
+        batch.add(&[&[0], header_hash, &index.to_be_bytes(), &time, event.as_ref()]);
+    }
+    batch.hashes()
+}
+
 /// Plain SHA-256.
 pub fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
-/// RFC 6962 tree hash over already hashed leaves (at most 256 of them here; the log's own tree is incremental).
+/// RFC 6962 tree hash over already hashed leaves, row by row: a last node without a neighbour goes up as it is.
 pub fn tree_root(leaves: &[Hash]) -> Hash {
-    match leaves {
-        [] => empty_root(),
-        [one] => *one,
-        many => {
-            let split = many.len().next_power_of_two() / 2;
-            node_hash(&tree_root(&many[..split]), &tree_root(&many[split..]))
-        }
+    let mut row = leaves.to_vec();
+    while row.len() > 1 {
+        let odd = row.len() % 2 == 1;
+        let last = row.last().copied().filter(|_| odd);
+        row = node_hashes(&row);
+        row.extend(last);
     }
+    row.first().copied().unwrap_or_else(empty_root)
 }
 
 /// Whether a path proves that the tree with `new_root` begins with the tree with `old_root`.
@@ -88,6 +132,36 @@ pub fn check_consistency(old: u64, new: u64, old_root: &Hash, new_root: &Hash, p
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    /// The tree hash as RFC 6962 section 2.1 defines it.
+    fn by_definition(leaves: &[Hash]) -> Hash {
+        match leaves {
+            [] => empty_root(),
+            [one] => *one,
+            many => {
+                let split = many.len().next_power_of_two() / 2;
+                node_hash(&by_definition(&many[..split]), &by_definition(&many[split..]))
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hashing_together_changes_no_hash(
+            messages in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..90),
+            first in any::<u16>(), time in any::<u64>()
+        ) {
+            let leaves = leaf_hashes(&messages);
+            let wanted: Vec<Hash> = messages.iter().map(|message| leaf_hash(&[message])).collect();
+            prop_assert_eq!(&leaves, &wanted);
+            prop_assert_eq!(tree_root(&leaves), by_definition(&leaves));
+            let (header, first) = (sha256(b"header"), u32::from(first));
+            let together = event_leaves(&header, first, time, &messages);
+            let one_by_one = (first..).zip(&messages).map(|(at, event)| event_leaf(&header, at, time, event));
+            prop_assert_eq!(together, one_by_one.collect::<Vec<_>>());
+        }
+    }
 
     #[test]
     fn the_empty_tree_has_the_hash_rfc_6962_gives() {
