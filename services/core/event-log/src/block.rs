@@ -7,13 +7,13 @@
 
 use asterism_proto::OpenFrame;
 use asterism_proto::frame::{EVENT_MAX_BYTES, FRAME_MAX_EVENTS, HEADER_MAX_BYTES};
-use asterism_proto::hash::{Hash, sha256};
+use asterism_proto::hash::{Hash, event_leaves, sha256};
 use asterism_proto::v1::FrameHeader;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
 use crate::codec::{Cursor, put_slice16, put_u64};
-use crate::record::{AcceptedFrame, StoredFrame, StreamAt, leaves_from};
+use crate::record::{AcceptedFrame, StoredFrame, StreamAt};
 
 /// Most bytes of a block: sixteen of them must fit one page record of sled, or it spills into files it never syncs.
 pub const BLOCK_MAX_BYTES: usize = 7 * 1024;
@@ -176,7 +176,7 @@ fn read_runs(body: &[u8], count: usize) -> Option<Vec<Run>> {
         }
         let events = (0..length).map(|_| cursor.slice16().map(<[u8]>::to_vec)).collect::<Option<Vec<_>>>()?;
         let header_hash = sha256(&header);
-        let leaves = leaves_from(&header_hash, u32::from(index), record_time_ms, &events);
+        let leaves = event_leaves(&header_hash, u32::from(index), record_time_ms, &events);
         runs.push(Run { header, signature, record_time_ms, at, index, events, leaves });
     }
     (seen == count).then_some(runs)

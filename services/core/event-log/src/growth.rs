@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use asterism_proto::hash::{Hash, empty_root, node_hash};
 
 use crate::codec::{Cursor, put_u64};
-use crate::merkle::Frontier;
+use crate::merkle::{Frontier, Row, grow};
 use crate::proof::{self, Nodes, NotGathered};
 
 /// Steps from checkpoint to checkpoint that are kept: almost three hours at one in ten seconds.
@@ -69,14 +69,28 @@ impl Nodes for Sides<'_> {
     }
 }
 
+impl Row for Vec<Subtree> {
+    fn take(&mut self, level: u32, index: u64) -> Option<Hash> {
+        self.pop_if(|last| (last.level, last.index) == (level, index)).map(|last| last.hash)
+    }
+
+    fn put(&mut self, level: u32, index: u64, hash: Hash) {
+        self.push(Subtree { level, index, hash });
+    }
+}
+
 impl Growth {
-    /// Takes the next leaf of the log.
-    pub(crate) fn push(&mut self, leaf: Hash) {
-        self.leaves.push_back(leaf);
-        if self.leaves.len() > LEAVES_MAX {
-            for leaf in self.leaves.drain(..LEAVES_MAX / 2) {
-                append(&mut self.since, Subtree { level: 0, index: self.folded, hash: leaf });
-                self.folded += 1;
+    /// Takes the next leaves of the log.
+    pub(crate) fn extend(&mut self, leaves: &[Hash]) {
+        let mut rest = leaves;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(rest.len().min(LEAVES_MAX + 1 - self.leaves.len()));
+            self.leaves.extend(now);
+            rest = later;
+            if self.leaves.len() > LEAVES_MAX {
+                let folded: Vec<Hash> = self.leaves.drain(..LEAVES_MAX / 2).collect();
+                grow(&mut self.since, self.folded, &folded);
+                self.folded += folded.len() as u64;
             }
         }
     }
@@ -110,9 +124,8 @@ impl Growth {
             return None;
         }
         let mut since = self.since.clone();
-        for (index, leaf) in (self.folded..).zip(self.leaves.iter().take(single)) {
-            append(&mut since, Subtree { level: 0, index, hash: *leaf });
-        }
+        let leaves: Vec<Hash> = self.leaves.iter().take(single).copied().collect();
+        grow(&mut since, self.folded, &leaves);
         let path = proof::consistency(&mut Sides(&self.peaks, &since), self.from, size).ok()??;
         let mut peaks = self.peaks.clone();
         for tree in since {
@@ -219,7 +232,7 @@ mod tests {
                 for _ in 0..grown {
                     let next = leaf(tree.size());
                     tree.push(next);
-                    growth.push(next);
+                    growth.extend(&[next]);
                     roots.push(tree.root());
                 }
                 let size = tree.size().saturating_sub(behind).max(last);
@@ -252,7 +265,7 @@ mod tests {
         let (mut growth, mut tree) = (Growth::default(), Frontier::new());
         let mut roots = vec![];
         for number in 0..100_000u64 {
-            growth.push(leaf(number));
+            growth.extend(&[leaf(number)]);
             tree.push(leaf(number));
             if number == 999 {
                 growth.checkpointed(1_000);
@@ -265,7 +278,7 @@ mod tests {
         assert_eq!(growth.to(2_000), None, "long folded");
         assert_eq!(growth.to(100_001), None);
         for _ in 0..STEPS_MAX + 5 {
-            growth.push(leaf(7));
+            growth.extend(&[leaf(7)]);
             let size = growth.folded + growth.leaves.len() as u64;
             growth.checkpointed(size);
         }

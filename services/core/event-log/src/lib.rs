@@ -22,6 +22,7 @@ pub mod segment;
 pub mod sequencer;
 mod sled_store;
 pub mod snapshot;
+mod steps;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testkit;
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::record::AcceptedFrame;
 use crate::replay::{check_end, check_start, readmit};
 use crate::sealed::{self, ContactsOf, Find, Key, Reader};
 use crate::sequencer::Sequencer;
+use crate::steps::Steps;
 
 /// A folder of sealed segments.
 #[derive(Debug, Clone)]
@@ -119,6 +120,21 @@ impl Frames {
         &self.sequencer
     }
 
+    /// The last segments may be missing: where there is a HEAD, it says so.
+    fn check_promised(&self) -> Result<(), Error> {
+        let size = self.sequencer.size();
+        if size >= self.promised {
+            return Ok(());
+        }
+        let what =
+            format!("HEAD says that {} events are sealed; the last segments are missing", self.promised);
+        Err(Error::damaged(&self.folder, size, what))
+    }
+}
+
+impl Steps for Frames {
+    type Item = AcceptedFrame;
+
     fn advance(&mut self) -> Result<Option<AcceptedFrame>, Error> {
         loop {
             let reader = if let Some(reader) = &mut self.reader {
@@ -141,18 +157,9 @@ impl Frames {
             self.reader = None;
         }
     }
-}
 
-impl Frames {
-    /// The last segments may be missing: where there is a HEAD, it says so.
-    fn check_promised(&self) -> Result<(), Error> {
-        let size = self.sequencer.size();
-        if size >= self.promised {
-            return Ok(());
-        }
-        let what =
-            format!("HEAD says that {} events are sealed; the last segments are missing", self.promised);
-        Err(Error::damaged(&self.folder, size, what))
+    fn ended(&mut self) -> &mut bool {
+        &mut self.ended
     }
 }
 
@@ -160,11 +167,6 @@ impl Iterator for Frames {
     type Item = Result<AcceptedFrame, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.advance().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
+        self.step()
     }
 }

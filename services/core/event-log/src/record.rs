@@ -1,7 +1,7 @@
 //! Frames once they have a place: as the sequencer accepts them and as segments store them.
 
 use asterism_proto::frame::FRAME_VERSION;
-use asterism_proto::hash::{Hash, event_leaf};
+use asterism_proto::hash::{Hash, event_leaves};
 use asterism_proto::{OpenFrame, v1};
 use prost::Message;
 
@@ -63,26 +63,10 @@ pub struct StoredFrame {
     pub(crate) leaves: Vec<Hash>,
 }
 
-/// Leaf hashes of a frame's events.
-pub(crate) fn leaves_of(header_hash: &Hash, record_time_ms: u64, events: &[Vec<u8>]) -> Vec<Hash> {
-    leaves_from(header_hash, 0, record_time_ms, events)
-}
-
-/// Leaf hashes of a frame's events from an index on.
-pub(crate) fn leaves_from(
-    header_hash: &Hash,
-    index: u32,
-    record_time_ms: u64,
-    events: &[Vec<u8>],
-) -> Vec<Hash> {
-    let numbered = (index..).zip(events);
-    numbered.map(|(index, event)| event_leaf(header_hash, index, record_time_ms, event)).collect()
-}
-
 impl StoredFrame {
     /// A frame with its place.
     pub fn new(frame: OpenFrame, record_time_ms: u64, at: StreamAt) -> Self {
-        let leaves = leaves_of(&frame.header_hash(), record_time_ms, &frame.events);
+        let leaves = event_leaves(&frame.header_hash(), 0, record_time_ms, &frame.events);
         Self { frame, record_time_ms, at, leaves }
     }
 

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use asterism_proto::PublicKey;
+
 use crate::error::Error;
 use crate::record::{AcceptedFrame, StoredFrame};
 use crate::sealed::Reader;
@@ -13,6 +15,25 @@ pub(crate) fn readmit(
     folder: &Path,
     stored: StoredFrame,
 ) -> Result<AcceptedFrame, Error> {
+    let judge = |sequencer: &mut Sequencer, stored| (sequencer.readmit(stored, SignatureCheck::Check), None);
+    judged(sequencer, folder, stored, judge).map(|(frame, _)| frame)
+}
+
+/// As [`readmit`]; the signature of a frame without events of the log's own is owed, and the key for it handed out.
+pub(crate) fn readmit_later(
+    sequencer: &mut Sequencer,
+    folder: &Path,
+    stored: StoredFrame,
+) -> Result<(AcceptedFrame, Option<PublicKey>), Error> {
+    judged(sequencer, folder, stored, Sequencer::readmit_later)
+}
+
+fn judged(
+    sequencer: &mut Sequencer,
+    folder: &Path,
+    stored: StoredFrame,
+    judge: impl FnOnce(&mut Sequencer, StoredFrame) -> (Verdict, Option<PublicKey>),
+) -> Result<(AcceptedFrame, Option<PublicKey>), Error> {
     let position = sequencer.size();
     let rule = |why: String| Error::Rule { position, why };
     if stored.record_time_ms != sequencer.record_time_ms().max(stored.at.time_ms) {
@@ -20,8 +41,9 @@ pub(crate) fn readmit(
     }
     let (found, header_hash) = (stored.frame.header.fleet.clone(), stored.frame.header_hash());
     let folder = || folder.to_owned();
-    match sequencer.readmit(stored, SignatureCheck::Check) {
-        Verdict::Accepted(frame) => Ok(frame),
+    let (verdict, unsigned) = judge(sequencer, stored);
+    match verdict {
+        Verdict::Accepted(frame) => Ok((frame, unsigned)),
         Verdict::Duplicate => Err(rule("its number was there before".into())),
         Verdict::Gap { origin, expected, got } => {
             Err(rule(format!("{origin} is at number {expected}, not {got}")))

@@ -223,11 +223,8 @@ pub fn forge(folder: &std::path::Path, frames: &[StoredFrame], per_segment: usiz
         for frame in frames {
             let OpenFrame { header_bytes, events, .. } = &frame.frame;
             // The leaves of what is written, whatever the header says.
-            let leaves = crate::record::leaves_of(
-                &asterism_proto::hash::sha256(header_bytes),
-                frame.record_time_ms,
-                events,
-            );
+            let header_hash = asterism_proto::hash::sha256(header_bytes);
+            let leaves = asterism_proto::hash::event_leaves(&header_hash, 0, frame.record_time_ms, events);
             writer.push(&StoredFrame { leaves, ..frame.clone() }).unwrap();
         }
         tree = writer.tree().clone();

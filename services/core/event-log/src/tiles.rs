@@ -3,6 +3,10 @@
 //! A tile of level L holds roots of complete subtrees of 256^L leaves. What is not full yet is a partial tile
 //! `<index>.p/<width>`. Tiles never change, so whoever has the folder answers for any size up to its own, and a proof
 //! reads a few files whatever the size of the log. They are derived: a folder that is gone is written again.
+//!
+//! Full tiles of level 0 are not written: they would be more bytes than the sealed events whose leaves they repeat.
+//! Those leaves are read from the sealed segment, by its index one chunk a tile. Where an older version left such tiles
+//! they are read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,7 +61,8 @@ impl TileWriter {
         while at > 0 {
             let width = (at % TILE_WIDTH as u64) as usize;
             let level = open.len() as u32;
-            let hashes = if width == 0 { Vec::new() } else { reader.read(level, at / TILE_WIDTH as u64)? };
+            let hashes =
+                if width == 0 { Vec::new() } else { reader.read(level, at / TILE_WIDTH as u64)?.to_vec() };
             open.push(hashes);
             at /= TILE_WIDTH as u64;
         }
@@ -78,10 +83,8 @@ impl TileWriter {
         for (_, _, path) in sealed::list(folder)? {
             let mut reader = sealed::Reader::open(&path)?;
             while let Some(frame) = reader.next_frame()? {
-                for leaf in &frame.leaves {
-                    writer.push(*leaf)?;
-                    tree.push(*leaf);
-                }
+                writer.extend(&frame.leaves)?;
+                tree.extend(&frame.leaves);
             }
         }
         if tree == *before {
@@ -99,26 +102,40 @@ impl TileWriter {
         self.size
     }
 
-    /// Adds a leaf hash. Full tiles are written at once.
-    pub fn push(&mut self, leaf: Hash) -> Result<(), Error> {
-        self.size += 1;
-        let mut hash = leaf;
-        let mut level = 0;
-        loop {
-            if self.open.len() == level {
-                self.open.push(Vec::with_capacity(TILE_WIDTH));
-            }
-            let Some(tile) = self.open.get_mut(level) else { return Ok(()) };
-            tile.push(hash);
-            if tile.len() < TILE_WIDTH {
-                return Ok(());
-            }
-            let full = std::mem::take(tile);
-            hash = tree_root(&full);
-            let index = (self.size >> (TILE_HEIGHT * (level as u32 + 1))) - 1;
-            self.write(level as u32, index, &full)?;
-            level += 1;
+    /// Adds leaf hashes. Full tiles are written at once, but for those of the leaves themselves.
+    pub fn extend(&mut self, leaves: &[Hash]) -> Result<(), Error> {
+        let mut rest = leaves;
+        while !rest.is_empty() {
+            let room = TILE_WIDTH - (self.size % TILE_WIDTH as u64) as usize;
+            let (now, later) = rest.split_at(room.min(rest.len()));
+            self.size += now.len() as u64;
+            self.level(0).extend(now);
+            self.close_full()?;
+            rest = later;
         }
+        Ok(())
+    }
+
+    fn level(&mut self, level: usize) -> &mut Vec<Hash> {
+        while self.open.len() <= level {
+            self.open.push(Vec::with_capacity(TILE_WIDTH));
+        }
+        &mut self.open[level]
+    }
+
+    /// A tile that is full becomes one hash of the tile above it.
+    fn close_full(&mut self) -> Result<(), Error> {
+        let mut level = 0;
+        while self.level(level).len() == TILE_WIDTH {
+            let full = std::mem::take(self.level(level));
+            if level > 0 {
+                let index = (self.size >> (TILE_HEIGHT * (level as u32 + 1))) - 1;
+                self.write(level as u32, index, &full)?;
+            }
+            level += 1;
+            self.level(level).push(tree_root(&full));
+        }
+        Ok(())
     }
 
     /// Writes the partial tiles and makes all of it durable.
@@ -154,15 +171,15 @@ impl TileWriter {
     }
 }
 
-/// Reads the tiles that hold the leaves from `from` on back from the disk: each must have the root that the one above
-/// it names, and all of them the root of the tree.
+/// Reads the tiles above the leaves from `from` on back from the disk: each must have the root that the one above it
+/// names, and all of them the root of the tree.
 pub(crate) fn check(folder: &Path, from: u64, tree: &Frontier) -> Result<(), Error> {
     let mut tiles = TileFolder::new(folder, tree.size());
-    let mut level = 0;
+    let mut level = 1;
     while tree.size() >> (TILE_HEIGHT * level) > 0 {
         let shift = TILE_HEIGHT * (level + 1);
         for index in from >> shift..tree.size() >> shift {
-            let root = tree_root(&tiles.read(level, index)?);
+            let root = tree_root(tiles.read(level, index)?);
             if tiles.node(shift, index)? != root {
                 let path = folder.join(tile_path(level, index, TILE_WIDTH));
                 return Err(Error::damaged(&path, index << shift, "the tile above it names another root"));
@@ -176,44 +193,51 @@ pub(crate) fn check(folder: &Path, from: u64, tree: &Frontier) -> Result<(), Err
     Err(Error::damaged(folder, from, "the tiles do not have the log's root"))
 }
 
+/// Where the leaves of a tile come from: positions from, to.
+type Leaves = fn(&Path, u64, u64) -> Result<Vec<Hash>, Error>;
+
 /// Reads tiles of a log of a known size.
 #[derive(Debug)]
 pub struct TileFolder {
     folder: PathBuf,
     size: u64,
+    leaves: Leaves,
     cache: BTreeMap<(u32, u64), Vec<Hash>>,
 }
 
 impl TileFolder {
     /// The tiles below `folder` as they are at `size` leaves; later ones serve too.
     pub fn new(folder: &Path, size: u64) -> Self {
-        Self { folder: folder.to_owned(), size, cache: BTreeMap::new() }
+        Self { folder: folder.to_owned(), size, leaves: sealed::leaves, cache: BTreeMap::new() }
     }
 
     /// A tile's hashes: the full one if there is one, else as wide as the size says.
-    fn read(&mut self, level: u32, index: u64) -> Result<Vec<Hash>, Error> {
-        if let Some(tile) = self.cache.get(&(level, index)) {
-            return Ok(tile.clone());
+    fn read(&mut self, level: u32, index: u64) -> Result<&[Hash], Error> {
+        if !self.cache.contains_key(&(level, index)) {
+            let tile = self.load(level, index)?;
+            if self.cache.len() >= CACHE_MAX {
+                self.cache.clear();
+            }
+            self.cache.insert((level, index), tile);
         }
+        Ok(self.cache.get(&(level, index)).map(Vec::as_slice).unwrap_or_default())
+    }
+
+    fn load(&self, level: u32, index: u64) -> Result<Vec<Hash>, Error> {
         let complete = self.size.checked_shr(TILE_HEIGHT * level).unwrap_or(0);
-        let wanted = complete.saturating_sub(index * TILE_WIDTH as u64).min(TILE_WIDTH as u64) as usize;
-        let full = self.folder.join(tile_path(level, index, TILE_WIDTH));
-        let path = if wanted == TILE_WIDTH || full.is_file() {
-            full
-        } else {
-            self.folder.join(tile_path(level, index, wanted))
+        let first = index * TILE_WIDTH as u64;
+        let wanted = complete.saturating_sub(first).min(TILE_WIDTH as u64) as usize;
+        let path = |width| self.folder.join(tile_path(level, index, width));
+        let found = [TILE_WIDTH, wanted].map(path).into_iter().find(|path| path.is_file());
+        let Some(path) = found.or_else(|| (level > 0).then(|| path(wanted))) else {
+            return (self.leaves)(&self.folder, first, first + wanted as u64);
         };
         let bytes = fs::read(&path).map_err(|error| Error::io("reading a tile", &path, error))?;
         let (hashes, rest) = bytes.as_chunks::<32>();
         if hashes.len() < wanted || hashes.len() > TILE_WIDTH || !rest.is_empty() {
             return Err(Error::damaged(&path, index, "it is no tile of that width"));
         }
-        let tile: Vec<Hash> = hashes.iter().take(wanted).copied().collect();
-        if self.cache.len() >= CACHE_MAX {
-            self.cache.clear();
-        }
-        self.cache.insert((level, index), tile.clone());
-        Ok(tile)
+        Ok(hashes.iter().take(wanted).copied().collect())
     }
 }
 
@@ -245,6 +269,14 @@ mod tests {
         leaf_hash(&[&n.to_be_bytes()])
     }
 
+    /// As if the folder had sealed segments with these leaves.
+    fn tiles_of(folder: &Path, size: u64) -> TileFolder {
+        TileFolder {
+            leaves: |_, from, to| Ok((from..to).map(leaf).collect()),
+            ..TileFolder::new(folder, size)
+        }
+    }
+
     #[test]
     fn paths_are_those_of_the_specification() {
         let shown = |level, index, width| tile_path(level, index, width).display().to_string();
@@ -264,15 +296,15 @@ mod tests {
             for portion in portions {
                 let mut tiles = TileWriter::open(dir.path(), size).unwrap();
                 prop_assert_eq!(tiles.size(), size);
-                for n in size..size + portion {
-                    tiles.push(leaf(n)).unwrap();
-                }
+                let leaves: Vec<Hash> = (size..size + portion).map(leaf).collect();
+                leaves.chunks(300).try_for_each(|some| tiles.extend(some)).unwrap();
                 tiles.flush().unwrap();
                 size += portion;
             }
             let leaves: Vec<Hash> = (0..size).map(leaf).collect();
             let root = tree_root(&leaves);
-            let mut tiles = TileFolder::new(dir.path(), size);
+            prop_assert!(!dir.path().join(tile_path(0, 0, TILE_WIDTH)).exists());
+            let mut tiles = tiles_of(dir.path(), size);
             prop_assert_eq!(proof::tree_root(&mut tiles, size).unwrap(), root);
             for pick in pick {
                 let position = pick.index(size as usize) as u64;
@@ -289,14 +321,29 @@ mod tests {
     fn a_tile_that_is_short_or_gone_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let mut tiles = TileWriter::open(dir.path(), 0).unwrap();
-        (0..300).try_for_each(|n| tiles.push(leaf(n))).unwrap();
+        let leaves: Vec<Hash> = (0..66_000).map(leaf).collect();
+        tiles.extend(&leaves).unwrap();
         tiles.flush().unwrap();
-        let path = dir.path().join(tile_path(0, 0, 256));
+        let path = dir.path().join(tile_path(1, 0, 256));
+        let read = || tiles_of(dir.path(), 66_000).node(8, 5);
+        assert_eq!(read().unwrap(), tree_root(&leaves[5 * 256..6 * 256]));
         fs::write(&path, [0; 33]).unwrap();
-        let read = || TileFolder::new(dir.path(), 300).node(0, 5);
         assert!(read().unwrap_err().to_string().contains("no tile of that width"));
         fs::remove_file(&path).unwrap();
         assert!(read().is_err());
-        assert!(TileWriter::open(dir.path(), 257).is_err(), "a partial tile of another width");
+        assert!(TileFolder::new(dir.path(), 66_000).node(0, 5).is_err(), "no segment has that leaf");
+        assert!(TileWriter::open(dir.path(), 65_000).is_err(), "a partial tile of another width");
+    }
+
+    #[test]
+    fn leaves_an_older_version_kept_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(tile_path(0, 0, TILE_WIDTH));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let leaves: Vec<Hash> = (0..256).map(leaf).collect();
+        fs::write(&path, leaves.as_flattened()).unwrap();
+        let mut tiles = TileFolder::new(dir.path(), 300);
+        assert_eq!(tiles.node(0, 200).unwrap(), leaf(200));
+        assert_eq!(tiles.node(2, 3).unwrap(), tree_root(&leaves[12..16]));
     }
 }

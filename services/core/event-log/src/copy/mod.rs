@@ -5,6 +5,7 @@
 //! but [`Error::PendingFull`] the copy takes nothing more and the caller stops the process: nothing that was durable
 //! is lost, and the stream holds the rest.
 
+mod feeder;
 mod hot;
 mod open;
 mod repair;
@@ -96,6 +97,7 @@ pub struct Durable {
 impl Copy {
     /// Opens a folder, making it if need be; checks HEAD, checksums, chain, signatures and roots; hands every frame
     /// to `on_frame` in order and rebuilds the sequencer. What is damaged is set aside, and what precedes it kept.
+    /// Reading and signatures have a thread each, so `on_frame` comes a little behind.
     pub fn open(
         folder: &Path,
         fleet: &str,
@@ -148,9 +150,7 @@ impl Copy {
 
     fn take(&mut self, frame: &AcceptedFrame) {
         self.packer.push(&frame.frame, frame.record_time_ms, frame.at, &frame.leaves);
-        for leaf in &frame.leaves {
-            self.tree.push(*leaf);
-        }
+        self.tree.extend(&frame.leaves);
         if frame.first == 0 {
             self.anchor = Some(frame.header_hash);
         }
@@ -255,7 +255,7 @@ impl Copy {
         let hot_folder = hot::folder(&self.folder, self.head.hot_first);
         walk(self.store.as_mut(), &hot_folder, &self.hot_start, &mut |step| match step {
             Step::Frame(frame) => {
-                frame.leaves.iter().try_for_each(|leaf| tiles.push(*leaf))?;
+                tiles.extend(&frame.leaves)?;
                 writer.push(&frame).map(|()| true)
             }
             Step::BlockEnd { .. } => Ok(true),

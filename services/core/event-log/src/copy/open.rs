@@ -6,44 +6,20 @@ use std::path::{Path, PathBuf};
 
 use asterism_proto::hash::Hash;
 
+use super::feeder::Feeder;
 use super::hot::{self, Step, walk};
-use super::repair::set_aside;
+use super::repair::{ANOTHER_ROOT, set_aside};
 use super::{Copy, Opened, STREAM_ID_MAX_BYTES, Suspect};
 use crate::block::Packer;
 use crate::error::Error;
 use crate::head::{Head, HeadFile, HeadFound};
 use crate::merkle::Frontier;
 use crate::record::{AcceptedFrame, StoredFrame};
-use crate::replay::{check_end, check_start, readmit};
+use crate::replay::check_end;
 use crate::sealed;
 use crate::segment::{OpenStore, SegmentStore, make_folder, sync_folder};
 use crate::sequencer::Sequencer;
-
-/// Feeds stored frames to a sequencer and to the caller.
-pub(super) struct Feeder<'a> {
-    pub(super) folder: PathBuf,
-    pub(super) sequencer: Sequencer,
-    pub(super) on_frame: &'a mut dyn FnMut(&AcceptedFrame),
-}
-
-impl Feeder<'_> {
-    /// Replays one frame.
-    pub(super) fn feed(&mut self, stored: StoredFrame) -> Result<(), Error> {
-        let frame = readmit(&mut self.sequencer, &self.folder, stored)?;
-        (self.on_frame)(&frame);
-        Ok(())
-    }
-
-    /// Replays a whole sealed segment and compares its root.
-    fn feed_sealed(&mut self, path: &Path) -> Result<(), Error> {
-        let mut reader = sealed::Reader::open(path)?;
-        check_start(&reader, &self.sequencer)?;
-        while let Some(frame) = reader.next_frame()? {
-            self.feed(frame)?;
-        }
-        check_end(&reader, &self.sequencer)
-    }
-}
+use crate::steps::ahead;
 
 /// The hot segment as it was found or made.
 pub(super) struct Hot {
@@ -57,12 +33,21 @@ pub(super) struct Hot {
 /// Everything open needs on its way.
 pub(super) struct Opening<'a> {
     pub(super) folder: PathBuf,
-    pub(super) stores: Box<dyn OpenStore>,
+    pub(super) stores: &'a dyn OpenStore,
     pub(super) feeder: Feeder<'a>,
     pub(super) suspect: Option<Suspect>,
     pub(super) promised: Option<Head>,
     /// Size of the snapshot it begins with, 0 without one. With one, nothing is repaired.
     pub(super) snapshot: u64,
+}
+
+/// What a pass over the folder found.
+struct Found {
+    head_file: HeadFile,
+    hot: Hot,
+    sequencer: Sequencer,
+    suspect: Option<Suspect>,
+    promised: Option<Head>,
 }
 
 /// Opens a copy whose first `sequencer.size()` events a snapshot answers for: none, or all up to some place in the
@@ -76,40 +61,69 @@ pub(super) fn open(
     make_folder(folder)?;
     let lock = lock(folder)?;
     remove_unfinished(folder)?;
-    let (head_file, found) = HeadFile::open(folder)?;
+    let again = sequencer.clone();
+    let found = match pass(folder, sequencer, stores.as_ref(), on_frame, None) {
+        // Nothing was changed. What the caller has seen was checked, and is not handed out again.
+        Err((_, Some(seen))) => pass(folder, again, stores.as_ref(), on_frame, Some(seen)),
+        first => first,
+    };
+    finish(folder, lock, stores, found.map_err(|(error, _)| error)?)
+}
+
+/// One pass: without `seen` signatures are checked behind, and an error comes with what the caller has seen if a frame is
+/// forged.
+fn pass(
+    folder: &Path,
+    sequencer: Sequencer,
+    stores: &dyn OpenStore,
+    on_frame: &mut dyn FnMut(&AcceptedFrame),
+    seen: Option<u64>,
+) -> Result<Found, (Error, Option<u64>)> {
     let mut opening = Opening {
         folder: folder.to_owned(),
         stores,
         snapshot: sequencer.size(),
-        feeder: Feeder { folder: folder.to_owned(), sequencer, on_frame },
+        feeder: Feeder::new(folder, sequencer, on_frame, seen),
         suspect: None,
         promised: None,
     };
-    let mut head_lost = false;
-    match found {
-        HeadFound::Head { head, damaged } => {
-            opening.promised = Some(head);
-            if damaged {
-                opening.suspect("one slot of the head file is damaged", None);
-            }
+    match opening.replay() {
+        Ok((head_file, hot)) => {
+            let Opening { feeder, suspect, promised, .. } = opening;
+            Ok(Found { head_file, hot, sequencer: feeder.sequencer, suspect, promised })
         }
-        HeadFound::Absent => head_lost = true,
-        HeadFound::Damaged => opening.suspect("the head file is damaged", None),
+        Err(error) => Err((error, opening.feeder.forged_behind())),
     }
-    let hot = match opening.replay_sealed()? {
-        Some(hot) => hot,
-        None => opening.replay_hot()?,
-    };
-    if head_lost && opening.size() > 0 {
-        opening.suspect("the head file is missing", None);
-    }
-    if let Some(suspect) = &opening.suspect {
-        opening.must_repair(&suspect.reason)?;
-    }
-    opening.finish(lock, head_file, hot)
 }
 
 impl Opening<'_> {
+    fn replay(&mut self) -> Result<(HeadFile, Hot), Error> {
+        let (head_file, found) = HeadFile::open(&self.folder)?;
+        let mut head_lost = false;
+        match found {
+            HeadFound::Head { head, damaged } => {
+                self.promised = Some(head);
+                if damaged {
+                    self.suspect("one slot of the head file is damaged", None);
+                }
+            }
+            HeadFound::Absent => head_lost = true,
+            HeadFound::Damaged => self.suspect("the head file is damaged", None),
+        }
+        let hot = match self.replay_sealed()? {
+            Some(hot) => hot,
+            None => self.replay_hot()?,
+        };
+        if head_lost && self.size() > 0 {
+            self.suspect("the head file is missing", None);
+        }
+        if let Some(reason) = self.suspect.as_ref().map(|suspect| suspect.reason.clone()) {
+            self.must_repair(&reason)?;
+        }
+        self.feeder.vouch()?;
+        Ok((head_file, hot))
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.feeder.sequencer.size()
     }
@@ -121,7 +135,8 @@ impl Opening<'_> {
     }
 
     /// Before anything is set aside or rebuilt: with a snapshot nothing is, since what precedes it was not looked at.
-    pub(super) fn must_repair(&self, why: &str) -> Result<(), Error> {
+    pub(super) fn must_repair(&mut self, why: &str) -> Result<(), Error> {
+        self.feeder.vouch()?;
         match self.snapshot {
             0 => Ok(()),
             size => Err(Error::Snapshot { folder: self.folder.clone(), size, why: why.to_owned() }),
@@ -194,11 +209,14 @@ impl Opening<'_> {
             }
         }
         if self.promised.is_some_and(|head| head.size == sealed_end && head.root != start.root()) {
-            return Err(self.give_up(&self.folder, sealed_end));
+            return Err(self.give_up(&self.folder.clone(), sealed_end, ANOTHER_ROOT));
         }
         for (first, path) in &hots {
             match first {
-                _ if *first < sealed_end => hot::remove(path)?,
+                _ if *first < sealed_end => {
+                    self.feeder.vouch()?;
+                    hot::remove(path)?;
+                }
                 _ if *first > sealed_end => {
                     self.must_repair("a hot segment stands behind a hole")?;
                     let aside = set_aside(&self.folder, std::slice::from_ref(path))?;
@@ -229,7 +247,9 @@ impl Opening<'_> {
         let mut promised_root = None;
         let (mut waiting, mut total) = (Vec::new(), 0);
         let feeder = &mut self.feeder;
-        let result = walk(store.as_mut(), path, &start, &mut |step| {
+        let read =
+            |each: &mut dyn FnMut(Step) -> Result<bool, Error>| walk(store.as_mut(), path, &start, each);
+        let result = ahead(read, |step| {
             match step {
                 Step::Frame(frame) => {
                     seen += frame.leaves.len() as u64;
@@ -249,7 +269,7 @@ impl Opening<'_> {
                     }
                 }
             }
-            Ok(true)
+            Ok(())
         });
         let size = self.size();
         match result {
@@ -265,43 +285,44 @@ impl Opening<'_> {
         }
         if let Some(head) = head.filter(|head| promised_root != Some(head.root)) {
             drop(store);
-            return Err(self.give_up(path, head.size));
+            return Err(self.give_up(path, head.size, ANOTHER_ROOT));
         }
+        self.feeder.vouch()?;
         store.truncate(clean.1)?;
         Ok(Hot { store, start, block_hash: clean.0, bytes: total })
     }
+}
 
-    fn finish(mut self, lock: File, head_file: HeadFile, hot: Hot) -> Result<Opened, Error> {
-        let sequencer = self.feeder.sequencer;
-        let (size, root) = (sequencer.size(), sequencer.root());
-        let head = Head { hot_first: hot.start.size(), size, root, block_hash: hot.block_hash };
-        let mut copy = Copy {
-            folder: self.folder,
-            _lock: lock,
-            stores: self.stores,
-            store: hot.store,
-            head_file,
-            head,
-            hot_start: hot.start,
-            hot_bytes: hot.bytes,
-            contacts: None,
-            tree: sequencer.tree().clone(),
-            packer: Packer::new(hot.block_hash, size),
-            anchor: sequencer.anchor(),
-            failed: false,
-        };
-        if self.promised != Some(head) || self.suspect.is_some() {
-            copy.write_head(head)?;
-        }
-        if let Some(suspect) = &mut self.suspect {
-            suspect.kept = size;
-            // The other slot too: one of them may be the damage.
-            copy.write_head(head)?;
-        }
-        let stream_position = sequencer.last_frame().map(|last| last.at);
-        let stream_id = read_stream_id(&copy.folder)?;
-        Ok(Opened { copy, sequencer, stream_position, stream_id, repaired: self.suspect })
+fn finish(folder: &Path, lock: File, stores: Box<dyn OpenStore>, found: Found) -> Result<Opened, Error> {
+    let Found { head_file, hot, sequencer, mut suspect, promised } = found;
+    let (size, root) = (sequencer.size(), sequencer.root());
+    let head = Head { hot_first: hot.start.size(), size, root, block_hash: hot.block_hash };
+    let mut copy = Copy {
+        folder: folder.to_owned(),
+        _lock: lock,
+        stores,
+        store: hot.store,
+        head_file,
+        head,
+        hot_start: hot.start,
+        hot_bytes: hot.bytes,
+        contacts: None,
+        tree: sequencer.tree().clone(),
+        packer: Packer::new(hot.block_hash, size),
+        anchor: sequencer.anchor(),
+        failed: false,
+    };
+    if promised != Some(head) || suspect.is_some() {
+        copy.write_head(head)?;
     }
+    if let Some(suspect) = &mut suspect {
+        suspect.kept = size;
+        // The other slot too: one of them may be the damage.
+        copy.write_head(head)?;
+    }
+    let stream_position = sequencer.last_frame().map(|last| last.at);
+    let stream_id = read_stream_id(&copy.folder)?;
+    Ok(Opened { copy, sequencer, stream_position, stream_id, repaired: suspect })
 }
 
 fn feed_all(feeder: &mut Feeder<'_>, held: &mut Vec<StoredFrame>) -> Result<(), Error> {

@@ -11,6 +11,8 @@ use crate::record::StoredFrame;
 use crate::sealed;
 use crate::segment::{SegmentStore, sync_folder};
 
+/// Why a copy is given up whose events are whole and are not those that were promised.
+pub(super) const ANOTHER_ROOT: &str = "the events do not have the root the head file names";
 /// Most folders of damaged files kept; the oldest goes first.
 pub(super) const BAD_FOLDERS_MAX: usize = 8;
 const PREFIX: &str = "bad-";
@@ -110,19 +112,19 @@ impl Opening<'_> {
     /// Writes the frames that were replayed since `start` into a new hot segment. They are read a second time, so
     /// they must have the same root.
     fn rebuild(&mut self, start: &Frontier, source: &mut Source<'_>) -> Result<Hot, Error> {
-        let mut store = hot::create(self.stores.as_ref(), &self.folder, start.size())?;
+        let mut store = hot::create(self.stores, &self.folder, start.size())?;
         let size = self.size();
         let mut tree = start.clone();
         let mut packer = Packer::new(start.root(), start.size());
         if size > start.size() {
             source(&mut |frame| {
                 packer.push(&frame.frame, frame.record_time_ms, frame.at, &frame.leaves);
-                frame.leaves.iter().for_each(|leaf| tree.push(*leaf));
+                tree.extend(&frame.leaves);
                 Ok(tree.size() < size)
             })?;
         }
         if tree.root() != self.feeder.sequencer.root() {
-            return Err(self.give_up(&self.folder.clone(), start.size()));
+            return Err(self.give_up(&self.folder.clone(), start.size(), ANOTHER_ROOT));
         }
         let mut bytes = 0;
         for block in packer.take() {
@@ -135,10 +137,9 @@ impl Opening<'_> {
 
     /// Frames were handed to the caller that cannot be vouched for. Everything is set aside; the next start begins
     /// empty and refills.
-    pub(super) fn give_up(&self, path: &Path, position: u64) -> Error {
-        let what = "the events do not have the root the head file names; \
-                    the whole copy was set aside, the next start refills it";
-        if let Err(error) = self.must_repair(what) {
+    pub(super) fn give_up(&mut self, path: &Path, position: u64, why: &str) -> Error {
+        let what = format!("{why}; the whole copy was set aside, the next start refills it");
+        if let Err(error) = self.must_repair(&what) {
             return error;
         }
         let everything = || -> Result<PathBuf, Error> {

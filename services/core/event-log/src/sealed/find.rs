@@ -9,9 +9,10 @@ use sha2::{Digest, Sha256};
 
 use super::footer::{Footer, IndexAt};
 use super::index::{ContactsOf, GROUP_HEAD_BYTES, Group, Key};
-use super::{MAGIC_BYTES, chunk, reader};
+use super::{MAGIC_BYTES, chunk, list, reader};
 use crate::error::Error;
 use crate::record::StoredFrame;
+use crate::steps::Steps;
 
 const DOING: &str = "searching a sealed segment";
 
@@ -60,6 +61,18 @@ impl Find {
     pub const fn chunks(&self) -> (u64, u64) {
         (self.chunks, self.opened)
     }
+}
+
+impl Iterator for Find {
+    type Item = Result<Found, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step()
+    }
+}
+
+impl Steps for Find {
+    type Item = Found;
 
     fn advance(&mut self) -> Result<Option<Found>, Error> {
         loop {
@@ -81,18 +94,9 @@ impl Find {
             }
         }
     }
-}
 
-impl Iterator for Find {
-    type Item = Result<Found, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.advance().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
+    fn ended(&mut self) -> &mut bool {
+        &mut self.ended
     }
 }
 
@@ -113,19 +117,12 @@ impl Segment {
 
     /// The frames of a chunk that hold it.
     fn search(&mut self, at: u64, first: u64, key: &Key, contacts: ContactsOf) -> Result<Vec<Found>, Error> {
-        let damaged = |what| Error::damaged(&self.path, first, what);
-        let (head, bytes) = read_chunk(&self.path, &mut self.file, at, self.chunks_end, first)?;
-        let raw = head.open(&bytes).map_err(damaged)?;
-        let (mut rest, mut position, mut found) = (raw.as_slice(), first, Vec::new());
-        while !rest.is_empty() {
-            let (frame, length) = reader::frame_of(&self.path, rest, position)?;
-            let events = frame.leaves.len() as u64;
+        let (mut found, path) = (Vec::new(), &self.path);
+        each_frame(path, &mut self.file, at, self.chunks_end, first, &mut |first, frame| {
             if key.is_in(&frame, contacts) {
-                found.push(Found { first: position, frame });
+                found.push(Found { first, frame });
             }
-            position += events;
-            rest = rest.get(length..).unwrap_or_default();
-        }
+        })?;
         Ok(found)
     }
 }
@@ -150,7 +147,7 @@ fn read_chunk(
 
 type Candidates = (Vec<(u64, u64)>, u64);
 
-/// Reads the index and keeps the chunks that may hold it. Nothing counts before the whole index has its hash.
+/// Reads the index and keeps the chunks that may hold it.
 fn choose(
     path: &Path,
     file: &mut File,
@@ -158,12 +155,30 @@ fn choose(
     index: IndexAt,
     key: &Key,
 ) -> Result<Candidates, Error> {
+    let (mut candidates, mut chunks) = (Vec::new(), 0);
+    each_group(path, file, footer, index, &mut |group, terms| {
+        chunks += 1;
+        if group.may_hold(key, terms) {
+            candidates.push((group.at, group.first));
+        }
+    })?;
+    Ok((candidates, chunks))
+}
+
+/// Reads the groups of an index with their terms. What they say does not count before this returns: the whole index must
+/// have its hash.
+fn each_group(
+    path: &Path,
+    file: &mut File,
+    footer: &Footer,
+    index: IndexAt,
+    each: &mut dyn FnMut(&Group, &[u8]),
+) -> Result<(), Error> {
     let damaged = || Error::damaged(path, footer.first, "the index is not the one that was sealed");
     let reading = |error| Error::io(DOING, path, error);
     file.seek(SeekFrom::Start(index.at)).map_err(reading)?;
     let mut input = BufReader::with_capacity(64 * 1024, file).take(index.bytes);
-    let (mut hasher, mut candidates, mut chunks) = (Sha256::new(), Vec::new(), 0);
-    let mut terms = Vec::new();
+    let (mut hasher, mut terms) = (Sha256::new(), Vec::new());
     while input.limit() > 0 {
         let mut head = [0; GROUP_HEAD_BYTES];
         input.read_exact(&mut head).map_err(|_| damaged())?;
@@ -175,12 +190,61 @@ fn choose(
         input.read_exact(&mut terms).map_err(|_| damaged())?;
         hasher.update(head);
         hasher.update(&terms);
-        chunks += 1;
-        if group.may_hold(key, &terms) {
-            candidates.push((group.at, group.first));
+        each(&group, &terms);
+    }
+    if Hash::from(hasher.finalize()) == index.sha256 { Ok(()) } else { Err(damaged()) }
+}
+
+/// The leaves from one position to another, hashed from the events in the sealed segments: only the chunks that hold
+/// them are decompressed.
+pub(crate) fn leaves(folder: &Path, from: u64, to: u64) -> Result<Vec<Hash>, Error> {
+    let mut leaves = Vec::new();
+    for (_, _, path) in list(folder)?.into_iter().filter(|(first, end, _)| *first < to && *end > from) {
+        let mut opened = reader::open(&path)?;
+        let (file, footer) = (&mut opened.file, &opened.footer);
+        let mut chunks = match footer.index {
+            Some(index) => {
+                let mut all = Vec::new();
+                each_group(&path, file, footer, index, &mut |group, _| all.push((group.at, group.first)))?;
+                all
+            }
+            None => every_chunk(&path, file, footer, opened.chunks_end)?.0,
+        };
+        let begin = chunks.partition_point(|(_, first)| *first <= from).saturating_sub(1);
+        for (at, first) in chunks.drain(begin..).take_while(|(_, first)| *first < to) {
+            each_frame(&path, file, at, opened.chunks_end, first, &mut |position, frame| {
+                let numbered = (position..).zip(&frame.leaves);
+                leaves.extend(numbered.filter(|(at, _)| (from..to).contains(at)).map(|(_, leaf)| *leaf));
+            })?;
         }
     }
-    if Hash::from(hasher.finalize()) == index.sha256 { Ok((candidates, chunks)) } else { Err(damaged()) }
+    if leaves.len() as u64 == to - from {
+        return Ok(leaves);
+    }
+    let what = format!("the events from {from} to {to} are in no sealed segment");
+    Err(Error::damaged(folder, from, what))
+}
+
+/// The frames of a chunk, each with its position. Returns the length of the chunk, and the position behind it.
+fn each_frame(
+    path: &Path,
+    file: &mut File,
+    at: u64,
+    end: u64,
+    first: u64,
+    each: &mut dyn FnMut(u64, StoredFrame),
+) -> Result<(u64, u64), Error> {
+    let (head, bytes) = read_chunk(path, file, at, end, first)?;
+    let raw = head.open(&bytes).map_err(|what| Error::damaged(path, first, what))?;
+    let (mut rest, mut position) = (raw.as_slice(), first);
+    while !rest.is_empty() {
+        let (frame, length) = reader::frame_of(path, rest, position)?;
+        let events = frame.leaves.len() as u64;
+        each(position, frame);
+        position += events;
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    Ok(((chunk::HEAD_BYTES + head.packed) as u64, position))
 }
 
 /// All chunks of a file without an index; positions follow from reading them.
@@ -188,15 +252,8 @@ fn every_chunk(path: &Path, file: &mut File, footer: &Footer, end: u64) -> Resul
     let (mut at, mut first, mut candidates) = (MAGIC_BYTES, footer.first, Vec::new());
     while at < end {
         candidates.push((at, first));
-        let (head, bytes) = read_chunk(path, file, at, end, first)?;
-        let raw = head.open(&bytes).map_err(|what| Error::damaged(path, first, what))?;
-        let mut rest = raw.as_slice();
-        while !rest.is_empty() {
-            let (frame, length) = reader::frame_of(path, rest, first)?;
-            first += frame.leaves.len() as u64;
-            rest = rest.get(length..).unwrap_or_default();
-        }
-        at += (chunk::HEAD_BYTES + head.packed) as u64;
+        let (length, behind) = each_frame(path, file, at, end, first, &mut |_, _| {})?;
+        (at, first) = (at + length, behind);
     }
     let chunks = candidates.len() as u64;
     Ok((candidates, chunks))

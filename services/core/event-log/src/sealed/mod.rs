@@ -19,6 +19,7 @@ use asterism_proto::hash::Hash;
 
 use crate::error::Error;
 
+pub(crate) use find::leaves;
 pub use find::{Find, Found};
 pub use footer::{Footer, IndexAt};
 pub use index::{ContactsOf, Key, no_contacts};

@@ -84,9 +84,7 @@ impl Writer {
     pub(crate) fn push(&mut self, frame: &StoredFrame) -> Result<(), Error> {
         frame.encode(&mut self.chunk);
         self.group.file(frame, self.contacts.unwrap_or(no_contacts));
-        for leaf in &frame.leaves {
-            self.tree.push(*leaf);
-        }
+        self.tree.extend(&frame.leaves);
         self.frames += 1;
         if self.chunk.len() >= chunk::RAW_TARGET_BYTES { self.close_chunk() } else { Ok(()) }
     }
@@ -176,7 +174,7 @@ impl Writer {
             if let Some(group) = &mut group {
                 group.file(&frame, self.contacts.unwrap_or(no_contacts));
             }
-            frame.leaves.iter().for_each(|leaf| tree.push(*leaf));
+            tree.extend(&frame.leaves);
             frames += 1;
         }
         close(group);

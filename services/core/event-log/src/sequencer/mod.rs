@@ -13,7 +13,7 @@ mod verdict;
 use std::collections::VecDeque;
 
 use asterism_proto::frame::FrameError;
-use asterism_proto::hash::Hash;
+use asterism_proto::hash::{Hash, event_leaves};
 use asterism_proto::{OpenFrame, Origin, PublicKey, Role, v1};
 
 pub use origins::{EPOCHS_PER_NODE_MAX, LogCreated, NODES_MAX, PROCS_MAX};
@@ -21,7 +21,7 @@ pub use verdict::{RefusedReason, StopReason, Verdict};
 
 use crate::growth::Growth;
 use crate::merkle::Frontier;
-use crate::record::{AcceptedFrame, StoredFrame, StreamAt, leaves_of};
+use crate::record::{AcceptedFrame, StoredFrame, StreamAt};
 use origins::{Origins, Staged};
 use verdict::Denied;
 
@@ -36,6 +36,17 @@ pub enum SignatureCheck {
     Check,
     /// The bytes are known to be those checked before.
     Trust,
+}
+
+/// How far the rules check a signature now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signature {
+    /// All the way.
+    Now,
+    /// That of a frame with events of the log's own; the key of any other is handed out.
+    Later,
+    /// Not at all.
+    Trusted,
 }
 
 /// What a checkpoint says compared with the log here.
@@ -107,6 +118,8 @@ struct Changes {
     created: Option<LogCreated>,
     checkpoints: Vec<(u32, v1::Checkpoint)>,
     continued: bool,
+    /// Whose signature was not checked.
+    unsigned: Option<PublicKey>,
 }
 
 impl Sequencer {
@@ -132,7 +145,7 @@ impl Sequencer {
     /// Judges a frame as it came from the stream.
     pub fn judge(&mut self, bytes: &[u8], at: StreamAt) -> Verdict {
         match OpenFrame::read(bytes) {
-            Ok(frame) => self.admit(frame, at, SignatureCheck::Check, None),
+            Ok(frame) => self.admit(frame, at, Signature::Now, None).0,
             Err(FrameError::Version(version)) if self.is_ours(bytes) => {
                 Verdict::Stop { reason: StopReason::FrameVersion(version) }
             }
@@ -147,27 +160,39 @@ impl Sequencer {
     /// `record_time_ms` with the stored one.
     pub fn readmit(&mut self, stored: StoredFrame, check: SignatureCheck) -> Verdict {
         let StoredFrame { frame, record_time_ms, at, leaves } = stored;
-        self.admit(frame, at, check, Some((record_time_ms, leaves)))
+        let signature = match check {
+            SignatureCheck::Check => Signature::Now,
+            SignatureCheck::Trust => Signature::Trusted,
+        };
+        self.admit(frame, at, signature, Some((record_time_ms, leaves))).0
+    }
+
+    /// As [`Sequencer::readmit`], but of a frame without events of the log's own (keys, elections, checkpoints) the
+    /// signature is owed: the key to check it with comes with the verdict.
+    pub(crate) fn readmit_later(&mut self, stored: StoredFrame) -> (Verdict, Option<PublicKey>) {
+        let StoredFrame { frame, record_time_ms, at, leaves } = stored;
+        self.admit(frame, at, Signature::Later, Some((record_time_ms, leaves)))
     }
 
     fn admit(
         &mut self,
         frame: OpenFrame,
         at: StreamAt,
-        check: SignatureCheck,
+        signature: Signature,
         known: Option<(u64, Vec<Hash>)>,
-    ) -> Verdict {
+    ) -> (Verdict, Option<PublicKey>) {
         let header_hash = frame.header_hash();
         let record_time_ms = self.record_time_ms.max(at.time_ms);
         let leaves = match known {
             Some((time_ms, leaves)) if time_ms == record_time_ms => leaves,
-            _ => leaves_of(&header_hash, record_time_ms, &frame.events),
+            _ => event_leaves(&header_hash, 0, record_time_ms, &frame.events),
         };
-        let ruling = self.rule(&frame, check);
+        let ruling = self.rule(&frame, signature);
         if !matches!(ruling, Err(Denied::Stop(_))) {
             self.position = Some(at);
         }
-        match ruling {
+        let unsigned = ruling.as_ref().ok().and_then(|changes| changes.unsigned);
+        let verdict = match ruling {
             Ok(changes) => Verdict::Accepted(self.accept(
                 AcceptedFrame { frame, header_hash, first: self.tree.size(), record_time_ms, at, leaves },
                 changes,
@@ -180,7 +205,8 @@ impl Sequencer {
                 Verdict::Refused { origin: Some(frame.origin.to_string()), reason }
             }
             Err(Denied::Stop(reason)) => Verdict::Stop { reason },
-        }
+        };
+        (verdict, unsigned)
     }
 
     fn accept(&mut self, accepted: AcceptedFrame, changes: Changes) -> AcceptedFrame {
@@ -194,10 +220,8 @@ impl Sequencer {
             self.awaiting_continues = false;
         }
         self.origins.commit(changes.staged);
-        for leaf in &accepted.leaves {
-            self.tree.push(*leaf);
-            self.growth.push(*leaf);
-        }
+        self.tree.extend(&accepted.leaves);
+        self.growth.extend(&accepted.leaves);
         if let Some(origin) = self.origins.known.get_mut(&accepted.frame.origin) {
             origin.number = accepted.frame.header.number;
             origin.end = self.tree.size();

@@ -9,21 +9,28 @@ use prost::Message as _;
 use super::control::{Body, Control, controls};
 use super::origins::{LogCreated, OriginState};
 use super::verdict::{Denied, RefusedReason, StopReason};
-use super::{Changes, Sequencer, SignatureCheck};
+use super::{Changes, Sequencer, Signature};
 
 impl Sequencer {
     /// Whether the frame is the next of its origin, and what it changes.
-    pub(super) fn rule(&self, frame: &OpenFrame, check: SignatureCheck) -> Result<Changes, Denied> {
+    pub(super) fn rule(&self, frame: &OpenFrame, signature: Signature) -> Result<Changes, Denied> {
         if frame.header.fleet != self.fleet {
             return Err(RefusedReason::WrongFleet.into());
         }
         let Some(created) = &self.created else { return self.rule_first(frame) };
         let mut changes = Changes::default();
         let state = self.state_of(frame, created)?;
-        if check == SignatureCheck::Check && !frame.signed_by(&state.key) {
+        let controls = controls(frame);
+        let check = match signature {
+            Signature::Now => true,
+            Signature::Later => !controls.as_ref().is_ok_and(Vec::is_empty),
+            Signature::Trusted => false,
+        };
+        if check && !frame.signed_by(&state.key) {
             return Err(RefusedReason::Signature.into());
         }
-        let controls = controls(frame)?;
+        changes.unsigned = (!check).then_some(state.key);
+        let controls = controls?;
         let elected = place(frame, &state, &controls)?;
         if self.awaiting_continues && !controls.iter().any(|c| c.is(v1::EventType::Continues)) {
             return Err(RefusedReason::BeforeContinues.into());

@@ -12,7 +12,7 @@ use crate::head::{Head, HeadFile};
 use crate::reader::LogFolder;
 use crate::record::AcceptedFrame;
 use crate::segment::Backend;
-use crate::testkit::{FLEET, Script};
+use crate::testkit::{FLEET, Script, forge};
 
 /// A small deterministic generator: failures name the offset, so a seed is enough.
 struct Dice(u64);
@@ -213,6 +213,28 @@ fn a_forged_frame_with_right_checksums_is_found_by_its_signature() {
     plant(folder.path(), &frames, [0; 32]);
     let (kept, suspect) = heals(Backend::File, &script, folder.path(), "forged");
     assert_eq!((kept, suspect), (victim, true));
+}
+
+/// Signatures are checked on a thread behind the rest, by batches: a forged frame in any place of one, in blocks or in a
+/// sealed file, still costs nothing that precedes it, and the caller sees no frame twice and none behind it.
+#[test]
+fn a_forged_frame_deep_in_a_long_log_costs_nothing_before_it() {
+    let script = Script::with_frames(700);
+    // Without events of the log's own, some way apart: the first batch, its end, the next one, and the last.
+    let victims = [20, 127, 128, 129, 400, script.frames.len() - 2];
+    for victim in victims {
+        let mut frames = script.accepted.clone();
+        frames[victim].frame.signature[5] ^= 1;
+        let hot = tempfile::tempdir().unwrap();
+        plant(hot.path(), &frames, script.sequencer.root());
+        let healed = heals(Backend::File, &script, hot.path(), &format!("hot, frame {victim}"));
+        assert_eq!(healed, (victim, true));
+        let sealed = tempfile::tempdir().unwrap();
+        let stored: Vec<_> = frames.iter().map(AcceptedFrame::to_stored).collect();
+        forge(sealed.path(), &stored, 300);
+        let healed = heals(Backend::File, &script, sealed.path(), &format!("sealed, frame {victim}"));
+        assert_eq!(healed, (victim, true));
+    }
 }
 
 #[test]
