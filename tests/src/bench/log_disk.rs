@@ -6,17 +6,22 @@ use std::time::Instant;
 use anyhow::{Context, ensure};
 use asterism_domain::wire;
 use asterism_event_log::copy::GROUP_COMMIT_EVENTS;
+use asterism_event_log::merkle::Frontier;
+use asterism_event_log::proof::{self, Nodes};
 use asterism_event_log::sealed::{Key, Reader};
+use asterism_event_log::tiles::TileFolder;
 use asterism_event_log::{Copy, LogFolder};
 use asterism_proto::v1;
 use prost::Message;
 use serde_json::json;
 
 use super::corpus::{self, Corpus, FLEET};
-use super::report::{Figure, rounded, scratch};
+use super::report::{Figure, rounded, scratch, spread};
 
 /// Events sealed.
 const EVENTS: usize = 1 << 20;
+/// Events proved.
+const PROOFS: u64 = 20;
 /// Calls looked for.
 const SEARCHES: usize = 20;
 
@@ -48,6 +53,7 @@ pub fn run() -> anyhow::Result<Figure> {
     let segment = opened.copy.seal()?.context("nothing was sealed")?;
     let sealed_s = began.elapsed().as_secs_f64();
     let tiles = bytes_below(&dir.path().join("tile"))?;
+    let prove_ms = prove(dir.path(), opened.sequencer.tree())?;
     let footer = *Reader::open(&segment.path)?.footer();
     ensure!(footer.end == events && footer.root == opened.sequencer.root(), "the sealed file is another log");
     let searches = search(dir.path(), &calls)?;
@@ -69,9 +75,27 @@ pub fn run() -> anyhow::Result<Figure> {
             "segment_per_raw": rounded(segment.size as f64 / raw as f64),
             "tiles_per_raw": rounded(tiles as f64 / raw as f64),
             "seal_s": rounded(sealed_s),
+            "inclusion_proof_ms": spread(&prove_ms),
             "searches": searches,
         }),
     })
+}
+
+/// Proofs from tiles and sealed events, each from a folder that was not read yet, ms.
+fn prove(folder: &Path, tree: &Frontier) -> anyhow::Result<Vec<f64>> {
+    let (size, root) = (tree.size(), tree.root());
+    (0..PROOFS)
+        .map(|number| {
+            let position = number * (size / PROOFS) + 77;
+            let began = Instant::now();
+            let mut tiles = TileFolder::new(folder, size);
+            let path = proof::inclusion(&mut tiles, position, size)?.context("no such event")?;
+            let leaf = tiles.node(0, position)?;
+            let took = began.elapsed().as_secs_f64();
+            ensure!(proof::check_inclusion(&leaf, position, size, &path, &root), "the proof is false");
+            Ok(took * 1e3)
+        })
+        .collect()
 }
 
 /// Looks for calls by the index, and once without.

@@ -4,18 +4,18 @@
 //! appends and commits on a thread of its own, as a service does; it ends when everything is durable. The baseline
 //! publishes the very same frames and waits for the acknowledgements.
 
-use std::path::Path;
 use std::sync::mpsc;
 use std::time::Instant;
 
 use anyhow::{Context, bail, ensure};
 use asterism_event_log::copy::GROUP_COMMIT_EVENTS;
-use asterism_event_log::{AcceptedFrame, Copy, Sequencer, StreamAt, Verdict};
+use asterism_event_log::{Copy, Opened, StreamAt, Verdict};
 use asterism_nats::{Reader, ReaderEvent};
 use asterism_proto::hash::Hash;
 use serde_json::json;
 
 use super::corpus::{Corpus, FLEET};
+use super::log_append::{QUEUE_FRAMES, keep};
 use super::log_stream::{IN_FLIGHT, Published, Stream, addressed};
 use super::probe;
 use super::report::{Figure, median, scratch, spread};
@@ -67,50 +67,39 @@ async fn publish(frames: &Published) -> anyhow::Result<f64> {
 
 async fn ingest(frames: &Published, events: u64) -> anyhow::Result<f64> {
     let stream = Stream::start().await?;
-    let (frames_in, queue) = mpsc::sync_channel(4_096);
-    let folder = stream.path().join("log");
-    let copy = std::thread::spawn(move || keep(&folder, &queue));
-    let mut reader = Reader::start(&stream.bus, FLEET, 1, None)?;
+    let opened = Copy::open(&stream.path().join("log"), FLEET, None, |_| {})?;
     let began = Instant::now();
-    let read = async {
-        let mut sequencer = Sequencer::new(FLEET, None);
-        while sequencer.size() < events {
-            let (payload, at) = match reader.next().await {
-                ReaderEvent::Message { sequence, time_ms, payload, .. } => {
-                    (payload, StreamAt { sequence, time_ms })
-                }
-                ReaderEvent::CaughtUp { .. } => continue,
-                ReaderEvent::Incident(incident) => bail!("{incident}"),
-            };
-            match sequencer.judge(&payload, at) {
-                Verdict::Accepted(frame) => {
-                    frames_in.send((frame, sequencer.root())).context("the copy ended")?
-                }
-                other => bail!("frame {} is {other:?}", at.sequence),
-            }
-        }
-        drop(frames_in);
-        Ok(())
-    };
-    let (publish, read) = futures_util::future::join(stream.publish(frames), read).await;
+    let (publish, read) =
+        futures_util::future::join(stream.publish(frames), follow(&stream, opened, events)).await;
     publish?;
-    read?;
-    let size = copy.join().ok().context("the copy's thread panicked")??;
+    let (size, _) = read?;
     let took = began.elapsed().as_secs_f64();
     ensure!(size == events, "{size} of {events} events are durable");
     Ok(took)
 }
 
-/// Appends and commits until there is nothing more; returns what is durable.
-fn keep(folder: &Path, queue: &mpsc::Receiver<(AcceptedFrame, Hash)>) -> anyhow::Result<u64> {
-    let mut opened = Copy::open(folder, FLEET, None, |_| {})?;
-    let mut newest = opened.sequencer.root();
-    while let Ok((frame, root)) = queue.recv() {
-        opened.copy.append(&frame)?;
-        newest = root;
-        if opened.copy.pending() >= GROUP_COMMIT_EVENTS {
-            opened.copy.commit(newest)?;
+/// Reads the stream with the product's reader, judges each frame and keeps it on the copy's thread, up to so many events.
+/// Returns what is durable, and the root.
+pub async fn follow(stream: &Stream, opened: Opened, events: u64) -> anyhow::Result<(u64, Hash)> {
+    let Opened { copy, mut sequencer, .. } = opened;
+    let (frames_in, queue) = mpsc::sync_channel(QUEUE_FRAMES);
+    let keeper = std::thread::spawn(move || keep(copy, &queue));
+    let mut reader = Reader::start(&stream.bus, FLEET, 1, None)?;
+    while sequencer.size() < events {
+        let (payload, at) = match reader.next().await {
+            ReaderEvent::Message { sequence, time_ms, payload, .. } => {
+                (payload, StreamAt { sequence, time_ms })
+            }
+            ReaderEvent::CaughtUp { .. } => continue,
+            ReaderEvent::Incident(incident) => bail!("{incident}"),
+        };
+        match sequencer.judge(&payload, at) {
+            Verdict::Accepted(frame) => {
+                frames_in.send((frame, sequencer.root())).context("the copy ended")?
+            }
+            other => bail!("frame {} is {other:?}", at.sequence),
         }
     }
-    Ok(opened.copy.commit(newest)?.size)
+    drop(frames_in);
+    Ok((keeper.join().ok().context("the copy's thread panicked")??, sequencer.root()))
 }

@@ -7,7 +7,10 @@ use asterism_nats::server::{SyncInterval, find_binary};
 use asterism_nats::stream::ensure_stream;
 use asterism_nats::{Bus, NatsServer, Subject};
 use asterism_proto::OpenFrame;
-use async_nats::jetstream;
+use async_nats::jetstream::{
+    self,
+    consumer::{Consumer, pull},
+};
 
 use super::corpus::FLEET;
 use super::report::scratch;
@@ -15,13 +18,14 @@ use super::report::scratch;
 /// Acknowledgements a publisher waits for at once, on both sides of every ratio.
 pub const IN_FLIGHT: usize = 256;
 /// Far more than a bench writes.
-const STREAM_MAX_BYTES: u64 = 4 << 30;
+const STREAM_MAX_BYTES: u64 = 1 << 30;
 
 /// A server of its own with the fleet's stream, empty.
 pub struct Stream {
     /// A service's connection.
     pub bus: Bus,
     jetstream: jetstream::Context,
+    name: String,
     _server: NatsServer,
     // Last, so that the server is gone before its folder is.
     dir: tempfile::TempDir,
@@ -48,12 +52,17 @@ impl Stream {
             NatsServer::start_with(&binary, &dir.path().join("nats"), None, SyncInterval::Always).await?;
         let config = server.service("bench")?;
         let bus = Bus::connect(&config).await?;
-        ensure_stream(&bus, FLEET, STREAM_MAX_BYTES).await?;
+        let name = ensure_stream(&bus, FLEET, STREAM_MAX_BYTES).await?.name;
         let (user, password) = (config.user.clone(), config.password.as_ref());
         let password = password.context("no password")?.reveal().to_owned();
         let options = async_nats::ConnectOptions::with_user_and_password(user.context("no user")?, password);
         let jetstream = jetstream::new(options.connect(&config.url).await?);
-        Ok(Self { bus, jetstream, _server: server, dir })
+        Ok(Self { bus, jetstream, name, _server: server, dir })
+    }
+
+    /// A bare consumer of the stream.
+    pub async fn consumer(&self, config: pull::Config) -> anyhow::Result<Consumer<pull::Config>> {
+        Ok(self.jetstream.create_consumer_on_stream(config, &self.name).await?)
     }
 
     /// The folder on the disk that is measured.

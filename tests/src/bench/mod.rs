@@ -14,6 +14,7 @@ mod log_disk;
 mod log_framing;
 mod log_ingest;
 mod log_memory;
+mod log_rebuild;
 mod log_reopen;
 mod log_stream;
 mod log_verify;
@@ -31,7 +32,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 12] = [
+const BENCHES: [Bench; 13] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -40,6 +41,7 @@ const BENCHES: [Bench; 12] = [
     ("log-framing", || on_a_runtime(log_framing::run())),
     ("log-ingest", || on_a_runtime(log_ingest::run())),
     ("log-reopen", log_reopen::run),
+    ("log-rebuild", || on_a_runtime(log_rebuild::run())),
     ("log-disk", log_disk::run),
     ("log-memory", log_memory::run),
     ("replay-fold", replay_fold::run),

@@ -3,9 +3,10 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use nix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
 use super::report::{median, quantile, rounded};
@@ -51,6 +52,12 @@ fn memory_mb(pid: i32, field: &str) -> anyhow::Result<f64> {
     let kib = text.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix("kB"));
     let kib: f64 = kib.with_context(|| format!("no {field} in {path}"))?.trim().parse()?;
     Ok(kib * 1024.0 / 1e6)
+}
+
+/// Processor time this thread has used, s: for work on one core that waits for nothing.
+pub fn on_cpu_s() -> anyhow::Result<f64> {
+    let used = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    Ok(Duration::from(used).as_secs_f64())
 }
 
 /// Processor time a process has used, s.

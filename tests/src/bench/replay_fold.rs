@@ -1,7 +1,6 @@
 //! `replay-fold`: what the reducers cost: blocks checked by CRC, decoded and applied to a state, against the same
-//! without the state. One core, a fresh state for every pass over the recorded campaign.
-
-use std::time::Instant;
+//! without the state. One core, a fresh state for every pass over the recorded campaign. Time is the thread's own on the
+//! processor, so that a busy machine does not count.
 
 use anyhow::{Context, ensure};
 use asterism_domain::{Recorded, State, wire};
@@ -14,6 +13,7 @@ use prost::Message;
 use serde_json::json;
 
 use super::corpus::{CONTACTS, Corpus};
+use super::probe::on_cpu_s;
 use super::report::{Figure, median, spread};
 
 /// Rounds; each makes two passes on either side.
@@ -79,19 +79,19 @@ fn expected(accepted: &[AcceptedFrame]) -> anyhow::Result<State> {
 
 fn fold(blocks: &[Vec<u8>]) -> anyhow::Result<(f64, State)> {
     let mut state = State::default();
-    let began = Instant::now();
+    let began = on_cpu_s()?;
     each_event(blocks, |event| state.apply(event))?;
-    Ok((began.elapsed().as_secs_f64(), state))
+    Ok((on_cpu_s()? - began, state))
 }
 
 fn decode(blocks: &[Vec<u8>], events: u64) -> anyhow::Result<f64> {
     let mut seen = 0;
-    let began = Instant::now();
+    let began = on_cpu_s()?;
     each_event(blocks, |event| {
         std::hint::black_box(event);
         seen += 1;
     })?;
-    let took = began.elapsed().as_secs_f64();
+    let took = on_cpu_s()? - began;
     ensure!(seen == events, "{seen} of {events} events");
     Ok(took)
 }
