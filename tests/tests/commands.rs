@@ -5,9 +5,10 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use asterism_tests::child::pids;
-use asterism_tests::stack::root;
+use asterism_tests::child::{Guarded, pids};
+use asterism_tests::stack::{program, root};
 use asterism_tests::up::{PATIENCE, Up};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 /// Contacts that can be dialled.

@@ -169,7 +169,7 @@ async fn what_was_acknowledged_before_the_request_is_covered() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let deps = Deps { shutdown: stop, ..theirs.process("ledger").await };
-            run(ON_REQUEST, deps).await.unwrap();
+            Box::pin(run(ON_REQUEST, deps)).await.unwrap();
         });
     });
     let bus = fixture.service("writer").await;

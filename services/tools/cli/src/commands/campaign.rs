@@ -18,7 +18,7 @@ use crate::output::{Align, pairs, table};
 
 pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(), CliError> {
     match command {
-        CampaignCommand::Create(args) => create::run(context, *args).await,
+        CampaignCommand::Create(args) => Box::pin(create::run(context, *args)).await,
         CampaignCommand::Import(args) => contacts::import(context, args).await,
         CampaignCommand::Set(args) => rules::set(context, *args).await,
         CampaignCommand::Rules(args) => rules::check(context, &args),

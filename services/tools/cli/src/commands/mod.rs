@@ -96,7 +96,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
             let run = Box::pin(crate::up::run(*args, settings, out)).await;
             run.map_err(|error| CliError::from_text(format!("{error:#}")))?;
         }
-        Command::Campaign(command) => campaign::run(&context, command).await?,
+        Command::Campaign(command) => Box::pin(campaign::run(&context, command)).await?,
         Command::Contacts(command) => contacts::run(&context, command).await?,
         Command::Dnc(command) => dnc::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,

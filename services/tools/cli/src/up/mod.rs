@@ -32,7 +32,7 @@ pub async fn run(args: UpArgs, settings: Settings, out: Output) -> anyhow::Resul
         shutdown.requested().await;
     }
     let log = system.dir.join("log");
-    system.stop().await.context("ending the local system")?;
+    Box::pin(system.stop()).await.context("ending the local system")?;
     if !args.demo && result.is_ok() {
         eprintln!("All nodes are gone and the log is sealed. Next: asterism replay verify {}", log.display());
     }

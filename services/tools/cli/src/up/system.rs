@@ -181,7 +181,7 @@ fn start_services(
     heartbeats: &Heartbeats,
 ) -> anyhow::Result<()> {
     let (c, d) = (asterism_ledger::LedgerConfig::from(config), deps.clone());
-    tasks.spawn(async move { Ok(asterism_ledger::run(c, d).await?) });
+    tasks.spawn(async move { Ok(Box::pin(asterism_ledger::run(c, d)).await?) });
     let (c, d, s) = (asterism_media_sync::MediaConfig::default(), deps.clone(), store.clone());
     tasks.spawn(async move { Ok(asterism_media_sync::run(c, d, s).await?) });
     let (c, d) = (asterism_scaler::ScalerConfig::from(config), deps.clone());
