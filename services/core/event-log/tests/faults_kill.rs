@@ -10,7 +10,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use asterism_event_log::testkit::{FLEET, Script};
 use asterism_event_log::{AcceptedFrame, Copy};
@@ -26,17 +26,33 @@ const FRAMES_FULL: usize = 550;
 /// What the child can be doing when it is killed, and at the latest at which time of it.
 const PHASES: [(&str, u64); 5] = [("append", 500), ("sync", 30), ("head", 30), ("seal", 3), ("open", 2)];
 
+/// Where a child is to stay until it is killed: else it may be further by the time the parent has heard of it.
+fn stays_at() -> Option<(String, u64)> {
+    let setting = std::env::var("KILL_STAY").ok()?;
+    let (phase, nth) = setting.split_once(' ')?;
+    Some((phase.to_owned(), nth.parse().ok()?))
+}
+
 /// Appends the script from where the folder ends: a commit after every 6 frames, a seal after every 60.
 fn append_all(folder: &Path, script: &Path, backend: &str) -> (u64, Hash) {
     let sealing = Arc::new(AtomicBool::new(false));
     let told = {
-        let sealing = sealing.clone();
-        move |moment: Moment| match moment {
-            _ if sealing.load(Ordering::Relaxed) => say("seal"),
-            Moment::Open | Moment::Scan => say("open"),
-            Moment::Append => say("append"),
-            Moment::Sync => say("sync"),
-            Moment::Synced => say("head"),
+        let (sealing, stay, times) = (sealing.clone(), stays_at(), AtomicU64::new(0));
+        move |moment: Moment| {
+            let doing = match moment {
+                _ if sealing.load(Ordering::Relaxed) => "seal",
+                Moment::Open | Moment::Scan => "open",
+                Moment::Append => "append",
+                Moment::Sync => "sync",
+                Moment::Synced => "head",
+            };
+            say(doing);
+            let Some((_, nth)) = stay.as_ref().filter(|(phase, _)| phase == doing) else { return };
+            while times.fetch_add(1, Ordering::Relaxed) + 1 == *nth {
+                // Until it is killed; a wake-up for nothing does not let it go on.
+                times.fetch_sub(1, Ordering::Relaxed);
+                std::thread::park();
+            }
         }
     };
     let stores = Telling { backend: backend_of(backend), told: Arc::new(told) };
@@ -142,18 +158,23 @@ fn a_kill_at_any_point_loses_nothing_that_was_durable() {
     keep(&script, &script_file);
     let mut hits: BTreeMap<(String, &str), u64> = BTreeMap::new();
     let (mut done, mut round) = (0, 0);
-    // A busy machine may let the child get further than meant: go on until each phase was hit on either backend.
+    // Go on until each phase was hit on either backend.
     while done < kills || hits.len() < PHASES.len() * BACKENDS.len() {
         assert!(round < 3 * kills + 100, "after {round} children only these kills: {hits:?}");
         let backend = named(BACKENDS[(round % 2) as usize]);
         let (phase, most) = PHASES[(round / 2 % 5) as usize];
         let nth = 1 + dice.below(most);
         let folder = home.path().join(backend);
-        let settings = [
+        let stay = format!("{phase} {nth}");
+        let mut settings = vec![
             ("KILL_FOLDER", folder.to_str().unwrap()),
             ("KILL_SCRIPT", script_file.to_str().unwrap()),
             ("KILL_BACKEND", backend),
         ];
+        // Half of them die exactly where they are meant to, the others somewhere behind it.
+        if round / 10 % 2 == 0 {
+            settings.push(("KILL_STAY", &stay));
+        }
         let ended = kill_when(&settings, phase, nth);
         let what = format!("round {round}, {backend}, killed at {phase} {nth} while at {}", ended.phase);
         let frames = check(&folder, &script, backend, &ended, &what);
