@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::contact::E164;
-use asterism_domain::rules::CampaignRules;
+use asterism_domain::rules::{CampaignRules, RetryRule, retry};
 use asterism_runtime::config::Config;
 use asterism_runtime::keys::random;
 use serde_json::json;
@@ -46,7 +46,11 @@ pub(super) async fn run(context: &Context, args: CallArgs) -> Result<ExitCode, C
         max_attempts: 1,
         live: false,
         allowed: vec![number.expose()],
-        rules: CampaignRules::default(),
+        // One call is one ring, whatever becomes of it.
+        rules: CampaignRules {
+            retries: vec![RetryRule { max: 0, ..retry::CONGESTION }],
+            ..CampaignRules::default()
+        },
     };
     ops::create_campaign(&client, &new).await?;
     ops::import_one(&client, &campaign, number).await?;

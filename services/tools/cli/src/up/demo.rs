@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::campaign::CampaignStatus;
-use asterism_domain::rules::CampaignRules;
+use asterism_domain::rules::{CampaignRules, RetryRule, retry};
 use asterism_proto::Role;
 use asterism_scaler::cloud::{Cloud, InstanceState};
 
@@ -76,7 +76,11 @@ async fn campaign(system: &System, args: &UpArgs, progress: &mut Progress) -> an
         caller_id: "+12015550199".to_owned(),
         live: args.live,
         allowed: args.allowed.clone(),
-        rules: CampaignRules::default(),
+        // A simulated callee without room has none later either: once more is enough to show it.
+        rules: CampaignRules {
+            retries: vec![RetryRule { delay_ms: 1_000, max: 1, ..retry::CONGESTION }],
+            ..CampaignRules::default()
+        },
     };
     ops::create_campaign(&system.client, &create).await?;
     progress.note("Importing contacts");

@@ -1,3 +1,4 @@
+//! Windows of several zones, by example and minute by minute.
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
