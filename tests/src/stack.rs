@@ -232,8 +232,8 @@ impl Stack {
         let create: CreateCampaign = serde_json::from_value(serde_json::json!({
             "campaign": CAMPAIGN, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
             "ring_timeout_ms": 5_000, "max_attempts": max_attempts, "caller_id": CALLER,
-            // Callees of a simulation that are congested once are so for ever.
-            "rules": { "retries": [{ "outcome": "congestion", "delay_ms": 0, "max": 0 }] },
+            // Callees of a simulation that are congested once are so for ever: no more attempts than others have.
+            "rules": { "retries": [{ "outcome": "congestion", "delay_ms": 0, "max": max_attempts - 1 }] },
         }))
         .unwrap();
         ops::create_campaign(&self.client, &create).await.unwrap();
