@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use asterism_domain::campaign::command::ImportRow;
-use asterism_domain::campaign::{CampaignCommand, ContactStatus, decide};
+use asterism_domain::campaign::{CampaignCommand, ContactStatus, DialTick, decide};
 use asterism_domain::event::SealedContact;
 use asterism_domain::{Event, Outcome};
 use asterism_proto::{Origin, Role};
@@ -153,10 +155,20 @@ fn with_too_much_unarchived_nothing_new_is_dialled_until_it_is_less() {
     };
     lab.write(Origin::Role(Role::Dialer), behind(true));
     assert_eq!((lab.state.archive_hold.as_str(), lab.state.incidents), ("", 1), "the ledger alone says so");
+    let tick =
+        DialTick { fresh: lab.ready(), trunks: BTreeMap::new(), order_window_ms: 2_000, max_intents: 100 };
+    let decided = decide(&lab.state, &CampaignCommand::Tick(tick), lab.now).unwrap();
+    assert_eq!(decided.len(), 3);
     lab.write(LEDGER, behind(true));
     assert_eq!(lab.tick(), []);
+    // What was decided before the hold and landed behind it is kept, void, and costs the contact no attempt.
+    for attempt in &decided {
+        lab.write(Origin::Role(Role::Dialer), attempt.clone());
+    }
+    assert_eq!((lab.state.voids, lab.state.in_flight, lab.state.incidents), (3, 0, 1));
     lab.write(LEDGER, behind(false));
-    assert_eq!(lab.tick().len(), 3);
+    assert_eq!(lab.tick(), decided);
+    assert_eq!((lab.state.voids, lab.state.in_flight), (3, 3));
 }
 
 #[test]

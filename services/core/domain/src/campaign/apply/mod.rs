@@ -153,9 +153,12 @@ pub fn orphaned(state: &mut State, attempts: &[AttemptId], at: Timestamp) {
     }
 }
 
-/// The guard of the dialer's decision, judged again where it landed: a drain, a pause, an entry on a do-not-call list
-/// or another campaign's ring may have come between.
+/// The guard of the dialer's decision, judged again where it landed: a drain, a pause, a hold by the ledger, an entry on
+/// a do-not-call list or another campaign's ring may have come between.
 fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), Effectless> {
+    if !state.archive_hold.is_empty() {
+        return Err(Effectless::void("dialling is held until more of the log is archived"));
+    }
     let home = state.fleet.nodes.get_mut(&new.node).ok_or(Effectless::void("unknown node"))?;
     let campaign =
         state.campaigns.get_mut(&attempt.campaign).ok_or(Effectless::incident("unknown campaign"))?;
