@@ -5,6 +5,7 @@
 //! is a task of its own that sends an [`Input`].
 
 mod effects;
+mod points;
 mod status;
 mod uplink;
 
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use asterism_nats::{Bus, Reply, Verb};
+use asterism_nats::{Bus, Reply, Verb, crash};
 use asterism_proto::v1;
 use prost::Message;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -192,6 +193,7 @@ impl Shell {
         if out.is_empty() && after.is_empty() {
             return;
         }
+        points::unwritten(&out.facts);
         let now_ms = self.clock.now_ms(Instant::now());
         let mut changes: Vec<StoreChange> = Vec::with_capacity(out.facts.len() + out.changes.len());
         for fact in &out.facts {
@@ -208,6 +210,7 @@ impl Shell {
         if (!changes.is_empty() || !after.is_empty()) && !self.commit(changes, after) {
             return;
         }
+        points::written(&out.facts);
         for effect in at_once {
             self.perform(effect);
         }
@@ -232,10 +235,12 @@ impl Shell {
         })??;
         for after in done {
             if let Some(number) = after.frame {
+                crash::point("frame.synced");
                 self.parts.spool.on_durable(number);
                 self.uplink.cutting = false;
             }
             for effect in after.effects {
+                points::synced(&effect);
                 self.perform(effect);
             }
             for report in after.reports {
@@ -333,6 +338,9 @@ impl Shell {
     }
 
     fn order(&mut self, verb: Verb, payload: &[u8], reply: Reply, now_ms: u64) {
+        if verb == Verb::Dial {
+            crash::point("order.received");
+        }
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let machine = &mut self.parts.machine;
@@ -385,7 +393,9 @@ impl Shell {
             .map(|mark| mark.number)
             .max();
         if let Some(change) = covered.and_then(|number| self.parts.spool.cover(number)) {
+            crash::point("covered.unwritten");
             self.commit(vec![StoreChange::Spool(change)], After::default());
+            crash::point("covered.written");
         }
     }
 
@@ -400,6 +410,8 @@ impl Shell {
 
     fn commit_frame(&mut self, change: SpoolChange, number: u64) {
         let then = After { frame: Some(number), ..After::default() };
+        crash::point("frame.unwritten");
         self.commit(vec![StoreChange::Spool(change)], then);
+        crash::point("frame.written");
     }
 }

@@ -278,6 +278,11 @@ impl Bus {
             .map_err(|error| client_error("publish", subject.as_str(), &error))
     }
 
+    /// Waits until all that was sent so far is with the server's socket.
+    pub async fn flush(&self) -> Result<(), Error> {
+        self.client.flush().await.map_err(|error| client_error("flush", "", &error))
+    }
+
     /// Subscribes, as one of a queue group if named. When it returns, the request is on its way to the server, before
     /// anything this connection sends later.
     pub async fn subscribe(&self, subject: &Subject, queue: Option<&str>) -> Result<Subscription, Error> {

@@ -3,9 +3,10 @@
 //! Reading order: [`subject`] (every subject there is), [`bus`] (connect, publish, subscribe, request), [`publish`]
 //! (frames into the stream), [`stream`] (its limits and identity), [`reader`] (every frame once, in order), [`lease`]
 //! (who should try to lead), [`service`] (answering requests), [`pace`] (when the next frame leaves), [`server`] (a
-//! nats-server as a child process).
+//! nats-server as a child process), [`crash`] (where the processes of tests die).
 
 pub mod bus;
+pub mod crash;
 pub mod error;
 pub mod lease;
 pub mod pace;

@@ -13,6 +13,7 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::bus::Bus;
+use crate::crash;
 use crate::error::Error;
 use crate::subject::Subject;
 
@@ -161,13 +162,17 @@ where
             return;
         }
         let answer = (self.handler)(request.message.payload.clone());
-        let answered = Arc::clone(&self.answered);
+        let (answered, bus) = (Arc::clone(&self.answered), self.bus.clone());
         answering.spawn(async move {
             let answer = answer.await.map(Bytes::from).map_err(|error| async_nats::service::error::Error {
                 status: error.reason.replace(['\r', '\n'], " "),
                 code: usize::from(error.code),
             });
-            if let Err(error) = request.respond(answer).await {
+            let sent = request.respond(answer).await;
+            if crash::listens() && bus.flush().await.is_ok() {
+                crash::point("answer.sent");
+            }
+            if let Err(error) = sent {
                 tracing::debug!(%error, "an answer could not be sent");
             }
             answered.fetch_add(1, Ordering::Relaxed);

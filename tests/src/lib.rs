@@ -9,6 +9,7 @@
 pub mod asterisk;
 pub mod bench;
 pub mod child;
+pub mod crash;
 pub mod rings;
 pub mod script;
 pub mod sipp;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use asterism_nats::crash;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -175,7 +176,12 @@ impl<'a> Connection<'a> {
     async fn command(&mut self, command: PbxCommand) -> Result<(), Failure> {
         match command {
             PbxCommand::Originate(originate) => match self.originate(&originate) {
-                Ok(action) => self.write(&Ok(action)).await,
+                Ok(action) => {
+                    crash::point("originate.unsent");
+                    self.write(&Ok(action)).await?;
+                    crash::point("originate.sent");
+                    Ok(())
+                }
                 Err(error) => {
                     tracing::error!(attempt = originate.attempt, %error, "an originate could not be written");
                     self.hand_on(Input::Pbx(PbxEvent::NotSent { attempt: originate.attempt })).await
@@ -218,12 +224,16 @@ impl<'a> Connection<'a> {
             }
             Kind::Event(event) => match event {
                 Event::OriginateResponse { action_id, answered, reason, .. } => {
+                    crash::point("originate.answered");
                     Some(PbxEvent::Originated { attempt: action_id.to_owned(), answered, reason })
                 }
                 Event::Newchannel { unique_id, .. } => {
                     Some(PbxEvent::Channel { attempt: unique_id.to_owned() })
                 }
-                Event::DialBegin { unique_id } => Some(PbxEvent::Dialled { attempt: unique_id.to_owned() }),
+                Event::DialBegin { unique_id } => {
+                    crash::point("ring.begun");
+                    Some(PbxEvent::Dialled { attempt: unique_id.to_owned() })
+                }
                 Event::Newstate { unique_id, state: STATE_UP }
                 | Event::DialEnd { unique_id, status: "ANSWER" } => {
                     Some(PbxEvent::Up { attempt: unique_id.to_owned() })

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
+use asterism_nats::crash;
 use asterism_proto::note::TreeHead;
 use asterism_proto::{cosign, note, v1};
 use prost::Message;
@@ -64,7 +65,11 @@ impl Shell {
         let (Some(to), Some(bus)) = (self.tickets.remove(&ticket), self.bus.clone()) else { return };
         let bytes = reply.encode_to_vec();
         tokio::spawn(async move {
-            if let Err(error) = bus.respond(to, bytes).await {
+            let sent = bus.respond(to, bytes).await;
+            if crash::listens() && bus.flush().await.is_ok() {
+                crash::point("reply.sent");
+            }
+            if let Err(error) = sent {
                 tracing::debug!(%error, "an order's answer could not be sent; the order comes again");
             }
         });

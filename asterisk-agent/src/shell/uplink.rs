@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use asterism_nats::Pace;
+use asterism_nats::{Pace, crash};
 use asterism_proto::frame::message_id;
 
 use super::Shell;
@@ -96,6 +96,7 @@ impl Shell {
         let first_try = self.uplink.tries == 1;
         let again = number <= self.uplink.acknowledged;
         tokio::spawn(async move {
+            crash::point("frame.unsent");
             let sent = Instant::now();
             let result = if again {
                 bus.publish_frame_again(&fleet, &origin, frame).await
@@ -103,6 +104,9 @@ impl Shell {
                 bus.publish_frame(&fleet, &origin, frame, &id, None).await
             };
             let waited = sent.elapsed();
+            if result.is_ok() {
+                crash::point("frame.acknowledged");
+            }
             if let Err(error) = &result
                 && first_try
             {

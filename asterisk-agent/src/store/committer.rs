@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
+use asterism_nats::crash;
 use tokio::sync::mpsc as tokio_mpsc;
 
 use super::{Store, StoreChange, WriteAhead};
@@ -116,7 +117,9 @@ impl<T> Writer<T> {
         }
         if last > 0 {
             self.store.put_committed(last)?;
+            crash::point("store.unsynced");
             self.store.sync()?;
+            crash::point("store.synced");
             self.synced.store(last, Ordering::Release);
         }
         Ok(group.into_iter().flatten().filter_map(|(_, commit)| commit.then).collect())

@@ -3,6 +3,7 @@
 //! The reply to an order only stops the retry timer. Nothing here is remembered beyond what is in flight.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,7 @@ use asterism_domain::campaign::{CampaignCommand, judge};
 use asterism_domain::logic::Flow;
 use asterism_domain::rules::Exclusion;
 use asterism_domain::{AttemptId, NodeId, State};
-use asterism_nats::{Subject, Verb};
+use asterism_nats::{Bus, Subject, Verb, crash};
 use asterism_object_store::{ObjectName, ObjectStore};
 use asterism_proto::v1::{DialAttempt, DialOrder, OrderReply};
 use asterism_runtime::keys::Keyring;
@@ -137,7 +138,15 @@ impl Sender {
         if self.desk.term() != Some(term) {
             return;
         }
-        let pause = match self.deps.bus.request(&subject, order, ORDER_DEADLINE).await {
+        crash::point("order.unsent");
+        let bus = &self.deps.bus;
+        let answer = tokio::select! {
+            biased;
+            answer = bus.request(&subject, order, ORDER_DEADLINE) => answer,
+            never = sent(bus) => match never {},
+        };
+        crash::point("order.answered");
+        let pause = match answer {
             Ok(payload) => match OrderReply::decode(payload.as_slice()) {
                 Ok(reply) if reply.taken => REPEAT_TAKEN,
                 Ok(reply) => {
@@ -205,6 +214,14 @@ impl Sender {
         lock(&self.fallbacks).insert(flow.to_owned(), reply.clone());
         Ok(reply)
     }
+}
+
+/// Polled behind a request: the moment in which its order has left and its answer has not come.
+async fn sent(bus: &Bus) -> Infallible {
+    if crash::listens() && bus.flush().await.is_ok() {
+        crash::point("order.sent");
+    }
+    std::future::pending().await
 }
 
 /// An order that cannot be carried out. A node that has the attempt ignores a repeat; one that has not refuses it as

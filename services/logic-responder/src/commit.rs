@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
-use asterism_nats::{Bus, FrameAck, PublishFrameError};
+use asterism_nats::{Bus, FrameAck, PublishFrameError, crash};
 use asterism_proto::frame::{FRAME_MAX_BYTES, FRAME_MAX_EVENTS, FrameDraft, HEADER_MAX_BYTES, message_id};
 use asterism_proto::{Origin, OriginKey, Role};
 use asterism_runtime::health::{Counter, Health};
@@ -252,7 +252,9 @@ impl Loop {
     /// Publishes the frame once; what is acknowledged goes into the spool before a resend may come between.
     async fn publish(&self, number: u64, frame: &[u8], id: &str) -> Result<FrameAck, PublishFrameError> {
         let _turn = self.turn.lock().await;
+        crash::point("decision.unsent");
         let ack = self.bus.publish_frame(&self.fleet, &self.origin, frame.to_vec(), id, None).await?;
+        crash::point("decision.acknowledged");
         self.spool.push(&self.origin, self.epoch, number, frame);
         Ok(ack)
     }

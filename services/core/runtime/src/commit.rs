@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
-use asterism_nats::{FrameAck, PublishFrameError};
+use asterism_nats::{FrameAck, PublishFrameError, crash};
 use asterism_proto::frame::{FrameDraft, FrameError, message_id};
 use asterism_proto::v1::EventType;
 use asterism_proto::{Origin, OriginKey, Role};
@@ -58,6 +58,8 @@ pub struct Term {
     frames: u64,
     last_on_subject: Option<u64>,
     turn: Turn,
+    /// The frame being committed intends attempts; for [`crash`].
+    intents: bool,
 }
 
 impl Term {
@@ -76,6 +78,7 @@ impl Term {
             frames: 0,
             last_on_subject: None,
             turn: log.spool().turn(&Origin::Role(role)),
+            intents: false,
         };
         let elected = Event::LeaderElected { role: role.name().to_owned(), term, holder: holder.to_owned() };
         new.commit(&[elected], &Envelope::default()).await?;
@@ -98,8 +101,18 @@ impl Term {
 
     /// Commits the events of one command; returns the log's size after them.
     pub async fn commit(&mut self, events: &[Event], meta: &Envelope) -> Result<u64, CommitError> {
+        self.intents = events.iter().any(|event| matches!(event, Event::AttemptIntended { .. }));
         let events = events.iter().map(|event| wire::encode(event, meta)).collect();
-        self.commit_encoded(events).await.map(|committed| committed.size)
+        self.point("intent.unsent");
+        let size = self.commit_encoded(events).await.map(|committed| committed.size)?;
+        self.point("intent.committed");
+        Ok(size)
+    }
+
+    fn point(&self, name: &'static str) {
+        if self.intents {
+            crash::point(name);
+        }
     }
 
     /// Commits one frame of events of one type whose bodies their writer encoded itself.
@@ -193,6 +206,7 @@ impl Term {
         let _turn = self.turn.lock().await;
         let (bus, fleet) = (self.log.bus(), self.log.fleet());
         let ack = bus.publish_frame(fleet, &self.origin, frame.to_vec(), id, expected).await?;
+        self.point("intent.acknowledged");
         self.log.spool().push(&self.origin, self.epoch, number, frame);
         Ok(ack)
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use asterism_domain::wire;
 use asterism_event_log::sealed::SealedSegment;
 use asterism_event_log::{AcceptedFrame, Copy};
+use asterism_nats::crash;
 use asterism_proto::hash::Hash;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -240,7 +241,9 @@ impl Keeper {
 
     fn commit(&mut self) -> Result<u64, String> {
         self.oldest = None;
+        crash::point("copy.unsynced");
         let durable = self.copy.commit(self.root).map_err(|error| error.to_string())?;
+        crash::point("copy.synced");
         self.durable.send_replace(durable.size);
         Ok(durable.size)
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use asterism_domain::State;
 use asterism_event_log::sequencer::{CheckpointCheck, RefusedReason};
 use asterism_event_log::{AcceptedFrame, Sequencer, StreamAt, Verdict};
-use asterism_nats::{Reader, ReaderEvent, ReaderIncident};
+use asterism_nats::{Reader, ReaderEvent, ReaderIncident, crash};
 use asterism_proto::hash::Hash;
 use asterism_proto::{OpenFrame, Origin, Role};
 
@@ -107,6 +107,9 @@ impl Log {
             Verdict::Accepted(frame) => frame,
             other => return Ok(Err(other)),
         };
+        if matches!(frame.frame.origin, Origin::Node(_)) {
+            crash::point("fact.folded");
+        }
         let (id, end, record_time_ms) = (frame.frame.message_id(), frame.end(), frame.record_time_ms);
         self.close_gap(&frame.frame);
         self.0.storage.frame(frame, root).await;
