@@ -54,6 +54,7 @@ async fn nobody_is_rung_whom_a_rule_keeps_out() {
     fs::write(up.path().join("rules.toml"), &rules).unwrap();
     fs::write(up.path().join("list.txt"), "# asked to\n+12025550100\n+12025550101\n").unwrap();
     lists(&up);
+    asked_before(&up, &rules);
     create(&up, "spring");
     let shown = up
         .until_of("spring", "all that is open is done", |shown| {
@@ -96,6 +97,53 @@ fn lists(up: &Up) {
     assert!(bad.status == 2 && !bad.err.contains("2025550100"), "{}", bad.err);
     let nothing = up.run(&["dnc", "add", "--reason", "x"]);
     assert!(nothing.status == 2 && nothing.err.contains("AST-U120"), "{}", nothing.err);
+}
+
+/// A dry run says whom the campaign would ring, and everything that is wrong with one that cannot be.
+fn asked_before(up: &Up, rules: &str) {
+    let demo = root().join("compose/demo");
+    let (prompts, flow) =
+        (demo.join("prompts").display().to_string(), demo.join("flow.toml").display().to_string());
+    let dry = |trunk: &str, more: &[&str]| {
+        let words =
+            ["campaign", "create", "spring", "--flow", &flow, "--prompts", &prompts, "--trunk", trunk];
+        let rest = ["--contacts", "people.csv", "--rules", "rules.toml", "--dry-run"];
+        up.run(&[&words[..], &rest, more].concat())
+    };
+    let good = dry("carrier", &[]);
+    assert_eq!((good.status, good.err.as_str()), (0, ""), "{}", good.out);
+    for wanted in [
+        "could be dialled: 14 now, 8 later, 6 never",
+        "later          8  when its calling window opens, from 20",
+        "never          2  do-not-call: on a do-not-call list",
+        "never          3  do-not-call-prefix: ",
+        "never          1  no-consent: ",
+    ] {
+        assert!(good.out.contains(wanted), "{wanted:?} is missing in\n{}", good.out);
+    }
+    assert!(up.done("campaign list").contains("There is no campaign yet"));
+    fs::write(
+        up.path().join("rules.toml"),
+        "caps = [{ per = \"24h\", max = 0 }]\ndefault_zone = \"Mars\"\nholidays = [\"never\"]\n",
+    )
+    .unwrap();
+    fs::write(up.path().join("nobody.csv"), "number\nnone\n").unwrap();
+    for words in [&["--dry-run"][..], &[]] {
+        let create =
+            ["campaign", "create", "a b", "--flow", "no-such", "--prompts", &prompts, "--trunk", "nowhere"];
+        let rest = ["--contacts", "nobody.csv", "--rules", "rules.toml", "--ring-timeout", "5m"];
+        let bad = up.run(&[&create[..], &rest, words].concat());
+        assert_eq!(bad.status, 1, "{}", bad.err);
+        for code in ["U022", "U023", "D073", "D072", "D071", "U020", "U040", "D043"] {
+            assert!(bad.err.contains(&format!("AST-{code}: ")), "AST-{code} is missing in\n{}", bad.err);
+        }
+        assert!(bad.err.contains("8 things are wrong"), "{}", bad.err);
+    }
+    assert!(
+        up.done("media list").contains("No prompts are published"),
+        "nothing is published for a campaign that cannot be"
+    );
+    fs::write(up.path().join("rules.toml"), rules).unwrap();
 }
 
 /// Another campaign has the same people: none of them rings twice within the gap.

@@ -1,9 +1,11 @@
 //! What people ask the dialer: JSON in, JSON out, on the role's command subject.
 
+pub mod check;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits};
+use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, decide};
 use asterism_domain::contact::E164;
 use asterism_domain::contact::zone::{self, ZONE_COLUMN};
@@ -24,8 +26,10 @@ use crate::config::DialerConfig;
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 14] = [
+pub const VERBS: [&str; 16] = [
     "campaign.create",
+    "campaign.check",
+    "campaign.forecast",
     "campaign.set",
     "campaign.import",
     "campaign.start",
@@ -202,6 +206,15 @@ async fn handle(
         let (position, lists) = deps.log.read(|state| (state.size, report::lists(state)));
         return reply_json(position, &lists);
     }
+    if command.verb == "campaign.check" {
+        return answered(json(&command).map(|asked| check::check(deps, config, numbers, &asked)));
+    }
+    if command.verb == "campaign.create" {
+        return create(deps, desk, config, numbers, &command).await;
+    }
+    if command.verb == "campaign.forecast" {
+        return answered(json(&command).and_then(|asked| check::forecast(deps, config, numbers, &asked)));
+    }
     if command.verb == "contacts.erase" {
         return erase(deps, desk, &command).await;
     }
@@ -213,13 +226,42 @@ async fn handle(
             Err((code, reason)) => refusal(code, reason),
         };
     }
-    match read(&command, config, numbers, &deps.keyring, &erased) {
+    match read(&command, numbers, &deps.keyring, &erased) {
         Ok(decided @ CampaignCommand::Import { .. }) => {
             imported(desk.ask(decided, envelope_of(&command)).await)
         }
         Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
     }
+}
+
+/// The answer to a question that changes nothing.
+fn answered(said: Result<(u64, impl Serialize), Refused>) -> RoleReply {
+    match said {
+        Ok((position, value)) => reply_json(position, &value),
+        Err((code, reason)) => refusal(code, reason),
+    }
+}
+
+/// Refused with every problem there is, those of this configuration and those of the log.
+async fn create(
+    deps: &Deps,
+    desk: &Desk<CampaignCommand>,
+    config: &DialerConfig,
+    numbers: &[u8; 32],
+    command: &RoleCommand,
+) -> RoleReply {
+    let asked: CreateCampaign = match json(command) {
+        Ok(asked) => asked,
+        Err((code, reason)) => return refusal(code, reason),
+    };
+    // A repeat finds the campaign it made: the log answers it.
+    let said = deps.log.read(|state| state.command_position(&command.command_id).is_some());
+    if !said && let Some((code, reason)) = check::refused(deps, config, numbers, &asked) {
+        return refusal(code, reason);
+    }
+    let new = CampaignCommand::Create(Box::new(new_campaign(asked, numbers)));
+    reply_of(desk.ask(new, envelope_of(command)).await)
 }
 
 /// The answer to an import says what became of its rows.
@@ -261,15 +303,15 @@ async fn erase(deps: &Deps, desk: &Desk<CampaignCommand>, command: &RoleCommand)
 
 type Refused = (&'static str, String);
 
+const NO_CAMPAIGN: &str = "there is no campaign of this id";
+
 fn read(
     command: &RoleCommand,
-    config: &DialerConfig,
     numbers: &[u8; 32],
     keyring: &Keyring,
     erased: &dyn Fn(&str) -> bool,
 ) -> Result<CampaignCommand, Refused> {
     match command.verb.as_str() {
-        "campaign.create" => create(json(command)?, config, numbers),
         "campaign.import" => {
             let import: ImportContacts = json(command)?;
             // Before a key is made anew under its name.
@@ -306,25 +348,11 @@ fn one(command: &RoleCommand) -> Result<OneCampaign, Refused> {
     json(command)
 }
 
-fn create(
-    new: CreateCampaign,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-) -> Result<CampaignCommand, Refused> {
-    if !config.trunks.contains_key(&new.trunk) {
-        let known: Vec<&str> = config.trunks.keys().map(String::as_str).collect();
-        let reason = format!("there is no trunk `{}`; configured: {}", new.trunk, known.join(", "));
-        return Err(("AST-D043", reason));
-    }
-    let outside = config.trunks.get(&new.trunk).is_some_and(|trunk| trunk.outside);
-    if outside && !new.live && new.allowed.is_empty() {
-        let reason =
-            "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";
-        return Err(("AST-D044", reason.to_owned()));
-    }
+/// A new campaign as it is decided on. What is wrong with it says [`check::problems`].
+fn new_campaign(new: CreateCampaign, numbers: &[u8; 32]) -> NewCampaign {
     let allowed_hashes =
         new.allowed.iter().map(|number| seal::number_hash(numbers, number).to_vec()).collect();
-    Ok(CampaignCommand::Create {
+    NewCampaign {
         campaign: new.campaign,
         name: new.name,
         flow: new.flow,
@@ -340,7 +368,7 @@ fn create(
         },
         live: new.live,
         allowed_hashes,
-    })
+    }
 }
 
 /// What is not named is taken from the campaign as it stands.
@@ -355,7 +383,7 @@ fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Refused> {
             rules: campaign.rules.clone(),
         })
     });
-    let now = now.ok_or(("AST-D046", "there is no campaign of this id".to_owned()))?;
+    let now = now.ok_or(("AST-D046", NO_CAMPAIGN.to_owned()))?;
     Ok(CampaignCommand::Change {
         campaign: asked.campaign,
         limits: Limits {
@@ -403,16 +431,22 @@ fn seal_rows(
         let column = |name: &str| {
             person.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
         };
-        let zone = zone::choose(column(ZONE_COLUMN).map(String::as_str), number)?;
-        let names: Vec<&str> = zone.zones().iter().map(|zone| zone.name()).collect();
+        let zone = zone_names(column(ZONE_COLUMN).map(String::as_str), number)?;
         rows.push(ImportRow {
             number_hash: seal::number_hash(numbers, &person.number),
             sealed: seal::seal(&key, random()?, &import.import, person)?,
-            zone: names.join(","),
+            zone,
             consent: column(CONSENT_COLUMN).is_some_and(|value| is_yes(value)),
         });
     }
     Ok(CampaignCommand::Import { campaign: import.campaign, import: import.import, rows, last: import.last })
+}
+
+/// The zones a number may be in, as an import names them.
+fn zone_names(column: Option<&str>, number: E164) -> Result<String, zone::NoZone> {
+    let zone = zone::choose(column, number)?;
+    let names: Vec<&str> = zone.zones().iter().map(|zone| zone.name()).collect();
+    Ok(names.join(","))
 }
 
 /// What a column of consent says. Anything that is not plainly yes is no.

@@ -188,7 +188,7 @@ impl Sender {
     fn on_prefix(&self, attempt: &AttemptId, number: &str) -> Option<(String, String)> {
         self.deps.log.read(|state| {
             let campaign = state.campaigns.get(&attempt.campaign)?;
-            judge::on_prefix(state, campaign, number.trim_start_matches('+'))
+            judge::on_prefix(state, &campaign.rules, number.trim_start_matches('+'))
         })
     }
 

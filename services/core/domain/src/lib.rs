@@ -43,6 +43,16 @@ impl Rejection {
         Self { code, reason: Cow::Borrowed(reason) }
     }
 
+    /// One rejection of everything that is wrong: a single problem as it is, several one a line, each with its code.
+    pub fn of_all(problems: &[Self]) -> Option<Self> {
+        let [first, rest @ ..] = problems else { return None };
+        if rest.is_empty() {
+            return Some(first.clone());
+        }
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        Some(Self::with(first.code, lines.join("\n")))
+    }
+
     /// A rejection whose reason names what was refused.
     pub const fn with(code: &'static str, reason: String) -> Self {
         Self { code, reason: Cow::Owned(reason) }

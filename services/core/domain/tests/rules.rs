@@ -159,7 +159,7 @@ fn a_prefix_is_found_by_whoever_opens_the_number_and_excludes_what_comes_back() 
     lab.campaign("c", 2, 3);
     list(&mut lab, true, &[], &["1900", "4487"]);
     let campaign = &lab.state.campaigns["c"];
-    let found = |digits| judge::on_prefix(&lab.state, campaign, digits);
+    let found = |digits| judge::on_prefix(&lab.state, &campaign.rules, digits);
     assert_eq!(found("19005550123"), Some(("global".into(), "1900".into())));
     assert_eq!((found("19015550123"), found("190"), found("")), (None, None, None));
     dialled(&mut lab);

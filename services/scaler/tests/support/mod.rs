@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use asterism_domain::campaign::command::{ImportRow, Limits};
+use asterism_domain::campaign::command::{ImportRow, Limits, NewCampaign};
 use asterism_domain::campaign::{self, CampaignCommand, DialTick};
 use asterism_domain::fleet::{FleetPolicy, NodeStatus};
 use asterism_domain::rules::CampaignRules;
@@ -120,7 +120,7 @@ impl Rig {
     /// A campaign that wants `contacts` calls at once.
     pub async fn campaign(&mut self, id: &str, contacts: u8) {
         let desk = self.dialer().await;
-        let create = CampaignCommand::Create {
+        let create = CampaignCommand::Create(Box::new(NewCampaign {
             campaign: id.into(),
             name: id.into(),
             flow: "f".into(),
@@ -136,7 +136,7 @@ impl Rig {
             },
             live: false,
             allowed_hashes: vec![],
-        };
+        }));
         let rows = (0..contacts)
             .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
             .collect();

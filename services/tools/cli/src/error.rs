@@ -52,6 +52,17 @@ impl CliError {
         }
     }
 
+    /// One error of everything that is wrong: a single one as it is, several one a line, each with its code.
+    pub fn of_all(what: &str, problems: Vec<Self>) -> Option<Self> {
+        if problems.len() < 2 {
+            return problems.into_iter().next();
+        }
+        let lines: Vec<String> = problems.iter().map(|one| format!("  {one}")).collect();
+        let first = &problems[0];
+        let text = format!("{what}: {} things are wrong\n{}", problems.len(), lines.join("\n"));
+        Some(Self { usage: problems.iter().all(|one| one.usage), ..Self::new(&first.code, text, "") })
+    }
+
     /// Names the command that helps.
     #[must_use]
     pub fn next(mut self, command: impl Into<String>) -> Self {

@@ -1,6 +1,7 @@
 //! What people do with a fleet, each as one function: publish, create, import, start, look. The commands and
 //! `asterism up` are made of these.
 
+mod forecast;
 mod import;
 
 use std::collections::BTreeMap;
@@ -8,6 +9,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use asterism_dialer::commands::check::Checked;
 use asterism_dialer::commands::{CreateCampaign, OneCampaign};
 use asterism_domain::Event;
 use asterism_domain::logic::{self, Flow};
@@ -21,6 +23,7 @@ use serde_json::json;
 use crate::client::Client;
 use crate::error::CliError;
 
+pub use forecast::forecast;
 pub use import::{Progress, import_contacts, import_one, read_list};
 
 /// Language of prompts that are published without one.
@@ -167,6 +170,15 @@ pub async fn create_campaign(client: &Client, new: &CreateCampaign) -> Result<()
             done => return done.map(drop),
         }
     }
+}
+
+/// Everything the dialer finds wrong with a campaign; an empty flow or manifest is still to be published.
+///
+/// # Errors
+/// No dialer answers.
+pub async fn check_campaign(client: &Client, new: &CreateCampaign) -> Result<Vec<CliError>, CliError> {
+    let checked: Checked = client.role_json(Role::Dialer, "campaign.check", new).await?;
+    Ok(checked.problems.into_iter().map(|one| CliError::new(&one.code, one.what, "")).collect())
 }
 
 /// Starts a campaign.

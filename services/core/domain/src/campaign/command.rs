@@ -61,6 +61,27 @@ pub struct Limits {
     pub rules: CampaignRules,
 }
 
+/// A campaign that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewCampaign {
+    /// Its id.
+    pub campaign: CampaignId,
+    /// Name for people.
+    pub name: String,
+    /// Flow id.
+    pub flow: String,
+    /// Manifest id.
+    pub manifest: String,
+    /// Trunk name.
+    pub trunk: String,
+    /// What can be changed later.
+    pub limits: Limits,
+    /// Dials every number on a trunk that leads outside.
+    pub live: bool,
+    /// Keyed hashes of the numbers allowed before that.
+    pub allowed_hashes: Vec<Vec<u8>>,
+}
+
 /// A change of a do-not-call list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoNotCallChange {
@@ -80,56 +101,16 @@ pub struct DoNotCallChange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
 pub enum CampaignCommand {
-    Create {
-        campaign: CampaignId,
-        name: String,
-        flow: String,
-        manifest: String,
-        trunk: String,
-        limits: Limits,
-        live: bool,
-        allowed_hashes: Vec<Vec<u8>>,
-    },
-    Change {
-        campaign: CampaignId,
-        limits: Limits,
-        reason: String,
-    },
-    Import {
-        campaign: CampaignId,
-        import: String,
-        rows: Vec<ImportRow>,
-        last: bool,
-    },
-    Start {
-        campaign: CampaignId,
-    },
-    Pause {
-        campaign: CampaignId,
-        reason: String,
-    },
-    Resume {
-        campaign: CampaignId,
-    },
-    Stop {
-        campaign: CampaignId,
-        reason: String,
-    },
-    GoLive {
-        campaign: CampaignId,
-        reason: String,
-    },
-    Erase {
-        import: String,
-        contacts: Vec<NumberHash>,
-        reason: String,
-    },
-    Exclude {
-        campaign: CampaignId,
-        contacts: Vec<ContactId>,
-        rule: Exclusion,
-        detail: String,
-    },
+    Create(Box<NewCampaign>),
+    Change { campaign: CampaignId, limits: Limits, reason: String },
+    Import { campaign: CampaignId, import: String, rows: Vec<ImportRow>, last: bool },
+    Start { campaign: CampaignId },
+    Pause { campaign: CampaignId, reason: String },
+    Resume { campaign: CampaignId },
+    Stop { campaign: CampaignId, reason: String },
+    GoLive { campaign: CampaignId, reason: String },
+    Erase { import: String, contacts: Vec<NumberHash>, reason: String },
+    Exclude { campaign: CampaignId, contacts: Vec<ContactId>, rule: Exclusion, detail: String },
     DoNotCall(DoNotCallChange),
     Tick(DialTick),
 }

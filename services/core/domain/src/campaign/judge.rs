@@ -36,21 +36,21 @@ pub enum ZoneStands {
     Unknown,
 }
 
-/// What the rules say, the time of day aside.
+/// What the rules say of a number and its owner's consent, the time of day aside.
 pub fn judge(
     lists: &BTreeMap<String, DoNotCall>,
     numbers: &BTreeMap<NumberHash, crate::rules::NumberUse>,
     rules: &CampaignRules,
-    contact: &Contact,
+    (number_hash, consent): (&NumberHash, bool),
     at: Timestamp,
 ) -> Verdict {
-    if let Some(list) = on_list(lists, rules, &contact.number_hash) {
+    if let Some(list) = on_list(lists, rules, number_hash) {
         return Verdict::Exclude(Exclusion::DoNotCall, format!("list {list}"));
     }
-    if rules.consent_required && !contact.consent {
+    if rules.consent_required && !consent {
         return Verdict::Exclude(Exclusion::NoConsent, String::new());
     }
-    match numbers.get(&contact.number_hash).and_then(|number| number.block(rules, at)) {
+    match numbers.get(number_hash).and_then(|number| number.block(rules, at)) {
         None => Verdict::Dial,
         Some(Block::InFlight) => Verdict::Wait("an attempt for its number is in flight"),
         Some(Block::Until(until, rule)) => Verdict::Defer(until, rule),
@@ -68,8 +68,8 @@ pub fn on_list<'a>(
 }
 
 /// The first list and prefix a number in clear begins with, of those the campaign obeys. Digits, no `+`.
-pub fn on_prefix(state: &State, campaign: &Campaign, digits: &str) -> Option<(String, String)> {
-    campaign.rules.lists().find_map(|list| {
+pub fn on_prefix(state: &State, rules: &CampaignRules, digits: &str) -> Option<(String, String)> {
+    rules.lists().find_map(|list| {
         let known = state.do_not_call.get(list)?;
         // Of all texts that are not behind the digits, only their own beginnings can be prefixes of them.
         let prefix = (1..=digits.len()).rev().find_map(|end| known.prefixes.get(digits.get(..end)?))?;
@@ -79,7 +79,8 @@ pub fn on_prefix(state: &State, campaign: &Campaign, digits: &str) -> Option<(St
 
 /// How each of a campaign's zones stands.
 pub struct Clock<'a> {
-    campaign: &'a Campaign,
+    rules: &'a CampaignRules,
+    named: &'a [String],
     by_default: Option<Vec<Tz>>,
     known: BTreeMap<ZoneIndex, ZoneStands>,
 }
@@ -87,9 +88,14 @@ pub struct Clock<'a> {
 impl<'a> Clock<'a> {
     /// Of this campaign.
     pub fn new(campaign: &'a Campaign) -> Self {
-        let name = campaign.rules.default_zone.as_str();
+        Self::of(&campaign.rules, &campaign.zones)
+    }
+
+    /// Of these rules, and zones named as a campaign's imports name them.
+    pub fn of(rules: &'a CampaignRules, named: &'a [String]) -> Self {
+        let name = rules.default_zone.as_str();
         let by_default = if name.is_empty() { None } else { window::zones(name) };
-        Self { campaign, by_default, known: BTreeMap::new() }
+        Self { rules, named, by_default, known: BTreeMap::new() }
     }
 
     /// How a zone stands at `at`; remembered, so ask one clock about one moment only.
@@ -111,7 +117,8 @@ impl<'a> Clock<'a> {
         }
     }
 
-    fn look(&self, zone: ZoneIndex, at: Timestamp) -> ZoneStands {
+    /// [`Clock::stands`] without remembering.
+    pub(super) fn look(&self, zone: ZoneIndex, at: Timestamp) -> ZoneStands {
         let opening = self.opening();
         if opening.windows.is_empty() && opening.holidays.is_empty() {
             return ZoneStands::Open(0);
@@ -121,12 +128,11 @@ impl<'a> Clock<'a> {
     }
 
     fn opening(&self) -> Opening<'a> {
-        let rules = &self.campaign.rules;
-        Opening { windows: &rules.windows, holidays: &rules.holidays }
+        Opening { windows: &self.rules.windows, holidays: &self.rules.holidays }
     }
 
     fn zones(&self, zone: ZoneIndex) -> Option<Vec<Tz>> {
-        let named = usize::from(zone).checked_sub(1).and_then(|index| self.campaign.zones.get(index));
+        let named = usize::from(zone).checked_sub(1).and_then(|index| self.named.get(index));
         named.and_then(|name| window::zones(name)).or_else(|| self.by_default.clone())
     }
 }
@@ -198,7 +204,7 @@ pub fn waits_for(
         ZoneStands::Unknown => return ("nobody knows its time zone: it will be excluded".into(), None),
         ZoneStands::Open(_) => {}
     }
-    match judge(&state.do_not_call, &state.numbers, rules, contact, at) {
+    match judge(&state.do_not_call, &state.numbers, rules, contact.asked(), at) {
         Verdict::Dial => ("for its turn, a free slot or the campaign's pace".into(), None),
         Verdict::Exclude(rule, _) => (format!("it will be excluded, {}", rule.name()), None),
         Verdict::Defer(until, rule) => (format!("a rule about its number, {rule}"), Some(until)),

@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod command;
 pub mod decide;
+pub mod forecast;
 pub mod judge;
 pub mod state;
 pub mod waiting;

@@ -81,6 +81,11 @@ impl Contact {
         matches!(self.status, ContactStatus::Waiting | ContactStatus::InFlight)
     }
 
+    /// What the rules ask of it beside the time of day: its number and its consent.
+    pub const fn asked(&self) -> (&NumberHash, bool) {
+        (&self.number_hash, self.consent)
+    }
+
     /// Where it waits, if it does.
     pub fn place(&self) -> Place {
         Place { zone: self.zone, due_ms: self.due_ms }

@@ -34,6 +34,25 @@ pub struct RuleProblem {
     pub why: String,
 }
 
+impl RuleProblem {
+    /// Stable code, by the rule it is about.
+    pub fn code(&self) -> &'static str {
+        let rule = self.field.split(['.', '[']).next().unwrap_or_default();
+        match rule {
+            "windows" => "AST-D070",
+            "holidays" => "AST-D071",
+            "default_zone" => "AST-D072",
+            "caps" => "AST-D073",
+            "min_gap" => "AST-D074",
+            "do_not_call" => "AST-D075",
+            "retries" => "AST-D076",
+            "starts_at" | "ends_at" => "AST-D077",
+            "weight" | "priority" => "AST-D078",
+            _ => "AST-D079",
+        }
+    }
+}
+
 struct Problems(Vec<RuleProblem>);
 
 impl Problems {

@@ -6,7 +6,7 @@ pub mod hostile;
 
 use std::collections::BTreeSet;
 
-use asterism_domain::campaign::command::{ImportRow, Limits};
+use asterism_domain::campaign::command::{ImportRow, Limits, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, DialTick, decide};
 use asterism_domain::fleet::{FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome};
 use asterism_domain::rules::CampaignRules;
@@ -141,7 +141,7 @@ impl Lab {
     }
 
     fn create(&mut self, id: &str, rows: Vec<ImportRow>, limits: Limits) {
-        self.dialer(&CampaignCommand::Create {
+        self.dialer(&CampaignCommand::Create(Box::new(NewCampaign {
             campaign: id.into(),
             name: id.into(),
             flow: "f".into(),
@@ -150,7 +150,7 @@ impl Lab {
             limits,
             live: false,
             allowed_hashes: vec![],
-        });
+        })));
         self.dialer(&CampaignCommand::Import {
             campaign: id.into(),
             import: format!("{id}-1"),

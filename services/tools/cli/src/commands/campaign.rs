@@ -2,6 +2,7 @@
 
 mod contacts;
 mod create;
+mod forecast;
 mod rules;
 
 use std::collections::BTreeMap;

@@ -185,7 +185,7 @@ fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), 
     if person.status != ContactStatus::Waiting || person.attempts + 1 != attempt.ordinal {
         return Err(Effectless::void("the contact is not waiting for this attempt"));
     }
-    if judge(&state.do_not_call, &state.numbers, rules, person, new.not_before_ms) != Verdict::Dial {
+    if judge(&state.do_not_call, &state.numbers, rules, person.asked(), new.not_before_ms) != Verdict::Dial {
         return Err(Effectless::void("a rule about the number came between"));
     }
     waiting.remove(attempt.contact, person.place());

@@ -125,7 +125,7 @@ impl<'a> Queue<'a> {
             }
             Some(ZoneStands::Closed) | None => return None,
         };
-        match judge(&state.do_not_call, &state.numbers, &campaign.rules, person, at) {
+        match judge(&state.do_not_call, &state.numbers, &campaign.rules, person.asked(), at) {
             Verdict::Exclude(rule, detail) => budget.news.exclude(self.id, rule, detail, contact),
             Verdict::Defer(until_ms, rule) => budget.news.defer(self.id, until_ms, rule, contact),
             Verdict::Wait(_) => {}

@@ -1,16 +1,17 @@
 //! The dialer's decisions: about campaigns here, about people in `contacts`, whom to dial now in `dial`.
 
 mod contacts;
+mod create;
 mod dial;
 
-use super::command::{CampaignCommand, Limits};
+use super::command::CampaignCommand;
 use super::state::{Campaign, CampaignStatus};
 use crate::Rejection;
 use crate::event::Event;
-use crate::ids::{CampaignId, Outcome, Timestamp};
-use crate::rules::{self, CampaignRules, retry};
+use crate::ids::{CampaignId, Timestamp};
 use crate::state::State;
 
+pub use create::{Stage, problems};
 pub use dial::{LOOKAHEAD_MS, ORDER_WINDOW_MAX_MS};
 
 /// Contacts in one `ContactsImported`: with 96 sealed bytes each it stays under 6 KiB.
@@ -29,8 +30,10 @@ pub const ERASED: Rejection =
 /// Decides a command on the dialer's state.
 pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match command {
-        CampaignCommand::Create { .. } => create(state, command, at),
-        CampaignCommand::Change { campaign, limits, reason } => change(state, campaign, limits, reason, at),
+        CampaignCommand::Create(new) => create::create(state, new, at),
+        CampaignCommand::Change { campaign, limits, reason } => {
+            create::change(state, campaign, limits, reason, at)
+        }
         CampaignCommand::Import { campaign, import, rows, last } => {
             if state.erasures.get(import).is_some_and(|erasure| erasure.whole) {
                 return Err(ERASED);
@@ -64,93 +67,6 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         }
         CampaignCommand::Tick(tick) => Ok(dial::dial(state, tick, at)),
     }
-}
-
-fn create(state: &State, command: &CampaignCommand, at: Timestamp) -> Result<Vec<Event>, Rejection> {
-    let CampaignCommand::Create { campaign, name, flow, manifest, trunk, limits, live, allowed_hashes } =
-        command.clone()
-    else {
-        return Ok(Vec::new());
-    };
-    if !asterism_proto::origin::is_token(&campaign) || campaign.len() > 40 {
-        return Err(Rejection::new("AST-D001", "a campaign id is 1 to 40 of [A-Za-z0-9_-]"));
-    }
-    if state.campaigns.contains_key(&campaign) {
-        return Err(Rejection::new("AST-D002", "a campaign of this id exists already"));
-    }
-    if !state.catalogue.flows.contains_key(&flow) {
-        return Err(Rejection::new("AST-D003", "the flow has not been published"));
-    }
-    if !state.catalogue.manifests.contains_key(&manifest) {
-        return Err(Rejection::new("AST-D004", "the manifest has not been published"));
-    }
-    if allowed_hashes.len() > 64 {
-        return Err(Rejection::new("AST-D006", "at most 64 numbers can be allowed before go-live"));
-    }
-    let limits = checked(limits, at)?;
-    Ok(vec![Event::CampaignCreated {
-        campaign,
-        name,
-        flow,
-        manifest,
-        trunk,
-        max_channels: limits.max_channels,
-        calls_per_second: limits.calls_per_second,
-        ring_timeout_ms: limits.ring_timeout_ms,
-        max_attempts: limits.max_attempts,
-        caller_id: limits.caller_id,
-        live,
-        allowed_hashes,
-        rules: Some(limits.rules),
-    }])
-}
-
-fn change(
-    state: &State,
-    campaign: &CampaignId,
-    limits: &Limits,
-    reason: &str,
-    at: Timestamp,
-) -> Result<Vec<Event>, Rejection> {
-    if find(state, campaign)?.ended_at.is_some() {
-        return Err(Rejection::new("AST-D012", "the campaign has ended"));
-    }
-    let limits = checked(limits.clone(), at)?;
-    Ok(vec![Event::CampaignChanged {
-        campaign: campaign.clone(),
-        max_channels: limits.max_channels,
-        calls_per_second: limits.calls_per_second,
-        ring_timeout_ms: limits.ring_timeout_ms,
-        max_attempts: limits.max_attempts,
-        caller_id: limits.caller_id,
-        rules: Some(limits.rules),
-        reason: reason.to_owned(),
-    }])
-}
-
-/// Refuses what cannot be meant, every problem at once; says what is meant where nothing was said.
-fn checked(limits: Limits, at: Timestamp) -> Result<Limits, Rejection> {
-    if !(1_000..=120_000).contains(&limits.ring_timeout_ms) || !(1..=20).contains(&limits.max_attempts) {
-        return Err(Rejection::new(
-            "AST-D005",
-            "ring timeout is 1,000 to 120,000 ms and attempts are 1 to 20",
-        ));
-    }
-    let problems: Vec<String> = rules::check(&limits.rules, at).iter().map(ToString::to_string).collect();
-    if !problems.is_empty() {
-        return Err(Rejection::with(
-            "AST-D007",
-            format!("the rules cannot be kept: {}", problems.join("; ")),
-        ));
-    }
-    Ok(Limits { rules: with_usual_retries(limits.rules), ..limits })
-}
-
-fn with_usual_retries(mut rules: CampaignRules) -> CampaignRules {
-    if rules.retry(Outcome::Congestion).is_none() {
-        rules.retries.push(retry::CONGESTION);
-    }
-    rules
 }
 
 fn start(state: &State, campaign: &CampaignId) -> Result<Vec<Event>, Rejection> {

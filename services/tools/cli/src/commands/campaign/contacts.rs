@@ -4,9 +4,12 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use asterism_dialer::commands::check::AskForecast;
+use asterism_domain::campaign::forecast::Forecast;
 use asterism_domain::contact::Mapping;
 use serde_json::json;
 
+use super::forecast::{self, Missing};
 use super::{Context, list_next, shown};
 use crate::args::campaign::{ImportArgs, ListArgs};
 use crate::bar::{Bar, grouped};
@@ -21,22 +24,43 @@ const ZONES_SHOWN: usize = 8;
 
 pub(super) async fn import(context: &Context, args: ImportArgs) -> Result<(), CliError> {
     let options = options(&args.contacts, &args.list, args.dry_run)?;
-    let summary = if args.dry_run {
-        let (file, look) = (args.contacts.clone(), options.clone());
-        ops::read_list(&file, &look).await?
-    } else {
-        let (_, client) = context.client().await?;
-        send(context, &client, &args.campaign, &args.contacts, &args.list, &options)
-            .await
-            .map_err(list_next)?
-    };
+    if args.dry_run {
+        return dry_run(context, &args, &options).await;
+    }
+    let (_, client) = context.client().await?;
+    let sent = send(context, &client, &args.campaign, &args.contacts, &args.list, &options).await;
+    let summary = sent.map_err(list_next)?;
     let value =
         json!({ "campaign": args.campaign, "import": summary_json(&summary, &args.contacts, &options) });
+    context.out.result(&value, || summary_text(&summary, &args.contacts, &options))
+}
+
+/// What would be imported, and whom of it the campaign would ring.
+async fn dry_run(context: &Context, args: &ImportArgs, options: &Options) -> Result<(), CliError> {
+    let summary = ops::read_list(&args.contacts, options).await?;
+    let said = whom(context, args, options, &summary).await;
+    let mut value =
+        json!({ "campaign": args.campaign, "import": summary_json(&summary, &args.contacts, options) });
+    forecast::put(&mut value, &said);
     context.out.result(&value, || {
-        let end = if args.dry_run { "dry run: nothing changed\n" } else { "" };
-        format!("{}{end}", summary_text(&summary, &args.contacts, &options))
+        let list = summary_text(&summary, &args.contacts, options);
+        format!("{list}{}dry run: nothing changed\n", forecast::text(&said))
     })?;
-    if args.dry_run { usable(&summary) } else { Ok(()) }
+    usable(&summary)
+}
+
+async fn whom(
+    context: &Context,
+    args: &ImportArgs,
+    options: &Options,
+    summary: &Summary,
+) -> Result<Forecast, Missing> {
+    if summary.good == 0 {
+        return Err(Missing("the list has no row that can be dialled".to_owned()));
+    }
+    let (_, client) = forecast::client(context).await?;
+    let asked = AskForecast { campaign: args.campaign.clone(), ..AskForecast::default() };
+    Ok(ops::forecast(&client, &asked, &args.contacts, options).await?)
 }
 
 /// A list without a good row makes no campaign.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use asterism_dialer::commands::SetCampaign;
 use asterism_domain::contact::E164;
-use asterism_domain::rules::{CampaignRules, read};
+use asterism_domain::rules::{CampaignRules, RuleProblem, read};
 use asterism_proto::Role;
 use serde_json::json;
 
@@ -20,21 +20,28 @@ use crate::error::CliError;
 /// # Errors
 /// AST-U123 it cannot be read, AST-U125 with everything that is wrong in it.
 pub(super) fn read_file(path: &Path) -> Result<CampaignRules, CliError> {
+    problems(path).map_err(|found| match found.as_slice() {
+        [unreadable] if unreadable.code == "AST-U123" => unreadable.clone(),
+        _ => {
+            let lines: Vec<String> = found.iter().map(|problem| format!("  {problem}")).collect();
+            let what = format!("the rules {} cannot be kept:\n{}", shown(path), lines.join("\n"));
+            CliError::new("AST-U125", what, "")
+        }
+    })
+}
+
+/// [`read_file`] with an error for each problem.
+pub(super) fn problems(path: &Path) -> Result<CampaignRules, Vec<CliError>> {
     let unreadable = |error: std::io::Error| {
-        CliError::new("AST-U123", format!("the rules {} cannot be read", shown(path)), error.to_string())
+        let what = format!("the rules {} cannot be read", shown(path));
+        vec![CliError::new("AST-U123", what, error.to_string())]
     };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    std::io::Read::read_to_string(
-        &mut std::io::Read::take(file, read::MAX_DOCUMENT_BYTES as u64 + 1),
-        &mut text,
-    )
-    .map_err(unreadable)?;
-    read::read(&text, now_ms()).map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|problem| format!("  {problem}")).collect();
-        let what = format!("the rules {} cannot be kept:\n{}", shown(path), lines.join("\n"));
-        CliError::new("AST-U125", what, "")
-    })
+    let mut at_most = std::io::Read::take(file, read::MAX_DOCUMENT_BYTES as u64 + 1);
+    std::io::Read::read_to_string(&mut at_most, &mut text).map_err(unreadable)?;
+    let coded = |problem: &RuleProblem| CliError::new(problem.code(), problem.to_string(), "");
+    read::read(&text, now_ms()).map_err(|problems| problems.iter().map(coded).collect())
 }
 
 /// `asterism campaign rules`: checks a file and says how it is understood.

@@ -1,0 +1,107 @@
+//! What a campaign is made of: everything that is wrong with it is said at once.
+
+use super::find;
+use crate::Rejection;
+use crate::campaign::command::{Limits, NewCampaign};
+use crate::event::Event;
+use crate::ids::{CampaignId, Outcome, Timestamp};
+use crate::rules::{self, CampaignRules, retry};
+use crate::state::State;
+
+/// How far a new campaign is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is looked at before its flow and prompts are published: none of either is no problem yet.
+    Draft,
+    /// It is created.
+    Final,
+}
+
+/// Everything that is wrong with a new campaign, in the order of its parts.
+pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp) -> Vec<Rejection> {
+    let mut found = Vec::new();
+    let mut unless = |right: bool, code: &'static str, why: &'static str| {
+        if !right {
+            found.push(Rejection::new(code, why));
+        }
+    };
+    let id = &new.campaign;
+    let token = asterism_proto::origin::is_token(id) && id.len() <= 40;
+    unless(token, "AST-D001", "a campaign id is 1 to 40 of [A-Za-z0-9_-]");
+    unless(!state.campaigns.contains_key(id), "AST-D002", "a campaign of this id exists already");
+    let later = |published: &str| how_far == Stage::Draft && published.is_empty();
+    let flow = later(&new.flow) || state.catalogue.flows.contains_key(&new.flow);
+    unless(flow, "AST-D003", "the flow has not been published");
+    let manifest = later(&new.manifest) || state.catalogue.manifests.contains_key(&new.manifest);
+    unless(manifest, "AST-D004", "the manifest has not been published");
+    let allowed = new.allowed_hashes.len() <= 64;
+    unless(allowed, "AST-D006", "at most 64 numbers can be allowed before go-live");
+    found.extend(limit_problems(&new.limits, at));
+    found
+}
+
+fn limit_problems(limits: &Limits, at: Timestamp) -> Vec<Rejection> {
+    let mut found = Vec::new();
+    if !(1_000..=120_000).contains(&limits.ring_timeout_ms) || !(1..=20).contains(&limits.max_attempts) {
+        let why = "ring timeout is 1,000 to 120,000 ms and attempts are 1 to 20";
+        found.push(Rejection::new("AST-D005", why));
+    }
+    let rules = rules::check(&limits.rules, at);
+    found.extend(rules.iter().map(|problem| Rejection::with(problem.code(), problem.to_string())));
+    found
+}
+
+fn refused(problems: &[Rejection]) -> Result<(), Rejection> {
+    Rejection::of_all(problems).map_or(Ok(()), Err)
+}
+
+pub(super) fn create(state: &State, new: &NewCampaign, at: Timestamp) -> Result<Vec<Event>, Rejection> {
+    refused(&problems(state, new, Stage::Final, at))?;
+    let NewCampaign { campaign, name, flow, manifest, trunk, limits, live, allowed_hashes } = new.clone();
+    Ok(vec![Event::CampaignCreated {
+        campaign,
+        name,
+        flow,
+        manifest,
+        trunk,
+        max_channels: limits.max_channels,
+        calls_per_second: limits.calls_per_second,
+        ring_timeout_ms: limits.ring_timeout_ms,
+        max_attempts: limits.max_attempts,
+        caller_id: limits.caller_id,
+        live,
+        allowed_hashes,
+        rules: Some(with_usual_retries(limits.rules)),
+    }])
+}
+
+pub(super) fn change(
+    state: &State,
+    campaign: &CampaignId,
+    limits: &Limits,
+    reason: &str,
+    at: Timestamp,
+) -> Result<Vec<Event>, Rejection> {
+    if find(state, campaign)?.ended_at.is_some() {
+        return Err(Rejection::new("AST-D012", "the campaign has ended"));
+    }
+    refused(&limit_problems(limits, at))?;
+    Ok(vec![Event::CampaignChanged {
+        campaign: campaign.clone(),
+        max_channels: limits.max_channels,
+        calls_per_second: limits.calls_per_second,
+        ring_timeout_ms: limits.ring_timeout_ms,
+        max_attempts: limits.max_attempts,
+        caller_id: limits.caller_id.clone(),
+        rules: Some(with_usual_retries(limits.rules.clone())),
+        reason: reason.to_owned(),
+    }])
+}
+
+/// What is meant where nothing was said.
+fn with_usual_retries(mut rules: CampaignRules) -> CampaignRules {
+    if rules.retry(Outcome::Congestion).is_none() {
+        rules.retries.push(retry::CONGESTION);
+    }
+    rules
+}
