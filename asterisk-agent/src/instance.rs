@@ -138,7 +138,7 @@ pub async fn run(args: InstanceArgs) -> Result<(), Error> {
     for (stop, task) in [(stop_agent, agent), (stop_pbx, pbx)] {
         stop.send_replace(true);
         task.await
-            .map_err(|error| Error::Start { what: "the instance".to_owned(), why: error.to_string() })??;
+            .map_err(|error| Error::Start { what: "the instance".to_owned(), why: error.to_string() })?;
     }
     Ok(())
 }

@@ -9,7 +9,9 @@
 pub mod asterisk;
 pub mod bench;
 pub mod child;
+pub mod clock;
 pub mod crash;
+pub mod disk;
 pub mod rings;
 pub mod script;
 pub mod sipp;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use asterism_cli::client::Client;
@@ -21,6 +21,8 @@ use asterism_runtime::keys::Keyring;
 use asterism_runtime::log::{Log, LogConfig};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::disk::SmallDisk;
 
 /// The fleet's name.
 pub const FLEET: &str = "kills";
@@ -76,6 +78,8 @@ pub struct Stack {
     env: Vec<(String, String)>,
     processes: BTreeMap<&'static str, Child>,
     recorder: Child,
+    /// Disks of their own below the folder.
+    disks: Vec<SmallDisk>,
     // Last, so that processes are gone before their folder is.
     dir: tempfile::TempDir,
 }
@@ -93,7 +97,21 @@ impl Stack {
 
     /// Starts everything with variables that the services see: `ASTERISM_SECTION__KEY` wins over the file.
     pub async fn start_with_env(options: StackOptions, env: Vec<(String, String)>) -> Self {
+        let all = SERVICES.map(|service| (service, Vec::new()));
+        Box::pin(Self::start_on(options, env, &[], &all)).await.expect("no disk of its own is asked for")
+    }
+
+    /// Starts everything with disks of so many bytes below its folder, and with variables that one service sees.
+    /// `None`: this machine lets nobody mount a disk.
+    pub async fn start_on(
+        options: StackOptions,
+        env: Vec<(String, String)>,
+        disks: &[(&str, u64)],
+        services: &[(&'static str, Vec<(String, String)>)],
+    ) -> Option<Self> {
         let dir = tempfile::Builder::new().prefix("asterism-stack-").tempdir().unwrap();
+        let mounted = disks.iter().map(|(at, bytes)| SmallDisk::mount(&dir.path().join(at), *bytes));
+        let disks = mounted.collect::<Option<Vec<SmallDisk>>>()?;
         let binary =
             asterism_nats::server::find_binary().expect("nats-server: run tests/setup/nats-server.sh");
         let nats = NatsServer::start(&binary, &dir.path().join("nats"), None).await.unwrap();
@@ -117,11 +135,26 @@ impl Stack {
         .unwrap();
         let client = Client::new(bus, FLEET);
         let processes = BTreeMap::new();
-        let mut stack = Self { nats, log, client, config, keyring, env, processes, recorder, dir };
-        for service in SERVICES {
-            stack.start_service(service);
+        let mut stack = Self { nats, log, client, config, keyring, env, processes, recorder, disks, dir };
+        for (service, env) in services {
+            stack.start_process(service, service, env);
         }
-        stack
+        Some(stack)
+    }
+
+    /// A disk [`Stack::start_on`] was asked for, in that order.
+    pub fn disk(&self, index: usize) -> &SmallDisk {
+        &self.disks[index]
+    }
+
+    /// What a process has said, standard error.
+    pub fn said(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// How a process ended; none while it runs.
+    pub fn ended(&mut self, name: &'static str) -> Option<ExitStatus> {
+        self.processes.get_mut(name).expect("it was started").try_wait().unwrap()
     }
 
     /// The folder everything is below.
@@ -186,18 +219,26 @@ impl Stack {
         self.keyring.role(Role::Ledger).unwrap()
     }
 
-    /// Every event of the sealed copy, in order; [`Stack::replay_agrees`] seals it.
-    pub fn sealed_events(&self) -> Vec<Recorded> {
+    /// Every event of the sealed copy, in order, and when it happened by its origin's clock; [`Stack::replay_agrees`]
+    /// seals it.
+    pub fn timed_events(&self) -> Vec<(Recorded, u64)> {
         let folder = LogFolder::open(&self.path().join("log-observer"), Some(self.keyring.anchor())).unwrap();
         let mut events = Vec::new();
         for frame in folder.frames() {
             let frame = frame.unwrap();
-            for index in 0..frame.frame.events.len() as u32 {
-                let sequence = frame.first + u64::from(index);
-                events.push(wire::recorded(&frame.frame, index, sequence, frame.record_time_ms).unwrap());
+            for (index, bytes) in frame.frame.events.iter().enumerate() {
+                let sequence = frame.first + index as u64;
+                let event =
+                    wire::recorded(&frame.frame, index as u32, sequence, frame.record_time_ms).unwrap();
+                events.push((event, wire::decode_bytes(bytes).unwrap().0.occurred_at_ms));
             }
         }
         events
+    }
+
+    /// [`Stack::timed_events`] without their origins' times.
+    pub fn sealed_events(&self) -> Vec<Recorded> {
+        self.timed_events().into_iter().map(|(event, _)| event).collect()
     }
 
     /// Where contacts stand, by the keyed hash of their numbers.

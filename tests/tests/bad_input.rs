@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use asterism_nats::NatsServer;
 use asterism_runtime::keys::Keyring;
+use asterism_tests::disk::SmallDisk;
 use asterism_tests::stack::program;
 
 fn run(name: &str, arguments: &[&str], folder: &Path) -> Output {
@@ -102,29 +103,11 @@ fn a_flow_with_mistakes_is_refused_with_line_and_path() {
     assert!(said.contains("AST-F0") && said.contains("flow.toml:") && said.contains("states.a"), "{said}");
 }
 
-/// A folder on a disk of its own, unmounted on drop.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        fs::create_dir_all(at).unwrap();
-        let options = format!("size={size}");
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(at).status();
-        status.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
 async fn a_full_disk_under_the_log_stops_the_process_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
-    let Some(_disk) = SmallDisk::mount(&data, "16m") else {
+    let Some(disk) = SmallDisk::mount(&data, 16 << 20) else {
         asterism_tests::asterisk::skip(
             "a_full_disk_under_the_log",
             "a small disk cannot be mounted here (not root?)",
@@ -142,7 +125,7 @@ async fn a_full_disk_under_the_log_stops_the_process_and_loses_nothing() {
     );
     fs::write(dir.path().join("asterism.toml"), config).unwrap();
     let mut ledger = Ledger::start(dir.path()).await;
-    fill(&data.join("filler"));
+    disk.fill();
     // Each seal makes a checkpoint, and a checkpoint is an event to be made durable.
     let began = Instant::now();
     let status = loop {
@@ -159,7 +142,7 @@ async fn a_full_disk_under_the_log_stops_the_process_and_loses_nothing() {
     };
     assert!(!status.success(), "{}", log_of(dir.path()));
     assert!(log_of(dir.path()).contains("AST-L0"), "{}", log_of(dir.path()));
-    fs::remove_file(data.join("filler")).unwrap();
+    disk.empty();
     fs::remove_file(dir.path().join("ledger.log")).unwrap();
     let ledger = Ledger::start(dir.path()).await;
     let sealed = run("asterism", &["--config", "asterism.toml", "log", "seal"], dir.path());
@@ -171,15 +154,6 @@ async fn a_full_disk_under_the_log_stops_the_process_and_loses_nothing() {
 
 fn log_of(folder: &Path) -> String {
     fs::read_to_string(folder.join("ledger.log")).unwrap_or_default()
-}
-
-/// Writes until nothing more fits.
-fn fill(path: &Path) {
-    use std::io::Write;
-    let mut file = fs::File::create(path).unwrap();
-    for size in [1 << 16, 1 << 12, 1] {
-        while file.write_all(&vec![0u8; size]).is_ok() {}
-    }
 }
 
 struct Ledger(std::process::Child);

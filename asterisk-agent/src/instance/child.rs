@@ -79,27 +79,32 @@ impl Program {
     }
 }
 
-/// Keeps a program running until told to stop; then it stops in order, or is killed.
-pub(super) async fn keep_running(program: Program, mut stop: watch::Receiver<bool>) -> Result<(), Error> {
+/// Keeps a program running until told to stop; then it stops in order, or is killed. One that cannot be started is tried
+/// again: a full disk has no room for its log or its process id, and gets room.
+pub(super) async fn keep_running(program: Program, mut stop: watch::Receiver<bool>) {
     let mut pause = PAUSE_MIN;
     loop {
         let started = Instant::now();
-        let mut child = program.start()?;
-        // Held open here: waiting for a child closes the pipe it still has, and the child would end at once.
-        let _pipe = child.stdin.take();
-        tokio::select! {
-            status = child.wait() => {
-                let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
-                tracing::warn!(child = program.name, %status, pause_ms = pause.as_millis() as u64, "it died and is started again");
+        let pause_ms = pause.as_millis() as u64;
+        match program.start() {
+            Ok(mut child) => {
+                // Held open here: waiting for a child closes the pipe it still has, and the child would end at once.
+                let _pipe = child.stdin.take();
+                tokio::select! {
+                    status = child.wait() => {
+                        let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                        tracing::warn!(child = program.name, %status, pause_ms, "it died and is started again");
+                    }
+                    () = told(&mut stop) => return end(child, program.name).await,
+                }
             }
-            () = told(&mut stop) => {
-                end(child, program.name).await;
-                return Ok(());
+            Err(error) => {
+                tracing::error!(child = program.name, %error, pause_ms, "it cannot be started and is tried again");
             }
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = told(&mut stop) => return Ok(()),
+            () = told(&mut stop) => return,
         }
         pause = if started.elapsed() > WELL { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
     }

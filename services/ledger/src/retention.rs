@@ -9,7 +9,6 @@ use std::time::Duration;
 use asterism_domain::Event;
 use asterism_event_log::sealed::{self, Reader};
 use asterism_nats::stream::{self, MAX_AGE};
-use asterism_runtime::leader::now_ms;
 use asterism_runtime::log::Log;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -104,7 +103,7 @@ async fn look(
     let info = stream::info(log.bus(), log.fleet()).await.map_err(|error| error.to_string())?;
     let mut unarchived = Unarchived { events: size.saturating_sub(archived), ..Unarchived::default() };
     if let Some((time_ms, sequence)) = oldest.find(log, archived).await? {
-        unarchived.age_ms = now_ms().saturating_sub(time_ms);
+        unarchived.age_ms = log.now_ms().saturating_sub(time_ms);
         let (first, last) = (info.first_sequence, info.last_sequence);
         let waits = (last + 1).saturating_sub(sequence.max(first));
         unarchived.bytes =

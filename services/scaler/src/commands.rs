@@ -9,7 +9,6 @@ use asterism_domain::{NodeId, State};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_runtime::heartbeat::{Heard, Heartbeats};
-use asterism_runtime::leader::now_ms;
 use asterism_runtime::role::{envelope_of, refusal, reply_json, reply_of};
 use serde::{Deserialize, Serialize};
 
@@ -118,7 +117,7 @@ pub(crate) fn serve(shell: &Shell) {
 
 async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
     if command.verb == "fleet.list" {
-        let now = now_ms();
+        let now = shell.deps.log.now_ms();
         let (position, list) = shell.deps.log.read(|state| {
             (state.size, fleet_report(state, &shell.heartbeats, &shell.config, now.max(state.at)))
         });

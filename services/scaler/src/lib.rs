@@ -99,9 +99,8 @@ pub async fn run_counted(
     tasks.spawn(effects::end::run(shell.clone()));
     tasks.spawn(effects::strays::run(shell.clone()));
     tasks.spawn(registration::run(shell.clone(), tokens));
-    let (bus, name, stop) =
-        (shell.deps.bus.clone(), shell.deps.log.fleet().to_owned(), shell.deps.shutdown.clone());
-    tasks.spawn(async move { time::serve(&bus, &name, stop).await });
+    let (log, stop) = (shell.deps.log.clone(), shell.deps.shutdown.clone());
+    tasks.spawn(async move { time::serve(&log, stop).await });
     shutdown.requested().await;
     tasks.shutdown().await;
     // The leader's loop ends with the shutdown too; a command being committed is finished first.

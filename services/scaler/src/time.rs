@@ -1,8 +1,9 @@
-//! Tells nodes the fleet's time: the clock their orders' windows are measured with. Any process may answer, one does.
+//! Tells nodes the fleet's time, which is the stream's: the clock their orders' windows are measured with. Any process may
+//! answer, one does.
 
-use asterism_nats::{Bus, Subject};
+use asterism_nats::Subject;
 use asterism_proto::v1::TimeReply;
-use asterism_runtime::leader::now_ms;
+use asterism_runtime::log::Log;
 use asterism_runtime::shutdown::Shutdown;
 use prost::Message as _;
 
@@ -12,15 +13,16 @@ const GROUP: &str = "time";
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Answers until shutdown.
-pub async fn serve(bus: &Bus, fleet: &str, mut shutdown: Shutdown) {
+pub async fn serve(log: &Log, mut shutdown: Shutdown) {
     tokio::select! {
-        () = answer(bus, fleet) => {}
+        () = answer(log) => {}
         () = shutdown.requested() => {}
     }
 }
 
-async fn answer(bus: &Bus, fleet: &str) {
-    let subject = match Subject::time(fleet) {
+async fn answer(log: &Log) {
+    let bus = log.bus();
+    let subject = match Subject::time(log.fleet()) {
         Ok(subject) => subject,
         Err(error) => return tracing::error!(%error, "nobody is told the time"),
     };
@@ -30,7 +32,7 @@ async fn answer(bus: &Bus, fleet: &str) {
                 while let Some(question) = questions.next().await {
                     let Some(reply) = question.reply else { continue };
                     // The clock is read last: what waits in the queue must not age an answer.
-                    let answer = TimeReply { now_ms: now_ms() }.encode_to_vec();
+                    let answer = TimeReply { now_ms: log.now_ms() }.encode_to_vec();
                     if let Err(error) = bus.respond(reply, answer).await {
                         tracing::debug!(%error, "the time could not be told");
                     }

@@ -275,5 +275,6 @@ async fn the_time_is_told() {
         }
     };
     let told = within("the time", ask).await;
-    assert!(before <= told && told <= now_ms(), "{before} <= {told}");
+    // The stream's clock is this machine's here; a frame's way is in it.
+    assert!(before <= told + 1_000 && told <= now_ms(), "{before} <= {told}");
 }

@@ -267,7 +267,7 @@ impl<C: Send + 'static> Office<C> {
             let _ = answer.send(Ok(Answer { position, events: Vec::new() }));
             return Ok(());
         }
-        meta.occurred_at_ms = now_ms();
+        meta.occurred_at_ms = self.log.now_ms();
         let (decided, size) = self.log.read(|state| {
             let at = meta.occurred_at_ms.max(state.at);
             ((self.decide)(state, &command, at), state.size)
@@ -292,7 +292,7 @@ impl<C: Send + 'static> Office<C> {
     }
 }
 
-/// This machine's clock, ms since 1970. Shells only: decisions take it as an input.
+/// This machine's clock, ms since 1970, for what nobody decides by; [`Log::now_ms`] is the fleet's.
 pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64
 }

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod boot;
+mod clock;
 pub mod commit;
 pub mod config;
 pub mod gaps;

@@ -8,7 +8,7 @@ mod hole;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asterism_domain::{Event, State, wire};
 use asterism_event_log::sequencer::{CheckpointCheck, SeenCheckpoint};
@@ -19,6 +19,7 @@ use asterism_proto::{OpenFrame, Origin, Role};
 use tokio::sync::{oneshot, watch};
 
 use crate::archive::Archive;
+use crate::clock::StreamClock;
 use crate::gaps::{self, Gaps};
 use crate::health::Health;
 use crate::keys;
@@ -99,6 +100,7 @@ struct Inner {
     folded: Arc<RwLock<Folded>>,
     snapshots: watch::Receiver<Snapshots>,
     head: watch::Sender<Head>,
+    clock: StreamClock,
     waiters: Mutex<HashMap<String, oneshot::Sender<Delivery>>>,
     storage: Storage,
     spool: Spool,
@@ -181,6 +183,7 @@ impl Log {
             folded,
             snapshots,
             head: watch::channel(Head { size, ..Head::default() }).0,
+            clock: StreamClock::new(Instant::now()),
             waiters: Mutex::default(),
             storage,
             spool,
@@ -212,6 +215,12 @@ impl Log {
     /// The bus the log is read from.
     pub fn bus(&self) -> &Bus {
         &self.0.bus
+    }
+
+    /// The fleet's time, ms since 1970: the stream's, whatever this machine's wall clock says. Before anything was read at
+    /// the stream's end it is this machine's.
+    pub fn now_ms(&self) -> u64 {
+        self.0.clock.now_ms(Instant::now())
     }
 
     /// Reads the state as of the last applied event.

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use asterism_domain::State;
 use asterism_domain::fleet::{FleetCommand, IntentStatus, LaunchOutcome};
-use asterism_runtime::leader::now_ms;
 use tokio::time::Instant;
 
 use crate::Shell;
@@ -50,7 +49,7 @@ type Answers = Vec<(String, String)>;
 
 fn sort<'a>(shell: &Shell, listing: &'a Listing) -> (Answers, Vec<(&'a Instance, &'static str)>) {
     let (mut answers, mut orphans) = (Vec::new(), Vec::new());
-    let now = now_ms();
+    let now = shell.deps.log.now_ms();
     shell.deps.log.read(|state| {
         for instance in &listing.instances {
             match known(state, instance) {

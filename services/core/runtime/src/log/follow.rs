@@ -56,8 +56,17 @@ impl Log {
     }
 
     async fn take(&self, payload: &[u8], at: StreamAt) -> Result<(), String> {
+        let arrived = Instant::now();
         let judged = self.judge(at.sequence, |sequencer| sequencer.judge(payload, at)).await?;
-        let Err(refused) = judged else { return Ok(()) };
+        let refused = match judged {
+            Err(refused) => refused,
+            Ok(record_time_ms) => {
+                if self.0.head.borrow().at_end {
+                    self.0.clock.arrived(record_time_ms, arrived);
+                }
+                return Ok(());
+            }
+        };
         match refused {
             Verdict::Accepted(_) => {}
             Verdict::Duplicate => tracing::debug!(sequence = at.sequence, "duplicate frame"),
