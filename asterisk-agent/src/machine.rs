@@ -31,7 +31,7 @@ use asterism_proto::hash::Hash;
 use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
-pub use attempt::{Attempt, DIGITS_MAX, Drain, Number, Past, Phase, Talk, Trail, Verdict, Watch};
+pub use attempt::{Attempt, DIGITS_MAX, Drain, Fields, Number, Past, Phase, Talk, Trail, Verdict, Watch};
 pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};
 pub use memory::{MEMORY_MAX, Memory, PastKey, past_key};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
 /// Most digits kept of one call.
@@ -15,6 +16,41 @@ impl fmt::Debug for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tail = self.0.len().saturating_sub(3);
         write!(f, "•••{}", self.0.get(tail..).unwrap_or_default())
+    }
+}
+
+/// A contact's fields. `Debug` says how many there are.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fields(Vec<(String, String)>);
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} fields", self.0.len())
+    }
+}
+
+impl Fields {
+    /// Most of one contact.
+    pub const MOST: usize = 32;
+    /// Most bytes of all, names included.
+    pub const MOST_BYTES: usize = 1_024;
+
+    /// Whether a flow can be given them.
+    pub fn fit(fields: &[v1::ContactField]) -> bool {
+        let bytes = fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+        fields.len() <= Self::MOST && bytes <= Self::MOST_BYTES
+    }
+
+    /// Those of an order.
+    pub fn of(fields: Vec<v1::ContactField>) -> Self {
+        Self(fields.into_iter().map(|field| (field.name, field.value)).collect())
+    }
+
+    /// As a question takes them.
+    pub fn asked(&self) -> Vec<v1::ContactField> {
+        let field =
+            |(name, value): &(String, String)| v1::ContactField { name: name.clone(), value: value.clone() };
+        self.0.iter().map(field).collect()
     }
 }
 
@@ -46,6 +82,8 @@ pub struct Attempt {
     pub number: Number,
     /// What a call does when nobody answers its question.
     pub fallback: String,
+    /// The contact's own fields, for the flow.
+    pub fields: Fields,
     /// Not dialled before, ms on the corrected clock.
     pub not_before_ms: u64,
     /// Not dialled after.

@@ -3,7 +3,7 @@
 use asterism_proto::origin::is_token;
 use asterism_proto::v1;
 
-use super::{Attempt, Change, Effect, Machine, Number, Output, Phase, Talk, Verdict, Watch};
+use super::{Attempt, Change, Effect, Fields, Machine, Number, Output, Phase, Talk, Verdict, Watch};
 use crate::error::code;
 use crate::fact::{Body, Fact};
 
@@ -265,6 +265,9 @@ fn check(asked: &v1::DialAttempt, now_ms: u64) -> Result<(), &'static str> {
     if !asked.fallback.is_empty() && super::step::line(1, &asked.fallback, &asked.manifest).is_err() {
         return Err("malformed fallback");
     }
+    if !Fields::fit(&asked.fields) {
+        return Err("too many fields, or too long ones");
+    }
     if asked.not_before_ms > asked.not_after_ms || asked.not_after_ms > now_ms.saturating_add(WINDOW_MAX_MS) {
         return Err("its window is empty or too far ahead");
     }
@@ -289,6 +292,7 @@ fn record(asked: v1::DialAttempt) -> Attempt {
         caller_id: Number(asked.caller_id),
         number: Number(asked.number),
         fallback: asked.fallback,
+        fields: Fields::of(asked.fields),
         not_before_ms: asked.not_before_ms,
         not_after_ms: asked.not_after_ms,
         ring_timeout_ms: asked.ring_timeout_ms,

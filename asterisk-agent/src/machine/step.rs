@@ -57,6 +57,7 @@ impl Machine {
             node,
             manifest: attempt.manifest.clone(),
             deadline_ms: 0,
+            fields: attempt.fields.asked(),
         }));
         out
     }

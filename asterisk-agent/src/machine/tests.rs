@@ -24,6 +24,7 @@ pub(super) fn asked(id: &str) -> v1::DialAttempt {
         manifest: "m1".into(),
         caller_id: "+15550100000".into(),
         fallback: "play|thanks|0".into(),
+        fields: vec![v1::ContactField { name: "language".into(), value: "de".into() }],
     }
 }
 
@@ -294,6 +295,28 @@ fn one_answer_takes_effect_per_step() {
         [Effect::Answer { call: "a".into(), step: 1, line: None }],
         "an older step is refused"
     );
+}
+
+#[test]
+fn a_contacts_fields_go_with_each_question_and_are_bounded() {
+    let mut machine = answered();
+    let out = machine.on_question(&question(1, LastVerb::Start, "", ""), NOW);
+    let [Effect::Ask(question)] = out.effects.as_slice() else { panic!("{out:?}") };
+    assert_eq!(question.fields, [v1::ContactField { name: "language".into(), value: "de".into() }]);
+    assert!(!format!("{machine:?}").contains("language"), "they are personal");
+    let field = |bytes: usize| v1::ContactField { name: "n".into(), value: "x".repeat(bytes) };
+    for (fields, taken) in [
+        (vec![field(1_023)], true),
+        (vec![field(1_024)], false),
+        (vec![field(1); 32], true),
+        (vec![field(1); 33], false),
+    ] {
+        let order =
+            v1::DialOrder { attempts: vec![v1::DialAttempt { fields, ..asked("b") }], ..order(1, &[]) };
+        let out = ready(2).on_dial(1, order, NOW);
+        let refused = out.facts.iter().any(|fact| matches!(fact.body, Body::Refused(_)));
+        assert_eq!(refused, !taken, "{:?}", out.facts);
+    }
 }
 
 #[test]

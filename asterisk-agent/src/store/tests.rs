@@ -6,7 +6,7 @@ use std::process::Command;
 use asterism_proto::{Origin, OriginKey};
 
 use super::*;
-use crate::machine::{Attempt, Number, Past, Phase, Talk, Verdict, Watch, past_key};
+use crate::machine::{Attempt, Fields, Number, Past, Phase, Talk, Verdict, Watch, past_key};
 use crate::spool::{Signer, Spool};
 
 fn attempt(phase: Phase) -> Attempt {
@@ -18,6 +18,7 @@ fn attempt(phase: Phase) -> Attempt {
         caller_id: Number::default(),
         number: Number("+15550100001".into()),
         fallback: "hangup|16".into(),
+        fields: Fields::default(),
         not_before_ms: 1,
         not_after_ms: 2,
         ring_timeout_ms: 3,

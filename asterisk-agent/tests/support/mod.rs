@@ -399,6 +399,7 @@ pub fn attempt(number: &str, flow: &str) -> v1::DialAttempt {
         manifest: "m1".into(),
         caller_id: "+15550100000".into(),
         fallback: "play|thanks|0".into(),
+        fields: Vec::new(),
     }
 }
 

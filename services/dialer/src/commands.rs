@@ -142,6 +142,9 @@ pub struct ImportContacts {
     pub rows: Vec<PersonalData>,
     /// No rows follow.
     pub last: bool,
+    /// Campaigns whose numbers are left out, or `all`.
+    #[serde(default)]
+    pub skip_known: Vec<String>,
 }
 
 /// What became of the rows of a `campaign.import`.
@@ -151,6 +154,9 @@ pub struct Imported {
     pub contacts: u32,
     /// Rows left out: the campaign has their numbers already.
     pub there: u32,
+    /// Rows left out: another campaign has their numbers, and the import leaves those out.
+    #[serde(default)]
+    pub known: u32,
     /// The command was carried out before; nothing is known of its rows.
     pub before: bool,
 }
@@ -269,7 +275,8 @@ fn imported(answer: Result<Answer, AskError>) -> RoleReply {
     let Ok(Answer { position, events }) = &answer else { return reply_of(answer) };
     let mut said = Imported { before: events.is_empty(), ..Imported::default() };
     for event in events {
-        if let Event::ContactsImported { contacts, duplicates, .. } = event {
+        if let Event::ContactsImported { contacts, duplicates, known, .. } = event {
+            said.known += known;
             said.contacts += contacts.len() as u32;
             said.there += duplicates;
         }
@@ -386,14 +393,14 @@ fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Refused> {
     let now = now.ok_or(("AST-D046", NO_CAMPAIGN.to_owned()))?;
     Ok(CampaignCommand::Change {
         campaign: asked.campaign,
-        limits: Limits {
+        limits: Box::new(Limits {
             max_channels: asked.max_channels.unwrap_or(now.max_channels),
             calls_per_second: asked.calls_per_second.unwrap_or(now.calls_per_second),
             ring_timeout_ms: asked.ring_timeout_ms.unwrap_or(now.ring_timeout_ms),
             max_attempts: asked.max_attempts.unwrap_or(now.max_attempts),
             caller_id: asked.caller_id.unwrap_or(now.caller_id),
             rules: asked.rules.unwrap_or(now.rules),
-        },
+        }),
         reason: asked.reason,
     })
 }
@@ -439,7 +446,13 @@ fn seal_rows(
             consent: column(CONSENT_COLUMN).is_some_and(|value| is_yes(value)),
         });
     }
-    Ok(CampaignCommand::Import { campaign: import.campaign, import: import.import, rows, last: import.last })
+    Ok(CampaignCommand::Import {
+        campaign: import.campaign,
+        import: import.import,
+        rows,
+        last: import.last,
+        skip_known: import.skip_known,
+    })
 }
 
 /// The zones a number may be in, as an import names them.

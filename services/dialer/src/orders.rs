@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use asterism_domain::campaign::{CampaignCommand, judge};
-use asterism_domain::logic::Flow;
+use asterism_domain::logic::{self, Flow};
 use asterism_domain::rules::Exclusion;
 use asterism_domain::{AttemptId, NodeId, State};
 use asterism_nats::{Bus, Subject, Verb, crash};
 use asterism_object_store::{ObjectName, ObjectStore};
-use asterism_proto::v1::{DialAttempt, DialOrder, OrderReply};
+use asterism_proto::v1::{ContactField, DialAttempt, DialOrder, OrderReply};
 use asterism_runtime::keys::Keyring;
 use asterism_runtime::leader::Desk;
 use asterism_runtime::role::Deps;
@@ -41,12 +41,21 @@ struct Owed {
     order: DialAttempt,
 }
 
+/// What a flow needs of an order.
+#[derive(Clone)]
+struct Wants {
+    /// What a node does alone when nobody answers.
+    fallback: String,
+    /// The contact's fields it looks at.
+    fields: Vec<String>,
+}
+
 struct Sender {
     deps: Deps,
     desk: Desk<CampaignCommand>,
     store: Arc<dyn ObjectStore>,
     import_keys: Mutex<HashMap<String, [u8; 32]>>,
-    fallbacks: Mutex<HashMap<String, String>>,
+    flows: Mutex<HashMap<String, Wants>>,
     /// Nodes with an order under way, and when each attempt may be ordered again.
     busy: Mutex<HashSet<NodeId>>,
     next: Mutex<HashMap<AttemptId, Instant>>,
@@ -59,7 +68,7 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
         desk: desk.clone(),
         store,
         import_keys: Mutex::default(),
-        fallbacks: Mutex::default(),
+        flows: Mutex::default(),
         busy: Mutex::default(),
         next: Mutex::default(),
     });
@@ -180,8 +189,12 @@ impl Sender {
             self.desk.tell(out).await.map_err(|error| error.to_string())?;
             return Ok(expired(owed.order));
         }
-        let fallback = self.fallback(&owed.order.flow).await?;
-        Ok(DialAttempt { number: person.number, fallback, ..owed.order })
+        let Wants { fallback, fields } = self.wants(&owed.order.flow).await?;
+        // Only what the flow looks at leaves this process.
+        let looked_at = |name: &String| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
+        let fields = person.fields.into_iter().filter(|(name, _)| looked_at(name)).take(logic::MAX_FIELDS);
+        let fields = fields.map(|(name, value)| ContactField { name, value }).collect();
+        Ok(DialAttempt { number: person.number, fallback, fields, ..owed.order })
     }
 
     /// The list and prefix that forbid a number, looked up where the number is open: just before it is ordered.
@@ -202,17 +215,20 @@ impl Sender {
         Ok(key)
     }
 
-    async fn fallback(&self, flow: &str) -> Result<String, String> {
-        if let Some(reply) = lock(&self.fallbacks).get(flow) {
-            return Ok(reply.clone());
+    async fn wants(&self, flow: &str) -> Result<Wants, String> {
+        if let Some(wants) = lock(&self.flows).get(flow) {
+            return Ok(wants.clone());
         }
         let name = ObjectName::new(format!("flows/{flow}.toml")).map_err(|error| error.to_string())?;
         let bytes = self.store.get(&name, FLOW_MAX_BYTES as u64).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8(bytes.to_vec()).map_err(|_| "the flow is not UTF-8".to_owned())?;
         let parsed = Flow::parse(&text).map_err(|_| "the flow does not pass its check".to_owned())?;
-        let reply = parsed.fallback_reply().to_owned();
-        lock(&self.fallbacks).insert(flow.to_owned(), reply.clone());
-        Ok(reply)
+        let wants = Wants {
+            fallback: parsed.fallback_reply().to_owned(),
+            fields: parsed.fields().into_iter().map(str::to_owned).collect(),
+        };
+        lock(&self.flows).insert(flow.to_owned(), wants.clone());
+        Ok(wants)
     }
 }
 
@@ -257,6 +273,7 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
             manifest: campaign.manifest.clone(),
             caller_id: campaign.caller_id.clone(),
             fallback: String::new(),
+            fields: Vec::new(),
         },
     })
 }

@@ -56,6 +56,8 @@ fn import(number: u64, contacts: u64) -> Event {
         duplicates: 0,
         last: false,
         zones: Vec::new(),
+        skip_known: vec![],
+        known: 0,
     }
 }
 

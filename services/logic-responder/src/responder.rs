@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{AttemptId, Event, logic};
-use asterism_proto::v1::{StepAnswer, StepQuestion};
+use asterism_proto::v1::{ContactField, StepAnswer, StepQuestion};
 use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::Counter;
 use asterism_runtime::spool::Spool;
@@ -136,7 +136,7 @@ fn decide(flow: &logic::Flow, question: &StepQuestion) -> logic::Next {
             reason: Some("the call has taken too many steps"),
         };
     }
-    logic::next(flow, &question.state, &question.status, &question.digits)
+    logic::next(flow, &question.state, &question.status, &question.digits, &fields_of(question))
 }
 
 fn decided(call: AttemptId, question: &StepQuestion, next: &logic::Next) -> Event {
@@ -175,9 +175,21 @@ fn check(question: &StepQuestion) -> Result<AttemptId, Refusal> {
         Err(Refusal::malformed("the status is no word"))
     } else if !plain(&question.digits, MAX_RESULT_BYTES, b"._-*#") {
         Err(Refusal::malformed("the digits are none"))
+    } else if !fit(&question.fields) {
+        Err(Refusal::malformed("the contact's fields are too many or too long"))
     } else {
         Ok(call)
     }
+}
+
+fn fields_of(question: &StepQuestion) -> logic::Fields {
+    question.fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect()
+}
+
+/// Whether a contact's fields are as many as a list can have. What is in them is only ever compared.
+fn fit(fields: &[ContactField]) -> bool {
+    let bytes = fields.iter().map(|field| field.name.len() + field.value.len()).sum::<usize>();
+    fields.len() <= logic::MAX_FIELDS && bytes <= logic::MAX_FIELDS_BYTES
 }
 
 /// A call's id for a log line, if it is one.
@@ -224,6 +236,8 @@ mod tests {
         refused(|q| q.status = "S".repeat(33));
         refused(|q| q.digits = "1;2".into());
         refused(|q| q.digits = "1".repeat(193));
+        refused(|q| q.fields = vec![ContactField::default(); 33]);
+        refused(|q| q.fields = vec![ContactField { name: "note".into(), value: "x".repeat(1_024) }]);
     }
 
     #[test]

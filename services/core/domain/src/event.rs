@@ -264,6 +264,15 @@ pub enum Event {
         duplicates: u32,
         last: bool,
         zones: Vec<String>,
+        skip_known: Vec<String>,
+        known: u32,
+    },
+    CampaignBudgetReached {
+        campaign: CampaignId,
+        answered: u32,
+        talk_ms: u64,
+        cost_micro: u64,
+        reason: String,
     },
     ContactsExcluded {
         campaign: CampaignId,
@@ -430,6 +439,7 @@ impl Event {
             | Event::CampaignResumed { campaign }
             | Event::CampaignStopped { campaign, .. }
             | Event::CampaignCompleted { campaign }
+            | Event::CampaignBudgetReached { campaign, .. }
             | Event::CampaignLive { campaign, .. } => Some(campaign),
             other => other.attempt().map(|attempt| &attempt.campaign),
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{CampaignStatus, ContactStatus, judge};
+use crate::campaign::{Campaign, CampaignStatus, ContactStatus, budget, judge};
 use crate::fleet::NodeStatus;
 use crate::ids::Timestamp;
 use crate::rules::DoNotCall;
@@ -37,6 +37,16 @@ pub struct CampaignReport {
     pub uncertain: u32,
     /// Contacts erased before they were settled.
     pub erased: u32,
+    /// Rows of its lists left out because another campaign has their numbers.
+    pub known_elsewhere: u32,
+    /// Lists that are still being imported.
+    pub importing: Vec<String>,
+    /// Talk time of answered calls that have ended.
+    pub talk_ms: u64,
+    /// What they cost by the campaign's price, like `12.50 USD`; empty if it has none.
+    pub cost: String,
+    /// Which of its budgets it has used up; empty if none.
+    pub budget_reached: String,
     /// Contacts by outcome.
     pub outcomes: BTreeMap<&'static str, u32>,
     /// Answered contacts by digits pressed; the empty string is none.
@@ -143,6 +153,17 @@ pub fn lists(state: &State) -> Vec<ListReport> {
     state.do_not_call.iter().map(report).collect()
 }
 
+/// What a campaign has cost so far, in words; empty if nobody said what calls cost.
+pub fn cost(campaign: &Campaign) -> String {
+    let price = &campaign.rules.price;
+    let spent = budget::spent(campaign);
+    if price.is_known() {
+        format!("{} {}", budget::money(spent.cost_micro), price.currency)
+    } else {
+        String::new()
+    }
+}
+
 /// Every campaign in numbers.
 pub fn campaigns(state: &State) -> Vec<CampaignReport> {
     state
@@ -163,6 +184,15 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 next_due_ms: judge::next_due(campaign, state.at),
                 uncertain: counts.uncertain,
                 erased: counts.erased,
+                known_elsewhere: counts.known,
+                importing: campaign
+                    .open_imports
+                    .iter()
+                    .filter_map(|index| campaign.imports.get(usize::from(*index)).cloned())
+                    .collect(),
+                talk_ms: counts.talk_ms,
+                cost: cost(campaign),
+                budget_reached: budget::reached(campaign).unwrap_or_default(),
                 outcomes: counts.settled.iter().map(|(outcome, n)| (outcome.name(), *n)).collect(),
                 digits: counts.digits.clone(),
                 attempts: counts.attempts,

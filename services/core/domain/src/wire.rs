@@ -407,7 +407,10 @@ events! {
     CampaignChanged CampaignChanged {
         campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason
     }
-    ContactsImported ContactsImported { campaign, import, contacts, duplicates, last, zones }
+    ContactsImported ContactsImported {
+        campaign, import, contacts, duplicates, last, zones, skip_known, known
+    }
+    CampaignBudgetReached CampaignBudgetReached { campaign, answered, talk_ms, cost_micro, reason }
     ContactsExcluded ContactsExcluded { campaign, contacts, rule, detail }
     ContactsDeferred ContactsDeferred { campaign, contacts, until_ms, rule }
     DoNotCallAdded DoNotCallAdded { list, numbers, prefixes, reason }

@@ -57,7 +57,13 @@ fn walk(script: &str) -> String {
             "from" => (at, words) = (words[1].to_owned(), words[2..].to_vec()),
             _ => {}
         }
-        let step = next(&flow, &at, words[0], words.get(1).copied().unwrap_or_default());
+        let step = next(
+            &flow,
+            &at,
+            words[0],
+            words.get(1).copied().unwrap_or_default(),
+            &std::collections::BTreeMap::new(),
+        );
         let from = if at.is_empty() { "(start)" } else { &at };
         write!(out, "{from} {} -> {} {}", words.join(" "), step.next_state, step.reply).unwrap();
         writeln!(out, "{}", step.reason.map(|reason| format!(" ({reason})")).unwrap_or_default()).unwrap();

@@ -26,7 +26,7 @@ fn row(n: u8, zone: &str, consent: bool) -> ImportRow {
 fn asked(state: &State, rules: &CampaignRules, rows: &[ImportRow], at: u64) -> Forecast {
     let digits: Vec<String> = rows.iter().map(|row| format!("1202555{:04}", row.number_hash[0])).collect();
     let rows: Vec<_> = rows.iter().zip(digits.iter().map(String::as_str)).collect();
-    forecast(state, &Asked { rules, campaign: None, only: None }, &rows, at)
+    forecast(state, &Asked { rules, campaign: None, skip_known: &[], only: None }, &rows, at)
 }
 
 fn daytime() -> CallingWindow {
@@ -178,7 +178,7 @@ fn a_campaign_that_has_them_and_a_trunk_that_is_not_live_are_told_apart() {
     let rows: Vec<ImportRow> = (1..5).map(|n| row(n, "UTC", false)).collect();
     let rows: Vec<_> = rows.iter().map(|row| (row, "12025550100")).collect();
     let only = BTreeSet::from([vec![2; 16]]);
-    let asked = Asked { rules: &rules, campaign: Some("c"), only: Some(&only) };
+    let asked = Asked { rules: &rules, campaign: Some("c"), skip_known: &[], only: Some(&only) };
     let said = forecast(&lab.state, &asked, &rows, lab.now);
     assert_eq!((said.there, said.now, said.later["the campaign goes live"].contacts), (1, 1, 2));
     assert!(matches!(lab.state.campaigns["c"].contacts[1].status, ContactStatus::Waiting));

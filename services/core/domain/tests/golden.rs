@@ -81,15 +81,17 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("LOG_REFUSED", &[]),
     ("NODE_UNCOVERED", &[("drain", "7")]),
     ("NODE_TERMINATING", &[("silent_since_ms", "0")]),
-    ("CAMPAIGN_CREATED", &[("campaign", "ruled")]),
-    ("CONTACTS_IMPORTED", &[("campaign", "ruled"), ("import", "import-2")]),
-    ("CAMPAIGN_CHANGED", &[("campaign", "ruled")]),
     ("CONTACTS_DEFERRED", &[("campaign", "ruled")]),
-    ("CONTACTS_EXCLUDED", &[("campaign", "ruled")]),
     ("DO_NOT_CALL_ADDED", &[]),
     ("DO_NOT_CALL_REMOVED", &[]),
     ("CAMPAIGN_STARTED", &[("campaign", "ruled")]),
     ("ATTEMPT_INTENDED", &[("attempt", "ruled-1-1"), ("campaign", "ruled"), ("contact", "1")]),
+    ("CAMPAIGN_CREATED", &[("campaign", "priced")]),
+    ("CONTACTS_IMPORTED", &[("campaign", "priced"), ("import", "import-3")]),
+    ("CAMPAIGN_CHANGED", &[("campaign", "priced")]),
+    ("CONTACTS_EXCLUDED", &[("campaign", "priced"), ("rule", "6")]),
+    ("CAMPAIGN_STARTED", &[("campaign", "priced")]),
+    ("CAMPAIGN_BUDGET_REACHED", &[("campaign", "priced")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -336,7 +338,7 @@ fn the_story_is_one_of_events_that_take_effect() {
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
     // that was heard of, what came after its end, and an attempt on it.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 5, 3), "{reasons:?}");
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 5, 4), "{reasons:?}");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;

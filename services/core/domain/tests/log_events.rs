@@ -196,6 +196,7 @@ fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
         import: "c-1".into(),
         rows: vec![row.clone()],
         last: true,
+        skip_known: vec![],
     };
     assert_eq!(refused(&lab, &import("c")), "AST-D015");
     // One that was decided before and landed after is void.
@@ -209,6 +210,8 @@ fn an_erasure_is_decided_once_and_its_import_takes_nobody_any_more() {
         duplicates: 0,
         last: false,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     };
     lab.write(Origin::Role(Role::Dialer), late);
     assert_eq!((lab.state.voids, lab.state.campaigns["c"].contacts.len()), (voids + 1, 3));

@@ -322,7 +322,11 @@ fn rules_change_while_a_campaign_runs() {
         caller_id: String::new(),
         rules: CampaignRules::default(),
     };
-    lab.dialer(&CampaignCommand::Change { campaign: "c".into(), limits, reason: "fewer lines".into() });
+    lab.dialer(&CampaignCommand::Change {
+        campaign: "c".into(),
+        limits: Box::new(limits),
+        reason: "fewer lines".into(),
+    });
     assert_eq!(dialled(&mut lab).len(), 2);
 }
 

@@ -50,6 +50,8 @@ pub struct AskForecast {
     pub allowed: Vec<String>,
     /// Whom it may ring and when.
     pub rules: CampaignRules,
+    /// Campaigns whose numbers are left out, or `all`.
+    pub skip_known: Vec<String>,
     /// The rows, at most [`FORECAST_MAX_ROWS`].
     pub rows: Vec<ForecastRow>,
 }
@@ -141,12 +143,13 @@ pub(super) fn forecast(
             None => (&asked.trunk, asked.live, &named),
         };
         let outside = config.trunks.get(trunk).is_some_and(|trunk| trunk.outside);
-        let asked = Asked {
+        let ask = Asked {
             rules: known.map_or(&asked.rules, |campaign| &campaign.rules),
             campaign: known.map(|_| asked.campaign.as_str()),
+            skip_known: &asked.skip_known,
             only: (outside && !live).then_some(only),
         };
-        Ok((state.size, forecast::forecast(state, &asked, &rows, state.at.max(now_ms()))))
+        Ok((state.size, forecast::forecast(state, &ask, &rows, state.at.max(now_ms()))))
     })
 }
 

@@ -140,8 +140,13 @@ impl Rig {
         let rows = (0..contacts)
             .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
             .collect();
-        let import =
-            CampaignCommand::Import { campaign: id.into(), import: format!("{id}-1"), rows, last: true };
+        let import = CampaignCommand::Import {
+            campaign: id.into(),
+            import: format!("{id}-1"),
+            rows,
+            last: true,
+            skip_known: vec![],
+        };
         for command in [create, import, CampaignCommand::Start { campaign: id.into() }] {
             within("a campaign's command", desk.tell(command)).await.unwrap();
         }

@@ -57,6 +57,8 @@ pub struct Options {
     pub dry_run: bool,
     /// Where rejected rows go; `None` only counts them. A file of that name is replaced.
     pub rejects: Option<PathBuf>,
+    /// Campaigns whose numbers the dialer leaves out, or `all`.
+    pub skip_known: Vec<String>,
     /// Stops after this many good rows.
     pub limit: Option<u64>,
 }

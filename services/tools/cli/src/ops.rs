@@ -61,6 +61,16 @@ pub struct CampaignReport {
     pub uncertain: u32,
     /// Contacts erased before they were settled.
     pub erased: u32,
+    /// Rows of its lists left out because another campaign has their numbers.
+    pub known_elsewhere: u32,
+    /// Lists that are still being imported.
+    pub importing: Vec<String>,
+    /// Talk time of answered calls that have ended.
+    pub talk_ms: u64,
+    /// What they cost by the campaign's price; empty if it has none.
+    pub cost: String,
+    /// Which of its budgets it has used up; empty if none.
+    pub budget_reached: String,
     /// Contacts by outcome.
     pub outcomes: BTreeMap<String, u32>,
     /// Answered contacts by digits pressed; the empty string is none.

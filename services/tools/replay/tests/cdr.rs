@@ -64,6 +64,8 @@ fn history() -> Script {
         duplicates: 0,
         last: true,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     };
     write(&mut script, DIALER, &imported);
     let originating =

@@ -41,6 +41,8 @@ fn campaign(name: &str, contacts: u32) -> Vec<Vec<u8>> {
         duplicates: 0,
         last: true,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     };
     vec![encode(&created), encode(&imported), encode(&Event::CampaignStarted { campaign: name.into() })]
 }

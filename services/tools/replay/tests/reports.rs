@@ -92,6 +92,8 @@ fn a_long_list_of_contacts_is_cut_and_counted() {
         duplicates: 0,
         last: true,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     };
     let before = script.sequencer.size().to_string();
     support::write(&mut script, support::DIALER, &more);

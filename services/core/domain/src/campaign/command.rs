@@ -102,15 +102,47 @@ pub struct DoNotCallChange {
 #[allow(missing_docs)]
 pub enum CampaignCommand {
     Create(Box<NewCampaign>),
-    Change { campaign: CampaignId, limits: Limits, reason: String },
-    Import { campaign: CampaignId, import: String, rows: Vec<ImportRow>, last: bool },
-    Start { campaign: CampaignId },
-    Pause { campaign: CampaignId, reason: String },
-    Resume { campaign: CampaignId },
-    Stop { campaign: CampaignId, reason: String },
-    GoLive { campaign: CampaignId, reason: String },
-    Erase { import: String, contacts: Vec<NumberHash>, reason: String },
-    Exclude { campaign: CampaignId, contacts: Vec<ContactId>, rule: Exclusion, detail: String },
+    Change {
+        campaign: CampaignId,
+        limits: Box<Limits>,
+        reason: String,
+    },
+    Import {
+        campaign: CampaignId,
+        import: String,
+        rows: Vec<ImportRow>,
+        last: bool,
+        skip_known: Vec<CampaignId>,
+    },
+    Start {
+        campaign: CampaignId,
+    },
+    Pause {
+        campaign: CampaignId,
+        reason: String,
+    },
+    Resume {
+        campaign: CampaignId,
+    },
+    Stop {
+        campaign: CampaignId,
+        reason: String,
+    },
+    GoLive {
+        campaign: CampaignId,
+        reason: String,
+    },
+    Erase {
+        import: String,
+        contacts: Vec<NumberHash>,
+        reason: String,
+    },
+    Exclude {
+        campaign: CampaignId,
+        contacts: Vec<ContactId>,
+        rule: Exclusion,
+        detail: String,
+    },
     DoNotCall(DoNotCallChange),
     Tick(DialTick),
 }

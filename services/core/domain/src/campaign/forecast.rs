@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::command::ImportRow;
-use super::judge::{Clock, Verdict, ZoneStands, judge, on_prefix};
+use super::judge::{Clock, Verdict, ZoneStands, judge, known_elsewhere, on_prefix};
 use super::waiting::ZoneIndex;
-use crate::ids::{NumberHash, Timestamp};
+use crate::ids::{CampaignId, NumberHash, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::state::State;
 
@@ -22,6 +22,8 @@ pub struct Asked<'a> {
     pub rules: &'a CampaignRules,
     /// The campaign that would get them, if it exists.
     pub campaign: Option<&'a str>,
+    /// Campaigns whose numbers its import leaves out.
+    pub skip_known: &'a [CampaignId],
     /// Keyed hashes of the only numbers that may be dialled before go-live; none = all may.
     pub only: Option<&'a BTreeSet<Vec<u8>>>,
 }
@@ -38,7 +40,7 @@ pub struct Later {
     pub from_ms: Option<Timestamp>,
 }
 
-/// Contacts by when they could be dialled. Each is in exactly one of the four.
+/// Contacts by when they could be dialled. Each is in exactly one part.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Forecast {
     /// Now, as soon as there is a slot.
@@ -49,12 +51,14 @@ pub struct Forecast {
     pub never: BTreeMap<String, u64>,
     /// The campaign has their numbers already.
     pub there: u64,
+    /// Other campaigns have them, and the import leaves those out.
+    pub known: u64,
 }
 
 impl Forecast {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.now + self.later_total() + self.never.values().sum::<u64>() + self.there
+        self.now + self.later_total() + self.never.values().sum::<u64>() + self.there + self.known
     }
 
     /// Those who wait.
@@ -66,6 +70,7 @@ impl Forecast {
     pub fn add(&mut self, other: &Self) {
         self.now += other.now;
         self.there += other.there;
+        self.known += other.known;
         for (why, later) in &other.later {
             self.wait(why, later.contacts, later.from_ms);
         }
@@ -103,6 +108,11 @@ pub fn forecast(state: &State, asked: &Asked<'_>, rows: &[Row<'_>], at: Timestam
     for (row, digits) in rows {
         if known.is_some_and(|campaign| campaign.numbers.contains_key(&row.number_hash)) {
             said.there += 1;
+            continue;
+        }
+        let campaign = asked.campaign.unwrap_or_default();
+        if known_elsewhere(state, campaign, asked.skip_known, &row.number_hash) {
+            said.known += 1;
             continue;
         }
         let zone = named.binary_search(&row.zone).map_or(0, |index| index as ZoneIndex + 1);
@@ -155,6 +165,7 @@ fn when(
     let held = asked.only.is_some_and(|only| !only.contains(row.number_hash.as_slice()));
     match why {
         _ if rules.ends_at_ms > 0 && from >= rules.ends_at_ms => When::Never("the-campaign-ends-before"),
+        _ if rules.deadline_ms > 0 && from >= rules.deadline_ms => When::Never(Exclusion::Deadline.name()),
         _ if held => When::Later("the campaign goes live", None),
         None => When::Now,
         Some(why) => When::Later(why, Some(from)),

@@ -58,6 +58,22 @@ pub fn judge(
     }
 }
 
+/// Stands for every campaign where numbers of others are left out.
+pub const ALL_CAMPAIGNS: &str = "all";
+/// How the ids of test calls begin: no list leaves a number out because of one.
+pub const CALL_CAMPAIGN: &str = "call-";
+
+/// Whether another campaign of those named, or of all, has the number.
+pub fn known_elsewhere(state: &State, campaign: &str, named: &[String], number: &NumberHash) -> bool {
+    let all = named.iter().any(|name| name == ALL_CAMPAIGNS);
+    let has = |id: &str| state.campaigns.get(id).is_some_and(|known| known.numbers.contains_key(number));
+    if all {
+        let others = state.campaigns.keys().filter(|id| *id != campaign && !id.starts_with(CALL_CAMPAIGN));
+        return others.into_iter().any(|id| has(id));
+    }
+    named.iter().filter(|id| *id != campaign).any(|id| has(id))
+}
+
 /// The first list the number is on, of those the campaign obeys.
 pub fn on_list<'a>(
     lists: &BTreeMap<String, DoNotCall>,
@@ -141,7 +157,8 @@ impl<'a> Clock<'a> {
 /// contact's turn comes.
 pub fn due(campaign: &Campaign, at: Timestamp) -> u32 {
     let rules = &campaign.rules;
-    let over = rules.ends_at_ms > 0 && at >= rules.ends_at_ms;
+    let passed = |end: Timestamp| end > 0 && at >= end;
+    let over = passed(rules.ends_at_ms) || passed(rules.deadline_ms);
     if campaign.status != CampaignStatus::Running || at < rules.starts_at_ms || over {
         return 0;
     }
@@ -180,6 +197,9 @@ pub fn waits_for(
     let not_running = match known.status {
         CampaignStatus::Running => None,
         CampaignStatus::Created => Some("its campaign has not been started"),
+        CampaignStatus::Paused if super::budget::reached(known).is_some() => {
+            Some("its campaign has used up its budget")
+        }
         CampaignStatus::Paused => Some("its campaign is paused"),
         CampaignStatus::Stopped => Some("its campaign was stopped before its turn"),
         CampaignStatus::Completed => Some("its campaign is complete"),
@@ -192,6 +212,9 @@ pub fn waits_for(
     }
     if at < rules.starts_at_ms {
         return ("its campaign has not begun".into(), Some(rules.starts_at_ms));
+    }
+    if rules.deadline_ms > 0 && at >= rules.deadline_ms {
+        return ("its campaign's deadline has passed: it will be excluded".into(), None);
     }
     if contact.due_ms > at {
         return ("the delay after its last attempt, or a rule about its number".into(), Some(contact.due_ms));

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod apply;
+pub mod budget;
 pub mod command;
 pub mod decide;
 pub mod forecast;

@@ -159,8 +159,14 @@ pub struct Counts {
     pub never_rang: u32,
     /// Calls: attempts answered.
     pub answered: u32,
+    /// Calls up: attempts answered that have not ended.
+    pub up: u32,
+    /// Talk time of answered calls that have ended.
+    pub talk_ms: u64,
     /// Rows left out at import as duplicates.
     pub duplicates: u32,
+    /// Rows left out at import because another campaign has their numbers.
+    pub known: u32,
     /// Answered calls by digits pressed.
     pub digits: BTreeMap<String, u32>,
 }
@@ -203,8 +209,8 @@ pub struct Campaign {
     pub above_cap: u32,
     /// Where it stands.
     pub status: CampaignStatus,
-    /// Whether the import said it is complete.
-    pub import_complete: bool,
+    /// Indexes of the imports that have not said that they are complete.
+    pub open_imports: BTreeSet<u16>,
     /// Import ids; each names a sealing key.
     pub imports: Vec<String>,
     /// Contacts by id.
@@ -228,6 +234,18 @@ pub struct Campaign {
     pub started_at: Option<Timestamp>,
     /// When it was completed or stopped.
     pub ended_at: Option<Timestamp>,
+}
+
+impl Campaign {
+    /// Whether all of its lists are in.
+    pub fn import_complete(&self) -> bool {
+        !self.imports.is_empty() && self.open_imports.is_empty()
+    }
+
+    /// The index of an import.
+    pub fn import(&self, id: &str) -> Option<u16> {
+        self.imports.iter().position(|known| known == id).map(|index| index as u16)
+    }
 }
 
 /// Every campaign.

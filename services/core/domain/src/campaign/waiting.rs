@@ -75,6 +75,13 @@ impl Waiting {
         self.len
     }
 
+    /// Everybody who waits, zone by zone.
+    pub fn all(&self) -> impl Iterator<Item = ContactId> {
+        self.zones
+            .values()
+            .flat_map(|zone| zone.now.iter().copied().chain(zone.later.iter().map(|(_, contact)| *contact)))
+    }
+
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -46,6 +46,7 @@ impl Event {
             | Event::CampaignResumed { .. }
             | Event::CampaignStopped { .. }
             | Event::CampaignCompleted { .. }
+            | Event::CampaignBudgetReached { .. }
             | Event::CampaignLive { .. }
             | Event::ContactsErased { .. }
             | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),

@@ -137,7 +137,7 @@ impl<'d> Graph<'d> {
             let (state, shape) = self.states[at];
             if shape.verb == "gather" || !shape.on.is_empty() {
                 let reason = format!(
-                    "the fallback comes to {:?}, which asks the caller; nobody is there to decide on the answer",
+                    "the fallback comes to {:?}, which asks or looks at a field; nobody is there to decide",
                     state.name
                 );
                 problems.add(code::FALLBACK, &self.fallback_at.at, "fallback", reason);
@@ -158,7 +158,13 @@ impl<'d> Graph<'d> {
             let on = shape.on.iter().map(|(pressed, target)| (pressed.clone(), resolve(target))).collect();
             let then = match &shape.otherwise {
                 None => Then::End,
-                Some(target) => Then::Go { on, otherwise: resolve(target) },
+                Some(target) => {
+                    let otherwise = resolve(target);
+                    match &shape.field {
+                        Some(field) => Then::Match { field: field.clone(), on, otherwise },
+                        None => Then::Go { on, otherwise },
+                    }
+                }
             };
             let (reply, prompts) = (shape.reply.clone(), shape.prompts.clone());
             State { name: state.name.clone(), reply, prompts, then }

@@ -36,6 +36,12 @@ pub const MAX_TIMEOUT_S: u32 = 60;
 pub const MAX_ATTEMPTS: u32 = 9;
 /// Longest pause, in seconds.
 pub const MAX_PAUSE_S: u32 = 600;
+/// Longest value a `match` tells apart, in bytes.
+pub const MAX_MATCH_BYTES: usize = 64;
+/// Most fields of one contact that go with a call, and most bytes of all of them, names included.
+pub const MAX_FIELDS: usize = 32;
+/// See [`MAX_FIELDS`].
+pub const MAX_FIELDS_BYTES: usize = 1_024;
 /// Highest Q.850 cause.
 pub const MAX_CAUSE: u32 = 127;
 /// Most answers one state tells apart.
@@ -75,7 +81,12 @@ enum Then {
     End,
     /// By what was pressed; without keys always `otherwise`.
     Go { on: BTreeMap<String, usize>, otherwise: usize },
+    /// At once, by a field of the contact; the state has no verb.
+    Match { field: String, on: BTreeMap<String, usize>, otherwise: usize },
 }
+
+/// A contact's own fields, by name.
+pub type Fields = BTreeMap<String, String>;
 
 /// What a call does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,6 +140,19 @@ impl Flow {
         names.into_iter().collect()
     }
 
+    /// Every field of a contact the flow looks at, each once, in alphabetical order.
+    pub fn fields(&self) -> Vec<&str> {
+        let names: BTreeSet<&str> = self
+            .states
+            .iter()
+            .filter_map(|state| match &state.then {
+                Then::Match { field, .. } => Some(field.as_str()),
+                Then::End | Then::Go { .. } => None,
+            })
+            .collect();
+        names.into_iter().collect()
+    }
+
     /// What an agent does alone when no answer comes in time: the verb of the fallback state.
     pub fn fallback_reply(&self) -> &str {
         &self.states[self.fallback].reply
@@ -154,30 +178,45 @@ pub fn flow_id(document: &[u8]) -> String {
 
 /// The verb after `state`, whose own verb ended with `status` and `digits`. An empty `state` is the start of a call.
 ///
-/// Total: a state the flow does not have leads to the fallback, with the reason named.
-pub fn next(flow: &Flow, state: &str, status: &str, digits: &str) -> Next {
+/// Total: a state the flow does not have leads to the fallback, with the reason named. `fields` are the contact's: data a
+/// `match` compares with what the flow names, and nothing more.
+pub fn next(flow: &Flow, state: &str, status: &str, digits: &str, fields: &Fields) -> Next {
     if state.is_empty() {
-        return flow.step(flow.start, None);
+        return flow.step(flow.start, fields, None);
     }
     let Some(done) = flow.by_name.get(state) else {
-        return flow.step(flow.fallback, Some("the flow has no such state"));
+        return flow.step(flow.fallback, fields, Some("the flow has no such state"));
     };
     match &flow.states[*done].then {
-        // The channel is gone; asking again is a repeat, and so is the answer.
-        Then::End => flow.step(*done, None),
+        // The channel is gone, asking again is a repeat, and so is the answer; a call is never in a state without a verb.
+        Then::End | Then::Match { .. } => flow.step(*done, fields, None),
         Then::Go { on, otherwise } => {
             // A verb that failed gave no digits a caller meant.
             let failed = matches!(status, "ERROR" | "FAILED" | "HANGUP");
             let pressed = if failed { None } else { on.get(digits) };
-            flow.step(*pressed.unwrap_or(otherwise), None)
+            flow.step(*pressed.unwrap_or(otherwise), fields, None)
         }
     }
 }
 
 impl Flow {
-    fn step(&self, index: usize, reason: Option<&'static str>) -> Next {
-        let state = &self.states[index];
+    fn step(&self, index: usize, fields: &Fields, reason: Option<&'static str>) -> Next {
+        let state = &self.states[self.with_verb(index, fields)];
         Next { reply: state.reply.clone(), next_state: state.name.clone(), reason }
+    }
+}
+
+impl Flow {
+    /// The state a call comes to from here without a verb. No loop is without one: the check has seen to that, and
+    /// there are as many turns as states.
+    fn with_verb(&self, mut index: usize, fields: &Fields) -> usize {
+        for _ in 0..self.states.len() {
+            let Then::Match { field, on, otherwise } = &self.states[index].then else { return index };
+            let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(field));
+            let value = found.map(|(_, value)| value.trim().to_lowercase()).unwrap_or_default();
+            index = *on.get(&value).unwrap_or(otherwise);
+        }
+        self.fallback
     }
 }
 

@@ -8,11 +8,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problems, Span, Target, code, did_you_mean};
 use super::{
-    MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S,
-    is_name,
+    MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_MATCH_BYTES, MAX_NAME_BYTES, MAX_PAUSE_S,
+    MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S, is_name,
 };
 
-const VERBS: [&str; 4] = ["play", "gather", "pause", "hangup"];
+const VERBS: [&str; 5] = ["play", "gather", "pause", "hangup", "match"];
 const BARGE_DIGITS: u32 = 1;
 
 /// A document as it was written, before anything between states is checked.
@@ -35,6 +35,8 @@ pub(super) struct DraftState {
 /// What a state does.
 pub(super) struct Shape {
     pub(super) verb: &'static str,
+    /// The contact's field a `match` looks at.
+    pub(super) field: Option<String>,
     pub(super) reply: String,
     pub(super) prompts: Vec<String>,
     pub(super) on: BTreeMap<String, Target>,
@@ -118,7 +120,7 @@ fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         let reason = if verbs.is_empty() {
             // A misspelt verb is named, with the one that was meant.
             only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
-            "the state does nothing; give it one of play, gather, pause, hangup".to_owned()
+            "the state does nothing; give it one of play, gather, pause, hangup, match".to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
         };
@@ -129,6 +131,7 @@ fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         "play" => play(state, problems),
         "gather" => gather(state, problems),
         "pause" => pause(state, problems),
+        "match" => of_field(state, problems),
         _ => hangup(state, problems),
     }
 }
@@ -157,7 +160,7 @@ fn play(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let otherwise = target(state, "next", problems);
     let (prompts, on, barge) = (prompts?, on?, barge?);
     let reply = format!("play|{}|{}", prompts.join("&"), u8::from(barge));
-    Some(Shape { verb: "play", reply, prompts, on, otherwise: Some(otherwise?) })
+    Some(Shape { verb: "play", field: None, reply, prompts, on, otherwise: Some(otherwise?) })
 }
 
 fn gather(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
@@ -174,7 +177,7 @@ fn gather(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let (prompts, on, otherwise) = (prompts?, on?, otherwise?);
     let finish = finish?.map_or_else(|| "none".to_owned(), String::from);
     let reply = format!("gather|{}|{}|{}|{}|{finish}", prompts.join("&"), max_digits?, timeout_s?, attempts?);
-    Some(Shape { verb: "gather", reply, prompts, on, otherwise: Some(otherwise) })
+    Some(Shape { verb: "gather", field: None, reply, prompts, on, otherwise: Some(otherwise) })
 }
 
 fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
@@ -186,10 +189,55 @@ fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let reply = format!("pause|{duration_s}");
     Some(Shape {
         verb: "pause",
+        field: None,
         reply,
         prompts: Vec::new(),
         on: BTreeMap::new(),
         otherwise: Some(otherwise?),
+    })
+}
+
+/// `match = "language"`: on by a field of the contact, at once.
+fn of_field(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["match", "on", "otherwise"], "match", problems);
+    let otherwise = target(state, "otherwise", problems);
+    let found = required(state, "match", problems)?;
+    let path = state.path_of("match");
+    let at = found.1.clone();
+    let field = string(&found, &path, problems);
+    if field.is_some_and(|field| !(1..=MAX_NAME_BYTES).contains(&field.len())) {
+        problems.add(code::BAD_NAME, &at, &path, "a field's name is that of its column, 1 to 64 bytes");
+    }
+    let on = required(state, "on", problems).and_then(|found| node(found, &state.path_of("on"), problems))?;
+    if !(1..=MAX_ANSWERS).contains(&on.table.len()) {
+        let reason = format!("1 to {MAX_ANSWERS} values are allowed");
+        problems.add(code::OUT_OF_BOUNDS, &on.at, &on.path, reason);
+        return None;
+    }
+    let mut values = BTreeMap::new();
+    for (key, value) in on.table {
+        let written: &str = key.get_ref();
+        let path = on.path_of(written);
+        if written.len() > MAX_MATCH_BYTES {
+            let reason = format!("a value has at most {MAX_MATCH_BYTES} bytes");
+            problems.add(code::OUT_OF_BOUNDS, &key.span(), &path, reason);
+        }
+        let known = written.trim().to_lowercase();
+        if let Some(target) = state_name(&(value.get_ref(), value.span()), path.clone(), problems)
+            && values.insert(known, target).is_some()
+        {
+            let reason = "the value is there twice: capital letters make no difference";
+            problems.add(code::OUT_OF_BOUNDS, &key.span(), &path, reason);
+        }
+    }
+    let (field, otherwise) = (field?.to_owned(), otherwise?);
+    Some(Shape {
+        verb: "match",
+        field: Some(field),
+        reply: String::new(),
+        prompts: Vec::new(),
+        on: values,
+        otherwise: Some(otherwise),
     })
 }
 
@@ -199,7 +247,14 @@ fn hangup(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     only_keys(&spec, &["cause"], "hangup", problems);
     let cause = number(&spec, "cause", 1..=MAX_CAUSE, Some(16), problems)?;
     let reply = format!("hangup|{cause}");
-    Some(Shape { verb: "hangup", reply, prompts: Vec::new(), on: BTreeMap::new(), otherwise: None })
+    Some(Shape {
+        verb: "hangup",
+        field: None,
+        reply,
+        prompts: Vec::new(),
+        on: BTreeMap::new(),
+        otherwise: None,
+    })
 }
 
 /// The table `on`: what was pressed, and where it leads.

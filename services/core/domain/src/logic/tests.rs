@@ -9,6 +9,55 @@ use super::*;
 const EVERY_VERB: &str = include_str!("../../tests/flows/every-verb.toml");
 const DEMO: &str = include_str!("../../../../../compose/demo/flow.toml");
 
+/// Two matches in a row, the second by a field nobody has.
+const MATCH: &str = r#"
+name = "match"
+start = "language"
+fallback = "bye"
+[states.language]
+match = "Language"
+on = { "de" = "hallo", "Deutsch" = "hallo", "" = "vip" }
+otherwise = "hello"
+[states.vip]
+match = "vip"
+on = { "yes" = "hallo" }
+otherwise = "bye"
+[states.hallo]
+play = ["hallo"]
+next = "bye"
+[states.hello]
+play = ["hello"]
+next = "bye"
+[states.bye]
+hangup = {}
+"#;
+
+#[test]
+fn a_match_goes_on_by_a_field_and_never_says_it() {
+    let flow = Flow::parse(MATCH).unwrap();
+    assert_eq!(flow.fields(), ["Language", "vip"]);
+    let came_to = |name: &str, value: &str| {
+        let fields = Fields::from([(name.to_owned(), value.to_owned())]);
+        next(&flow, "", "", "", &fields).next_state
+    };
+    for (name, value, state) in [
+        ("language", " DE ", "hallo"),
+        ("LANGUAGE", "deutsch", "hallo"),
+        ("language", "de|hangup|16", "hello"),
+        ("language", "", "bye"),
+        ("city", "de", "bye"),
+        ("vip", "Yes", "hallo"),
+    ] {
+        assert_eq!(came_to(name, value), state, "{name} = {value}");
+    }
+    let bad = MATCH.replace("otherwise = \"bye\"", "otherwise = \"language\"");
+    let codes: Vec<&str> = Flow::parse(&bad).unwrap_err().iter().map(|problem| problem.code).collect();
+    assert!(codes.contains(&code::BUSY_LOOP), "{codes:?}");
+    let twice = MATCH.replace("\"Deutsch\"", "\"De\"");
+    assert!(Flow::parse(&twice).is_err(), "capital letters make no difference");
+    assert!(Flow::parse(&MATCH.replace("fallback = \"bye\"", "fallback = \"vip\"")).is_err());
+}
+
 /// What the dialplan lets through, and how it splits it.
 fn assert_dialplan_takes(reply: &str) {
     assert!(reply.len() < 900, "{} bytes: {reply}", reply.len());
@@ -22,8 +71,8 @@ fn assert_sound(flow: &Flow) {
     assert_dialplan_takes(flow.fallback_reply());
     let mut at = flow.fallback_state().to_owned();
     let mut steps = 1;
-    while !next(flow, &at, "SUCCESS", "").reply.starts_with("hangup") {
-        at = next(flow, &at, "SUCCESS", "").next_state;
+    while !next(flow, &at, "SUCCESS", "", &Fields::new()).reply.starts_with("hangup") {
+        at = next(flow, &at, "SUCCESS", "", &Fields::new()).next_state;
         steps += 1;
         assert!(steps < MAX_FALLBACK_STEPS, "the fallback does not end");
     }
@@ -31,7 +80,7 @@ fn assert_sound(flow: &Flow) {
         let mut at = state.to_owned();
         let mut waited = false;
         for _ in 0..=MAX_STATES {
-            let step = next(flow, &at, "TIMEOUT", "");
+            let step = next(flow, &at, "TIMEOUT", "", &Fields::new());
             assert_dialplan_takes(&step.reply);
             assert_eq!(step.reason, None);
             waited |= !step.reply.starts_with("play");
@@ -52,7 +101,10 @@ fn one_text_has_one_id() {
 #[test]
 fn a_windows_file_reads_like_any_other() {
     let flow = Flow::parse(&format!("\u{feff}{}", DEMO.replace('\n', "\r\n"))).unwrap();
-    assert_eq!(next(&flow, "", "", ""), next(&Flow::parse(DEMO).unwrap(), "", "", ""));
+    assert_eq!(
+        next(&flow, "", "", "", &Fields::new()),
+        next(&Flow::parse(DEMO).unwrap(), "", "", "", &Fields::new())
+    );
 }
 
 #[test]
@@ -147,10 +199,15 @@ proptest! {
     }
 
     #[test]
-    fn next_is_total(state in "\\PC{0,20}", status in "\\PC{0,10}", digits in "\\PC{0,40}") {
+    fn next_is_total(state in "\\PC{0,20}", status in "\\PC{0,10}", digits in "\\PC{0,40}", name in "\\PC{0,9}", value in "\\PC{0,40}") {
+        let fields = Fields::from([("language".to_owned(), value.clone()), (name, value)]);
+        let matching = Flow::parse(MATCH).unwrap();
+        let step = next(&matching, "", &status, &digits, &fields);
+        prop_assert!(["hallo", "hello", "bye"].contains(&step.next_state.as_str()), "{step:?}");
+        assert_dialplan_takes(&step.reply);
         let flow = Flow::parse(DEMO).unwrap();
         for state in flow.states().chain([state.as_str()]) {
-            let step = next(&flow, state, &status, &digits);
+            let step = next(&flow, state, &status, &digits, &fields);
             assert_dialplan_takes(&step.reply);
             prop_assert!(flow.states().any(|known| known == step.next_state));
             prop_assert_eq!(step.reason.is_some(), !state.is_empty() && flow.states().all(|known| known != state));

@@ -46,7 +46,8 @@ impl RuleProblem {
             "min_gap" => "AST-D074",
             "do_not_call" => "AST-D075",
             "retries" => "AST-D076",
-            "starts_at" | "ends_at" => "AST-D077",
+            "starts_at" | "ends_at" | "deadline" => "AST-D077",
+            "budget" | "price" => "AST-D080",
             "weight" | "priority" => "AST-D078",
             _ => "AST-D079",
         }
@@ -74,6 +75,15 @@ pub fn check(rules: &CampaignRules, at: Timestamp) -> Vec<RuleProblem> {
     let (starts, ends) = (rules.starts_at_ms, rules.ends_at_ms);
     found.unless(ends == 0 || ends > starts, "ends_at", "it ends before it starts");
     found.unless(ends == 0 || ends > at, "ends_at", "it is over already");
+    let deadline = rules.deadline_ms;
+    found.unless(deadline == 0 || deadline > at, "deadline", "it has passed already");
+    found.unless(deadline == 0 || deadline > starts, "deadline", "it is before the campaign starts");
+    found.unless(deadline == 0 || ends == 0, "deadline", "name a deadline or ends_at: both end the campaign");
+    let price = &rules.price;
+    let priced = rules.budget.cost_micro == 0 || price.is_known();
+    found.unless(priced, "budget.cost", "nobody knows what a call costs: say it with price");
+    let letters = price.currency.len() == 3 && price.currency.bytes().all(|b| b.is_ascii_uppercase());
+    found.unless(letters || !price.is_known(), "price.currency", "three capital letters, like USD");
     found.unless(rules.profile.len() <= 64, "profile", "at most 64 bytes");
     found.0
 }

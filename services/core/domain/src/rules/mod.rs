@@ -41,16 +41,19 @@ pub enum Exclusion {
     NoZone,
     /// It rang as often as it ever may.
     CapForEver,
+    /// The campaign's deadline came before its turn.
+    Deadline,
 }
 
 impl Exclusion {
     /// Every one, in the order of the wire.
-    pub const ALL: [Exclusion; 5] = [
+    pub const ALL: [Exclusion; 6] = [
         Exclusion::DoNotCall,
         Exclusion::DoNotCallPrefix,
         Exclusion::NoConsent,
         Exclusion::NoZone,
         Exclusion::CapForEver,
+        Exclusion::Deadline,
     ];
 
     /// The wire number, as `asterism.v1.ExclusionRule`.
@@ -71,6 +74,7 @@ impl Exclusion {
             Exclusion::NoConsent => "no-consent",
             Exclusion::NoZone => "no-zone",
             Exclusion::CapForEver => "cap-for-ever",
+            Exclusion::Deadline => "deadline",
         }
     }
 }
@@ -114,6 +118,50 @@ pub struct CampaignRules {
     pub ends_at_ms: Timestamp,
     /// Name and date of the profile these came from, for the record.
     pub profile: String,
+    /// Whoever still waits then is excluded, and the campaign is complete once its calls have ended; 0 = never.
+    pub deadline_ms: Timestamp,
+    /// What it may use up; reached, the campaign pauses.
+    pub budget: Budget,
+    /// What its calls cost.
+    pub price: Price,
+}
+
+/// What a campaign may use up; 0 = no budget of that kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Budget {
+    /// Answered calls. Calls that ring count as if they were answered, so it is never exceeded.
+    pub answered: u32,
+    /// Talk time of answered calls, ended ones. Calls up when it is reached go on.
+    pub talk_ms: u64,
+    /// Cost by the campaign's [`Price`], in millionths of its currency. Calls up when it is reached go on.
+    pub cost_micro: u64,
+}
+
+/// What calls cost, as the campaign's owner says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Price {
+    /// Of an answered call, in millionths of the currency.
+    pub call_micro: u64,
+    /// Of a minute of it, charged by the millisecond.
+    pub minute_micro: u64,
+    /// The currency's code, like USD.
+    pub currency: String,
+}
+
+impl Price {
+    /// What so many answered calls and so much talk cost, in millionths of the currency.
+    pub fn of(&self, answered: u32, talk_ms: u64) -> u64 {
+        let minutes = u128::from(talk_ms) * u128::from(self.minute_micro) / 60_000;
+        let all = minutes + u128::from(answered) * u128::from(self.call_micro);
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
+    /// Whether anything is said.
+    pub fn is_known(&self) -> bool {
+        self.call_micro > 0 || self.minute_micro > 0
+    }
 }
 
 impl CampaignRules {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::check::{RuleProblem, check};
 use super::window::DAY_MINUTES;
-use super::{AttemptCap, CallingWindow, CampaignRules, RetryRule};
+use super::{AttemptCap, Budget, CallingWindow, CampaignRules, Price, RetryRule};
 use crate::ids::{Outcome, Timestamp};
 
 /// Longest document.
@@ -37,6 +37,25 @@ struct Document {
     priority: Option<u32>,
     starts_at: Option<String>,
     ends_at: Option<String>,
+    deadline: Option<String>,
+    budget: Option<DocumentBudget>,
+    price: Option<DocumentPrice>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentBudget {
+    answered: Option<u32>,
+    talk: Option<String>,
+    cost: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DocumentPrice {
+    call: Option<String>,
+    minute: Option<String>,
+    currency: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -127,6 +146,30 @@ fn fill(rules: &mut CampaignRules, document: Document, problems: &mut Vec<RulePr
     if let Some(text) = document.ends_at {
         rules.ends_at_ms = read.moment("ends_at", &text).unwrap_or_default();
     }
+    if let Some(text) = document.deadline {
+        rules.deadline_ms = read.moment("deadline", &text).unwrap_or_default();
+    }
+    if let Some(budget) = document.budget {
+        let talk = budget.talk.and_then(|text| read.length("budget.talk", &text));
+        let cost = budget.cost.and_then(|text| read.money("budget.cost", &text));
+        rules.budget = Budget {
+            answered: budget.answered.unwrap_or_default(),
+            talk_ms: talk.unwrap_or_default(),
+            cost_micro: cost.unwrap_or_default(),
+        };
+        if rules.budget == Budget::default() {
+            read.refuse::<()>(
+                "budget".into(),
+                "a budget of nothing dials nobody; name answered, talk or cost",
+            );
+        }
+    }
+    if let Some(price) = document.price {
+        let call = price.call.and_then(|text| read.money("price.call", &text));
+        let minute = price.minute.and_then(|text| read.money("price.minute", &text));
+        let (call_micro, minute_micro) = (call.unwrap_or_default(), minute.unwrap_or_default());
+        rules.price = Price { call_micro, minute_micro, currency: price.currency };
+    }
     rules.default_zone = document.default_zone.unwrap_or(std::mem::take(&mut rules.default_zone));
     rules.do_not_call = document.do_not_call.unwrap_or(std::mem::take(&mut rules.do_not_call));
     rules.consent_required = document.consent_required.unwrap_or(rules.consent_required);
@@ -192,6 +235,13 @@ impl Reading<'_> {
         }
     }
 
+    fn money(&mut self, field: &str, text: &str) -> Option<u64> {
+        match micro(text) {
+            Some(amount) => Some(amount),
+            None => self.refuse(field.to_owned(), format!("`{text}` is no amount, write 12.50 or 0.0042")),
+        }
+    }
+
     fn moment(&mut self, field: &str, text: &str) -> Option<Timestamp> {
         let moment = DateTime::parse_from_rfc3339(text).ok();
         match moment.and_then(|moment| u64::try_from(moment.timestamp_millis()).ok()) {
@@ -227,6 +277,17 @@ fn minute(text: &str) -> Option<u32> {
     let (hours, minutes) = (part(hours)?, part(minutes)?);
     let minute = hours * 60 + minutes;
     (minutes < 60 && minute <= DAY_MINUTES).then_some(minute)
+}
+
+/// `12.50` in millionths: at most six digits behind the point, never a float.
+fn micro(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || part.len() > 6 {
+        return None;
+    }
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(part)
 }
 
 /// `500ms`, `30s`, `10m`, `4h`, `7d`.
@@ -270,6 +331,8 @@ mod tests {
             do_not_call = ["robinson"]
             weight = 3
             ends_at = "2026-12-24T12:00:00+01:00"
+            budget = { answered = 500, talk = "40h", cost = "120.5" }
+            price = { call = "0.01", minute = "0.0042", currency = "EUR" }
             [retries]
             busy = { after = "10m", max = 3 }
             congestion = { after = "5s", max = 5, doubling = true }
@@ -293,6 +356,21 @@ mod tests {
             RetryRule { outcome: Outcome::Busy, delay_ms: 600_000, max: 3, doubling: false }
         );
         assert_eq!(rules.ends_at_ms, 1_798_110_000_000);
+        assert_eq!(rules.budget, Budget { answered: 500, talk_ms: 144_000_000, cost_micro: 120_500_000 });
+        assert_eq!((rules.price.call_micro, rules.price.minute_micro), (10_000, 4_200));
+        let deadline = |text: &str| read(text, NOW).map(|rules| rules.deadline_ms);
+        assert_eq!(deadline("deadline = \"2026-12-02T00:00:00Z\""), Ok(NOW + 86_400_000));
+        let both = "deadline = \"2026-12-02T00:00:00Z\"\nends_at = \"2026-12-02T00:00:00Z\"";
+        assert!(problems(both).starts_with("deadline: name a deadline or ends_at"));
+        for (text, said) in [
+            ("budget = { cost = \"1e3\" }", "budget.cost: `1e3` is no amount"),
+            ("budget = {}", "budget: a budget of nothing"),
+            ("budget = { cost = \"1\" }", "budget.cost: nobody knows what a call costs"),
+            ("price = { call = \"1\", currency = \"euro\" }", "price.currency: three capital letters"),
+            ("deadline = \"2020-01-01T00:00:00Z\"", "deadline: it has passed already"),
+        ] {
+            assert!(problems(text).starts_with(said), "{text}: {}", problems(text));
+        }
         assert_eq!(read("", NOW).unwrap(), CampaignRules::default());
     }
 

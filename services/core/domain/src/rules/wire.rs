@@ -2,7 +2,7 @@
 
 use asterism_proto::v1;
 
-use super::{AttemptCap, CallingWindow, CampaignRules, RetryRule};
+use super::{AttemptCap, Budget, CallingWindow, CampaignRules, Price, RetryRule};
 use crate::ids::Outcome;
 
 impl From<&CampaignRules> for v1::CampaignRules {
@@ -42,6 +42,17 @@ impl From<&CampaignRules> for v1::CampaignRules {
             starts_at_ms: rules.starts_at_ms,
             ends_at_ms: rules.ends_at_ms,
             profile: rules.profile.clone(),
+            deadline_ms: rules.deadline_ms,
+            budget: (rules.budget != Budget::default()).then_some(v1::Budget {
+                answered: rules.budget.answered,
+                talk_ms: rules.budget.talk_ms,
+                cost_micro: rules.budget.cost_micro,
+            }),
+            price: (rules.price != Price::default()).then(|| v1::Price {
+                call_micro: rules.price.call_micro,
+                minute_micro: rules.price.minute_micro,
+                currency: rules.price.currency.clone(),
+            }),
         }
     }
 }
@@ -77,6 +88,17 @@ impl TryFrom<v1::CampaignRules> for CampaignRules {
             starts_at_ms: wire.starts_at_ms,
             ends_at_ms: wire.ends_at_ms,
             profile: wire.profile,
+            deadline_ms: wire.deadline_ms,
+            budget: wire.budget.map_or_else(Budget::default, |budget| Budget {
+                answered: budget.answered,
+                talk_ms: budget.talk_ms,
+                cost_micro: budget.cost_micro,
+            }),
+            price: wire.price.map_or_else(Price::default, |price| Price {
+                call_micro: price.call_micro,
+                minute_micro: price.minute_micro,
+                currency: price.currency,
+            }),
         })
     }
 }

@@ -72,7 +72,16 @@ pub fn campaign_of(contacts: u32) -> Vec<(Origin, Event)> {
         let contacts = (first..contacts.min(first + 20)).map(row).collect();
         told.push((
             dialer(),
-            Event::ContactsImported { campaign, import, contacts, duplicates: 0, last: false, zones: vec![] },
+            Event::ContactsImported {
+                campaign,
+                import,
+                contacts,
+                duplicates: 0,
+                last: false,
+                zones: vec![],
+                skip_known: vec![],
+                known: 0,
+            },
         ));
     }
     told.push((dialer(), Event::CampaignStarted { campaign: "a".into() }));
@@ -163,6 +172,8 @@ fn imported(id: &str, first: u32, rows: std::ops::Range<u8>) -> Event {
         duplicates: 0,
         last: false,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     }
 }
 

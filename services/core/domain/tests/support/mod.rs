@@ -156,6 +156,7 @@ impl Lab {
             import: format!("{id}-1"),
             rows,
             last: true,
+            skip_known: vec![],
         });
         self.dialer(&CampaignCommand::Start { campaign: id.into() });
     }

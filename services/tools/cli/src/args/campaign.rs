@@ -130,6 +130,9 @@ pub struct ListArgs {
     /// Refuse numbers in ranges their country has not given out, those reserved for fiction among them
     #[arg(long)]
     pub assigned_only: bool,
+    /// Leave out numbers that a campaign has, or any campaign with `all`; may be repeated
+    #[arg(long, value_name = "all|CAMPAIGN")]
+    pub skip_known: Vec<String>,
     /// The file's encoding, like windows-1252 [default: by its bytes]
     #[arg(long, value_name = "NAME")]
     pub encoding: Option<String>,

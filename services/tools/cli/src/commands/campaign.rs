@@ -153,7 +153,11 @@ fn describe(one: &CampaignReport) -> String {
         status.push_str(", and nothing new is dialled: ");
         status.push_str(&one.hold);
     }
-    pairs(&[
+    if !one.budget_reached.is_empty() {
+        status.push_str(", its budget is used up: ");
+        status.push_str(&one.budget_reached);
+    }
+    let mut lines = vec![
         ("campaign", format!("{}{name}", one.campaign)),
         ("status", status),
         ("contacts", one.contacts.to_string()),
@@ -172,5 +176,17 @@ fn describe(one: &CampaignReport) -> String {
                 one.attempts, one.rang, one.answered, one.refused
             ),
         ),
-    ])
+        ("talk", format!("{} s", one.talk_ms / 1_000)),
+    ];
+    if !one.cost.is_empty() {
+        lines.push(("cost", one.cost.clone()));
+    }
+    if one.known_elsewhere > 0 {
+        lines.push(("left out", format!("{} rows whose numbers other campaigns have", one.known_elsewhere)));
+    }
+    if !one.importing.is_empty() {
+        let what = format!("{} (it is not complete before they are)", one.importing.join(", "));
+        lines.push(("importing", what));
+    }
+    pairs(&lines)
 }

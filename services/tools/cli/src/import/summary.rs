@@ -61,6 +61,8 @@ pub struct Taken {
     pub fresh: u64,
     /// Contacts of the campaign already: of this list, imported before, or of another one.
     pub there: u64,
+    /// Left out: another campaign has their numbers, as was asked.
+    pub known: u64,
     /// Rows whose answer came before: they were taken by an earlier try.
     pub before: u64,
     /// The file was in the campaign, whole, before anything was sent.

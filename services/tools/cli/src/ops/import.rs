@@ -5,7 +5,6 @@ use std::path::Path;
 
 use asterism_dialer::commands::{ImportContacts, Imported};
 use asterism_domain::contact::{ContactRow, E164};
-use asterism_domain::report::ImportReport;
 use asterism_proto::Role;
 use asterism_runtime::keys::random;
 use asterism_runtime::seal::PersonalData;
@@ -32,7 +31,7 @@ pub struct Progress {
 /// Imports a list into a campaign and closes the campaign's import. `limit` takes only the first good rows; `progress`
 /// hears how many contacts the log holds so far.
 ///
-/// The import's id is a hash of the file and each batch's command id is made of campaign, import, how the file is read, and
+/// The import's id is a hash of the file and of how it is read, and each batch's command id is made of campaign, import and
 /// number, so after a failure the same call goes on where it ended. A file that is in the campaign already, whole, is
 /// no failure: [`Taken::whole`] says so.
 ///
@@ -52,7 +51,7 @@ pub async fn import_contacts(
     if options.dry_run {
         return read_only(path, survey, options).await;
     }
-    let import = survey.sha256[..32].to_owned();
+    let import = format!("{}{}", &survey.sha256[..32], how(&options));
     let (batches, queue) = mpsc::channel(BATCHES_AHEAD);
     let (file, known, reading) = (path.to_owned(), survey.clone(), options.clone());
     let reading = tokio::task::spawn_blocking(move || {
@@ -63,7 +62,7 @@ pub async fn import_contacts(
         client,
         campaign,
         import: &import,
-        how: how(&options),
+        skip_known: &options.skip_known,
         lines: survey.lines,
         sent: 0,
         number: 0,
@@ -72,11 +71,12 @@ pub async fn import_contacts(
     };
     // The channel closes with the reader, so the end of one is the end of the other.
     match sending.all(queue, reading).await {
-        // The campaign takes no contacts any more.
+        // The campaign has all of this list.
         Err(error) if error.code == "AST-D013" => {
             let look = Options { dry_run: true, rejects: None, ..options };
             let summary = read_only(path, survey, look).await?;
-            there_already(client, campaign, &import, summary, error).await
+            let taken = Taken { there: summary.good, whole: true, ..Taken::default() };
+            Ok(Summary { taken, dry_run: false, ..summary })
         }
         sent => sent.map_err(|error| match error.next_command.as_str() {
             "" => error.next(format!("asterism campaign import {campaign} {}", path.display())),
@@ -100,35 +100,18 @@ async fn read_only(path: &Path, survey: Survey, options: Options) -> Result<Summ
     Ok(blocking(move || import::import_file(&file, &survey, &options, |_| Ok::<(), String>(()))).await??)
 }
 
-/// The campaign takes no contacts any more. That is fine if it has all of this list.
-async fn there_already(
-    client: &Client,
-    campaign: &str,
-    import: &str,
-    summary: Summary,
-    mut refused: CliError,
-) -> Result<Summary, CliError> {
-    let imports: Vec<ImportReport> =
-        client.role_json(Role::Dialer, "contacts.list", &serde_json::json!({})).await?;
-    let there = imports.iter().find(|one| one.campaign == campaign && one.import == import);
-    let there = there.map_or(0, |one| u64::from(one.contacts));
-    if there > 0 && there >= summary.good {
-        let taken = Taken { there, whole: true, ..Taken::default() };
-        return Ok(Summary { taken, dry_run: false, ..summary });
-    }
-    let why = format!("{}; of the {} contacts of this file it has {there}", refused.why, summary.good);
-    refused.why = why;
-    Err(refused)
-}
-
 /// How a file is read, in a few letters: under the same id a batch always has the same rows.
 fn how(options: &Options) -> String {
-    let Options { mapping, numbers, encoding, limit, .. } = options;
+    let Options { mapping, numbers, encoding, limit, skip_known, .. } = options;
     let plain = Options::default();
-    if *mapping == plain.mapping && *limit == plain.limit && encoding.is_none() && numbers.is_plain() {
+    let same = *mapping == plain.mapping && *limit == plain.limit && skip_known.is_empty();
+    if same && encoding.is_none() && numbers.is_plain() {
         return String::new();
     }
-    let text = format!("{mapping:?} {numbers:?} {:?} {limit:?}", encoding.map(encoding_rs::Encoding::name));
+    let text = format!(
+        "{mapping:?} {numbers:?} {:?} {limit:?} {skip_known:?}",
+        encoding.map(encoding_rs::Encoding::name)
+    );
     format!("-{}", hex::encode(&Sha256::digest(text)[..4]))
 }
 
@@ -143,7 +126,7 @@ pub async fn import_one(client: &Client, campaign: &str, number: E164) -> Result
         client,
         campaign,
         import: &import,
-        how: String::new(),
+        skip_known: &[],
         lines: 1,
         sent: 0,
         number: 0,
@@ -157,7 +140,7 @@ struct Sending<'a, P> {
     client: &'a Client,
     campaign: &'a str,
     import: &'a str,
-    how: String,
+    skip_known: &'a [String],
     lines: u64,
     sent: u64,
     number: u64,
@@ -200,15 +183,17 @@ impl<P: FnMut(Progress)> Sending<'_, P> {
             import: self.import.to_owned(),
             rows: rows.collect(),
             last,
+            skip_known: self.skip_known.to_vec(),
         };
         // The campaign is part of the id: the same list may be imported into several.
-        let id = format!("imp-{}-{}{}-{}", self.campaign, self.import, self.how, self.number);
+        let id = format!("imp-{}-{}-{}", self.campaign, self.import, self.number);
         let reply = self.client.role_as(Role::Dialer, "campaign.import", &args, &id).await?;
         let count = batch.len() as u64;
         match serde_json::from_slice::<Imported>(&reply.json) {
             Ok(imported) if !imported.before => {
                 self.taken.fresh += u64::from(imported.contacts);
                 self.taken.there += u64::from(imported.there);
+                self.taken.known += u64::from(imported.known);
             }
             _ => self.taken.before += count,
         }

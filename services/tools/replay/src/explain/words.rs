@@ -107,11 +107,18 @@ fn campaign(event: &Event) -> Option<String> {
                  {calls_per_second} calls a second, {max_attempts} attempts a contact"
             )
         }
-        Event::ContactsImported { campaign, contacts, duplicates, .. } => {
+        Event::ContactsImported { campaign, contacts, duplicates, known, skip_known, .. } => {
+            let elsewhere = match known {
+                0 => String::new(),
+                known => format!(", {known} left out as known to {}", skip_known.join(", ")),
+            };
             format!(
-                "{} contacts are imported into {campaign}, {duplicates} duplicates left out",
+                "{} contacts are imported into {campaign}, {duplicates} duplicates left out{elsewhere}",
                 contacts.len()
             )
+        }
+        Event::CampaignBudgetReached { campaign, reason, .. } => {
+            format!("campaign {campaign} is paused: its budget is used up, {reason}")
         }
         Event::CampaignChanged { campaign, max_channels, calls_per_second, max_attempts, reason, .. } => {
             format!(

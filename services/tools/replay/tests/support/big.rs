@@ -49,6 +49,8 @@ pub fn log(folder: &Path, contacts: u32) -> (u64, String) {
                 duplicates: 0,
                 last: false,
                 zones: vec![],
+                skip_known: vec![],
+                known: 0,
             }],
         );
     }

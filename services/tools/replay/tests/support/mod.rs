@@ -103,6 +103,8 @@ pub fn campaign() -> Script {
         duplicates: 0,
         last: true,
         zones: vec![],
+        skip_known: vec![],
+        known: 0,
     };
     script.write(DIALER, vec![encode(&created, "ops@example.com"), encode(&imported, "ops@example.com")]);
     write(&mut script, DIALER, &Event::CampaignStarted { campaign: "demo".into() });

@@ -11,7 +11,7 @@ pub(super) fn imported(
     campaign: &mut Campaign,
     import: &str,
     (contacts, zones): (&[SealedContact], &[String]),
-    duplicates: u32,
+    (duplicates, elsewhere): (u32, u32),
     last: bool,
 ) -> Result<(), Effectless> {
     let named = campaign.zones.len() + zones.len();
@@ -24,17 +24,23 @@ pub(super) fn imported(
     if !fits {
         return Err(Effectless::void("the contacts do not follow those imported"));
     }
-    let index = campaign.imports.iter().position(|known| known == import).unwrap_or_else(|| {
+    let index = if let Some(index) = campaign.import(import) {
+        index
+    } else {
+        let Ok(index) = u16::try_from(campaign.imports.len()) else {
+            return Err(Effectless::void("the campaign has as many lists as it can"));
+        };
         campaign.imports.push(import.to_owned());
-        campaign.imports.len() - 1
-    });
+        campaign.open_imports.insert(index);
+        index
+    };
     campaign.zones.extend_from_slice(zones);
     for row in contacts {
         let zone = row.zone as ZoneIndex;
         campaign.waiting.insert(row.contact, Place { zone, due_ms: 0 });
         campaign.numbers.insert(row.number_hash, row.contact);
         campaign.contacts.push(Contact {
-            import: index as u16,
+            import: index,
             status: ContactStatus::Waiting,
             erased: false,
             attempts: 0,
@@ -53,7 +59,10 @@ pub(super) fn imported(
     campaign.counts.imported += contacts.len() as u32;
     campaign.counts.waiting += contacts.len() as u32;
     campaign.counts.duplicates = campaign.counts.duplicates.saturating_add(duplicates);
-    campaign.import_complete |= last;
+    campaign.counts.known = campaign.counts.known.saturating_add(elsewhere);
+    if last {
+        campaign.open_imports.remove(&index);
+    }
     Ok(())
 }
 

@@ -4,7 +4,8 @@
 mod contacts;
 mod settings;
 
-use super::judge::{Verdict, judge};
+use super::budget;
+use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
 use crate::event::{Event, Recorded, StepSource};
 use crate::ids::{AttemptId, Outcome, Timestamp};
@@ -30,12 +31,25 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             }
             Ok(())
         }
-        Event::ContactsImported { campaign, import, contacts, duplicates, last, zones } => {
+        Event::ContactsImported {
+            campaign,
+            import,
+            contacts,
+            duplicates,
+            last,
+            zones,
+            skip_known,
+            known: left,
+        } => {
             let erasure = state.erasures.get(import);
             if erasure.is_some_and(|erasure| contacts.iter().any(|row| erasure.covers(&row.number_hash))) {
                 return Err(Effectless::void("a contact was erased before it was imported"));
             }
-            contacts::imported(known(state, campaign)?, import, (contacts, zones), *duplicates, *last)
+            if contacts.iter().any(|row| known_elsewhere(state, campaign, skip_known, &row.number_hash)) {
+                return Err(Effectless::void("another campaign has a number that was to be left out"));
+            }
+            let counted = (*duplicates, *left);
+            contacts::imported(known(state, campaign)?, import, (contacts, zones), counted, *last)
         }
         Event::CampaignChanged { campaign, .. } => {
             settings::changed(known(state, campaign)?, &recorded.event)
@@ -97,7 +111,10 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             advance(state, attempt, AttemptStatus::Answered)?;
             state.up += 1;
             state.peak_up = state.peak_up.max(state.up);
-            with(state, attempt, |campaign| campaign.counts.answered += 1)
+            with(state, attempt, |campaign| {
+                campaign.counts.answered += 1;
+                campaign.counts.up += 1;
+            })
         }
         Event::AttemptRefused { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
@@ -111,12 +128,16 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 to_waiting(campaign, attempt, 0);
             })
         }
-        Event::AttemptEnded { attempt, outcome, digits, never_rang, .. } => {
+        Event::AttemptEnded { attempt, outcome, digits, never_rang, talk_ms, .. } => {
             own_attempt(state, attempt, recorded)?;
             let released = release(state, attempt)?;
             let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
             count_ring(state, attempt, &released, *never_rang && !answered, at)?;
-            with(state, attempt, |campaign| settle(campaign, attempt, *outcome, digits, at))?;
+            with(state, attempt, |campaign| {
+                let talked = if answered { u64::from(*talk_ms) } else { 0 };
+                campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);
+                settle(campaign, attempt, *outcome, digits, at);
+            })?;
             if *never_rang && answered {
                 return Err(Effectless::incident("an answered attempt that is said not to have rung"));
             }
@@ -176,6 +197,13 @@ fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), 
     }
     if campaign.max_channels > 0 && campaign.counts.in_flight >= campaign.max_channels {
         return Err(Effectless::void("the campaign is at its cap"));
+    }
+    if budget::room(campaign) == Some(0) {
+        return Err(Effectless::void("the campaign's budget of answered calls has no room"));
+    }
+    let deadline_ms = campaign.rules.deadline_ms;
+    if deadline_ms > 0 && new.not_after_ms > deadline_ms {
+        return Err(Effectless::void("the campaign's deadline comes before"));
     }
     if new.closes_at_ms > 0 && new.not_after_ms > new.closes_at_ms {
         return Err(Effectless::void("the callee's calling window closes before"));
@@ -270,6 +298,7 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     state.in_flight -= 1;
     if gone.status == AttemptStatus::Answered {
         state.up -= 1;
+        campaign.counts.up -= 1;
     }
     if let Some(trunk) = state.trunks.get_mut(&gone.trunk) {
         trunk.in_flight -= 1;

@@ -1,6 +1,6 @@
 //! What a campaign is, and where it stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::state::{Campaign, CampaignStatus, Counts};
 use super::super::waiting::Waiting;
@@ -14,7 +14,9 @@ pub(super) fn status(state: &mut State, event: &Event, at: Timestamp) -> Result<
     let campaign = known(state, id)?;
     let (from, to): (&[CampaignStatus], CampaignStatus) = match event {
         Event::CampaignStarted { .. } => (&[CampaignStatus::Created], CampaignStatus::Running),
-        Event::CampaignPaused { .. } => (&[CampaignStatus::Running], CampaignStatus::Paused),
+        Event::CampaignPaused { .. } | Event::CampaignBudgetReached { .. } => {
+            (&[CampaignStatus::Running], CampaignStatus::Paused)
+        }
         Event::CampaignResumed { .. } => (&[CampaignStatus::Paused], CampaignStatus::Running),
         Event::CampaignStopped { .. } => (
             &[CampaignStatus::Created, CampaignStatus::Running, CampaignStatus::Paused],
@@ -78,7 +80,7 @@ pub(super) fn created(event: &Event, at: Timestamp) -> Option<Campaign> {
         live,
         allowed: allowed_hashes.into_iter().collect(),
         status: CampaignStatus::Created,
-        import_complete: false,
+        open_imports: BTreeSet::new(),
         imports: Vec::new(),
         contacts: Vec::new(),
         zones: Vec::new(),

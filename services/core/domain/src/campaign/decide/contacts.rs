@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{
-    CONTACTS_PER_EVENT, ERASE_MAX_CONTACTS, ERASE_REASON_MAX_BYTES, IMPORT_MAX_ROWS, SEALED_MAX_BYTES,
+    CONTACTS_PER_EVENT, ERASE_MAX_CONTACTS, ERASE_REASON_MAX_BYTES, IMPORT_MAX_ROWS, SEALED_MAX_BYTES, find,
 };
 use crate::Rejection;
 use crate::campaign::command::{DoNotCallChange, ImportRow};
+use crate::campaign::judge::{ALL_CAMPAIGNS, known_elsewhere};
 use crate::campaign::state::Campaign;
 use crate::event::{Event, SealedContact};
 use crate::ids::{CampaignId, ContactId, NumberHash};
@@ -15,6 +16,8 @@ use crate::state::State;
 
 /// Zones of a campaign at most.
 const ZONES_MAX: usize = 1_000;
+/// Campaigns an import leaves numbers out of at most, `all` aside.
+const SKIP_MAX_CAMPAIGNS: usize = 16;
 /// Contacts named in one exclusion at most.
 pub(super) const EXCLUDE_MAX_CONTACTS: usize = 512;
 /// Entries of one change of a do-not-call list at most.
@@ -24,12 +27,13 @@ const PREFIX_MAX_DIGITS: usize = 15;
 
 /// Takes in rows, those that are there already aside.
 pub(super) fn import(
-    known: &Campaign,
+    state: &State,
     campaign: &CampaignId,
     import: &str,
-    rows: &[ImportRow],
-    last: bool,
+    (rows, last): (&[ImportRow], bool),
+    skip_known: &[CampaignId],
 ) -> Result<Vec<Event>, Rejection> {
+    let known = find(state, campaign)?;
     if rows.len() > IMPORT_MAX_ROWS {
         return Err(Rejection::new("AST-D010", "at most 200 rows in one import command"));
     }
@@ -39,15 +43,25 @@ pub(super) fn import(
     if known.ended_at.is_some() {
         return Err(Rejection::new("AST-D012", "the campaign has ended"));
     }
-    if known.import_complete {
-        return Err(Rejection::new("AST-D013", "the campaign's import is complete"));
+    match known.import(import) {
+        Some(index) if !known.open_imports.contains(&index) => {
+            return Err(Rejection::new("AST-D013", "the campaign has this list already, whole"));
+        }
+        None if known.imports.len() >= usize::from(u16::MAX) => {
+            return Err(Rejection::new("AST-D029", "a campaign has at most 65,535 lists"));
+        }
+        _ => {}
     }
+    check_skip(state, skip_known)?;
     let mut seen = BTreeSet::new();
-    let fresh: Vec<&ImportRow> = rows
+    let own: Vec<&ImportRow> = rows
         .iter()
         .filter(|row| !known.numbers.contains_key(&row.number_hash) && seen.insert(row.number_hash))
         .collect();
-    let duplicates = (rows.len() - fresh.len()) as u32;
+    let duplicates = (rows.len() - own.len()) as u32;
+    let elsewhere = |row: &&&ImportRow| !known_elsewhere(state, campaign, skip_known, &row.number_hash);
+    let fresh: Vec<&ImportRow> = own.iter().filter(elsewhere).copied().collect();
+    let left_out = (own.len() - fresh.len()) as u32;
     let mut zones = Zones { known, new: Vec::new(), told: 0 };
     let mut next = known.contacts.len() as u32;
     let mut events = Vec::new();
@@ -70,9 +84,11 @@ pub(super) fn import(
             duplicates: 0,
             last: false,
             zones: zones.untold(),
+            skip_known: skip_known.to_vec(),
+            known: 0,
         });
     }
-    if events.is_empty() && (last || duplicates > 0) {
+    if events.is_empty() && (last || duplicates + left_out > 0) {
         events.push(Event::ContactsImported {
             campaign: campaign.clone(),
             import: import.to_owned(),
@@ -80,13 +96,29 @@ pub(super) fn import(
             duplicates: 0,
             last: false,
             zones: Vec::new(),
+            skip_known: skip_known.to_vec(),
+            known: 0,
         });
     }
-    if let Some(Event::ContactsImported { duplicates: left_out, last: ends, .. }) = events.last_mut() {
-        *left_out = duplicates;
+    if let Some(Event::ContactsImported { duplicates: twice, last: ends, known, .. }) = events.last_mut() {
+        *twice = duplicates;
+        *known = left_out;
         *ends = last;
     }
     Ok(events)
+}
+
+fn check_skip(state: &State, skip_known: &[CampaignId]) -> Result<(), Rejection> {
+    if skip_known.len() > SKIP_MAX_CAMPAIGNS {
+        return Err(Rejection::new("AST-D030", "at most 16 campaigns whose numbers are left out, or all"));
+    }
+    let gone = skip_known.iter().find(|id| *id != ALL_CAMPAIGNS && !state.campaigns.contains_key(*id));
+    match gone {
+        None => Ok(()),
+        Some(id) => {
+            Err(Rejection::with("AST-D031", format!("there is no campaign `{id}` to leave numbers out of")))
+        }
+    }
 }
 
 /// An erasure that says nothing new needs no event.

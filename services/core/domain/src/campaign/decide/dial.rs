@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::contacts::EXCLUDE_MAX_CONTACTS;
+use crate::campaign::budget::{self, Spent};
 use crate::campaign::command::{DialTick, TrunkLimits};
 use crate::campaign::judge::{Clock, Verdict, ZoneStands, judge};
 use crate::campaign::state::{Campaign, CampaignStatus};
@@ -24,14 +25,20 @@ const LOOKED_AT_MAX: u32 = 2_000;
 /// Decides one tick.
 pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> {
     let mut events = Vec::new();
-    let mut queues = Vec::new();
+    let (mut queues, mut late) = (Vec::new(), Vec::new());
     for (id, campaign) in &state.campaigns {
         let rules = &campaign.rules;
         if campaign.status != CampaignStatus::Running {
             continue;
         }
-        if campaign.waiting.is_empty() && campaign.in_flight.is_empty() && campaign.import_complete {
+        if campaign.waiting.is_empty() && campaign.in_flight.is_empty() && campaign.import_complete() {
             events.push(Event::CampaignCompleted { campaign: id.clone() });
+        } else if rules.deadline_ms > 0 && at >= rules.deadline_ms {
+            late.push((id, campaign));
+        } else if let Some(reason) = budget::reached(campaign) {
+            let Spent { answered, talk_ms, cost_micro } = budget::spent(campaign);
+            let campaign = id.clone();
+            events.push(Event::CampaignBudgetReached { campaign, answered, talk_ms, cost_micro, reason });
         } else if rules.ends_at_ms > 0 && at >= rules.ends_at_ms {
             let reason = "its end time has come".to_owned();
             events.push(Event::CampaignStopped { campaign: id.clone(), reason });
@@ -46,8 +53,19 @@ pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> 
         let Some(queue) = open.max_by_key(|queue| queue.turn()) else { break };
         events.extend(queue.step(&mut budget));
     }
+    for (id, campaign) in late {
+        expire(&mut budget.news, id, campaign, most.saturating_sub(events.len()));
+    }
     events.extend(budget.news.into_events());
     events
+}
+
+/// Whoever still waits at the deadline is out, as many at a time as go into so many events.
+fn expire(news: &mut News, id: &CampaignId, campaign: &Campaign, events: usize) {
+    let detail = format!("{} ms since 1970", campaign.rules.deadline_ms);
+    for contact in campaign.waiting.all().take(events.max(1) * EXCLUDE_MAX_CONTACTS) {
+        news.exclude(id, Exclusion::Deadline, detail.clone(), contact);
+    }
 }
 
 /// A campaign's contacts in the order they are dialled in.
@@ -58,6 +76,8 @@ struct Queue<'a> {
     zones: BTreeMap<ZoneIndex, ZoneStands>,
     source: Source<'a>,
     in_flight: u32,
+    /// How many more its budget of answered calls allows.
+    room: Option<u32>,
     next_us: u64,
     looked_at: u32,
     done: bool,
@@ -92,6 +112,7 @@ impl<'a> Queue<'a> {
             zones,
             source,
             in_flight: campaign.counts.in_flight,
+            room: budget::room(campaign),
             next_us: after(campaign.last_start_ms, at, campaign.calls_per_second),
             looked_at: 0,
             done: false,
@@ -109,6 +130,7 @@ impl<'a> Queue<'a> {
     fn step(&mut self, budget: &mut Budget<'a>) -> Option<Event> {
         let campaign = self.campaign;
         let full = campaign.max_channels > 0 && self.in_flight >= campaign.max_channels;
+        let full = full || self.room == Some(0);
         let contact = if full || self.looked_at >= LOOKED_AT_MAX { None } else { self.next() };
         let Some(contact) = contact else {
             self.done = true;
@@ -157,10 +179,13 @@ impl<'a> Queue<'a> {
         let window_ms = u64::from(budget.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS));
         let latest = not_before_ms.max(budget.at) + window_ms;
         let not_after_ms = if closes_at_ms > 0 { latest.min(closes_at_ms) } else { latest };
+        let deadline_ms = campaign.rules.deadline_ms;
+        let not_after_ms = if deadline_ms > 0 { not_after_ms.min(deadline_ms) } else { not_after_ms };
         if not_after_ms <= not_before_ms {
             return None; // its window closes before its turn comes
         }
         self.in_flight += 1;
+        self.room = self.room.map(|room| room.saturating_sub(1));
         self.next_us = start_us + spacing_us(campaign.calls_per_second);
         let person = campaign.contacts.get(contact as usize)?;
         let why =

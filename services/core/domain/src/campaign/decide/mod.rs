@@ -34,11 +34,11 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         CampaignCommand::Change { campaign, limits, reason } => {
             create::change(state, campaign, limits, reason, at)
         }
-        CampaignCommand::Import { campaign, import, rows, last } => {
+        CampaignCommand::Import { campaign, import, rows, last, skip_known } => {
             if state.erasures.get(import).is_some_and(|erasure| erasure.whole) {
                 return Err(ERASED);
             }
-            contacts::import(find(state, campaign)?, campaign, import, rows, *last)
+            contacts::import(state, campaign, import, (rows, *last), skip_known)
         }
         CampaignCommand::Erase { import, contacts, reason } => {
             contacts::erase(state, import, contacts, reason)

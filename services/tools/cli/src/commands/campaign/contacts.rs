@@ -59,7 +59,11 @@ async fn whom(
         return Err(Missing("the list has no row that can be dialled".to_owned()));
     }
     let (_, client) = forecast::client(context).await?;
-    let asked = AskForecast { campaign: args.campaign.clone(), ..AskForecast::default() };
+    let asked = AskForecast {
+        campaign: args.campaign.clone(),
+        skip_known: options.skip_known.clone(),
+        ..AskForecast::default()
+    };
     Ok(ops::forecast(&client, &asked, &args.contacts, options).await?)
 }
 
@@ -133,6 +137,7 @@ fn again(campaign: &str, contacts: &Path, list: &ListArgs) -> String {
     }
     list.map.iter().for_each(|map| flag("map", Some(map)));
     list.omit.iter().for_each(|column| flag("omit", Some(column)));
+    list.skip_known.iter().for_each(|campaign| flag("skip-known", Some(campaign)));
     for (name, set) in
         [("add-plus", list.add_plus), ("mend", list.mend), ("assigned-only", list.assigned_only)]
     {
@@ -186,6 +191,7 @@ pub(super) fn options(contacts: &Path, list: &ListArgs, dry_run: bool) -> Result
         encoding,
         dry_run,
         rejects: list.rejects.clone().or_else(beside),
+        skip_known: list.skip_known.clone(),
         limit: None,
     })
 }
@@ -220,13 +226,14 @@ pub(super) fn summary_json(summary: &Summary, contacts: &Path, options: &Options
         "zones": { "named": zones.named, "several": zones.several, "unknown": zones.unknown },
         "samples": samples, "rejects": options.rejects, "dry_run": summary.dry_run,
         "new": summary.taken.fresh, "there_already": summary.taken.there, "sent_before": summary.taken.before,
+        "known_elsewhere": summary.taken.known,
         "nothing_new": nothing_new(summary),
     })
 }
 
 fn nothing_new(summary: &Summary) -> bool {
     let taken = summary.taken;
-    taken.whole || (taken.fresh == 0 && taken.there + taken.before > 0)
+    taken.whole || (taken.fresh == 0 && taken.there + taken.before + taken.known > 0)
 }
 
 pub(super) fn summary_text(summary: &Summary, contacts: &Path, options: &Options) -> String {
@@ -346,8 +353,16 @@ fn notes(text: &mut String, summary: &Summary, options: &Options) {
             taken.there
         ));
     } else if nothing_new(summary) {
-        note("every contact of the file is in the campaign already: nothing changed".to_owned());
+        note(match taken.known {
+            0 => "every contact of the file is in the campaign already: nothing changed".to_owned(),
+            known => format!(
+                "no contact of the file is new; {known} are in other campaigns and left out, as asked"
+            ),
+        });
     } else {
+        if taken.known > 0 {
+            note(format!("{} of these contacts are in other campaigns and left out, as asked", taken.known));
+        }
         if taken.before > 0 {
             note(format!(
                 "{} of these contacts were imported by an earlier try; the import went on behind them",
@@ -401,13 +416,14 @@ mod tests {
             add_plus: false,
             mend: true,
             assigned_only: false,
+            skip_known: vec!["winter".to_owned()],
             encoding: None,
             rejects: None,
         };
         assert_eq!(
             again("spring", Path::new("my list.csv"), &list),
             "asterism campaign import spring 'my list.csv' --number-column 'Tel. mobil' --region DE --map city=Ort \
-             --omit 'it'\\''s' --mend"
+             --omit 'it'\\''s' --skip-known winter --mend"
         );
     }
 }

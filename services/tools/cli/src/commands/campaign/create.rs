@@ -240,6 +240,7 @@ impl Look {
             live: new.live,
             allowed: new.allowed,
             rules: rules.clone(),
+            skip_known: self.options.skip_known.clone(),
             ..AskForecast::default()
         };
         Ok(ops::forecast(&client, &asked, &args.contacts, &self.options).await?)

@@ -59,6 +59,9 @@ pub(super) fn text(said: &Result<Forecast, Missing>) -> String {
     if forecast.there > 0 {
         let _ = write!(text, "; {} are in the campaign already", grouped(forecast.there));
     }
+    if forecast.known > 0 {
+        let _ = write!(text, "; {} are in other campaigns and left out", grouped(forecast.known));
+    }
     text.push('\n');
     for (why, later) in &forecast.later {
         let from = later.from_ms.map(|at| format!(", from {}", when::shown(at))).unwrap_or_default();
@@ -77,6 +80,7 @@ fn reason_of(rule: &str) -> String {
         "do-not-call-prefix" => "begins with digits on a do-not-call list",
         "no-consent" => "the list's column `consent` does not say yes",
         "no-zone" => "nobody knows its time zone; the rules' default_zone or a column `timezone` says it",
+        "deadline" => "the campaign's deadline comes before it may be rung",
         "cap-for-ever" => "rang as often as it ever may",
         "no-window-opens" => "no calling window opens within a year",
         "the-campaign-ends-before" => "the campaign ends before it may be rung",

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use asterism_dialer::commands::SetCampaign;
+use asterism_domain::campaign::budget::money;
 use asterism_domain::contact::E164;
 use asterism_domain::rules::{CampaignRules, RuleProblem, read};
 use asterism_proto::Role;
+use asterism_replay::when;
 use serde_json::json;
 
 use super::list_next;
@@ -124,6 +126,23 @@ fn describe(rules: &CampaignRules) -> String {
     }
     line("consent", if rules.consent_required { "required" } else { "not asked for" }.to_owned());
     line("do not call", rules.lists().collect::<Vec<_>>().join(", "));
+    if rules.deadline_ms > 0 {
+        line("deadline", format!("{}: whoever still waits then is left out", when::shown(rules.deadline_ms)));
+    }
+    let (budget, price) = (&rules.budget, &rules.price);
+    if budget.answered > 0 {
+        line("budget", format!("{} answered calls, then it pauses", budget.answered));
+    }
+    if budget.talk_ms > 0 {
+        line("budget", format!("{} of talk, then it pauses", length(budget.talk_ms)));
+    }
+    if budget.cost_micro > 0 {
+        line("budget", format!("{} {}, then it pauses", money(budget.cost_micro), price.currency));
+    }
+    if price.is_known() {
+        let (call, minute) = (money(price.call_micro), money(price.minute_micro));
+        line("price", format!("{call} {0} a call and {minute} {0} a minute", price.currency));
+    }
     for rule in &rules.retries {
         let doubled = if rule.doubling { ", doubled each time" } else { "" };
         let name = rule.outcome.name();
