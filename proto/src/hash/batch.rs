@@ -75,18 +75,18 @@ impl Batch {
         let mut order: Vec<(usize, Message)> = self.messages.iter().copied().enumerate().collect();
         order.sort_unstable_by_key(|(_, message)| message.blocks());
         let mut hashes = vec![Hash::default(); order.len()];
-        for group in order.chunks(lanes::LANES) {
+        for group in order.chunks(lanes::TOGETHER_MAX) {
             if group.len() < TOGETHER_MIN {
                 for (index, message) in group {
                     hashes[*index] = self.alone(*message);
                 }
                 continue;
             }
-            let mut padded: [&[lanes::Block]; lanes::LANES] = [&[]; lanes::LANES];
+            let mut padded: [&[lanes::Block]; lanes::TOGETHER_MAX] = [&[]; lanes::TOGETHER_MAX];
             for (lane, (_, message)) in padded.iter_mut().zip(group) {
                 *lane = &blocks[message.first..message.first + message.blocks()];
             }
-            for ((index, _), hash) in group.iter().zip(lanes::hash(simd, &padded)) {
+            for ((index, _), hash) in group.iter().zip(lanes::hash(simd, &padded[..group.len()])) {
                 hashes[*index] = hash;
             }
         }
