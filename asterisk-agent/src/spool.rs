@@ -369,7 +369,7 @@ mod tests {
                 let (cut, bytes) = cut(&mut spool);
                 number += 1;
                 prop_assert_eq!(cut, number);
-                framed.extend(OpenFrame::read(&bytes).unwrap().events);
+                framed.extend(Vec::from(&OpenFrame::read(&bytes).unwrap().events));
             }
             prop_assert_eq!(framed, events);
         }

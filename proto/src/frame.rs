@@ -4,6 +4,7 @@
 
 use prost::Message;
 
+use crate::events::Events;
 use crate::hash::{Hash, leaf_hashes, sha256, tree_root};
 use crate::key::{OriginKey, PublicKey};
 use crate::origin::{Origin, OriginError};
@@ -108,7 +109,7 @@ pub struct OpenFrame {
     /// The signature as received.
     pub signature: Vec<u8>,
     /// The events' bytes as received.
-    pub events: Vec<Vec<u8>>,
+    pub events: Events,
 }
 
 impl OpenFrame {
@@ -117,16 +118,15 @@ impl OpenFrame {
         if bytes.len() > FRAME_MAX_BYTES {
             return Err(FrameError::Limit("64 KiB a frame"));
         }
+        if let Some((header, signature, events)) = plain_parts(bytes) {
+            return Self::from_parts(header.to_vec(), signature.to_vec(), events);
+        }
         let frame = Frame::decode(bytes).map_err(|_| FrameError::Decode)?;
-        Self::from_parts(frame.header, frame.signature, frame.events)
+        Self::from_parts(frame.header, frame.signature, frame.events.into())
     }
 
     /// Reads a frame from its three stored parts.
-    pub fn from_parts(
-        header_bytes: Vec<u8>,
-        signature: Vec<u8>,
-        events: Vec<Vec<u8>>,
-    ) -> Result<Self, FrameError> {
+    pub fn from_parts(header_bytes: Vec<u8>, signature: Vec<u8>, events: Events) -> Result<Self, FrameError> {
         if header_bytes.len() > HEADER_MAX_BYTES {
             return Err(FrameError::Limit("512 bytes a header"));
         }
@@ -154,7 +154,7 @@ impl OpenFrame {
     /// Its bytes as they go over the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         let Self { header_bytes, signature, events, .. } = self.clone();
-        Frame { header: header_bytes, signature, events }.encode_to_vec()
+        Frame { header: header_bytes, signature, events: (&events).into() }.encode_to_vec()
     }
 
     /// SHA-256 of the header's bytes: part of each of its events' leaves.
@@ -179,8 +179,43 @@ pub fn message_id(origin: &Origin, epoch: &[u8; 16], number: u64) -> String {
 }
 
 /// RFC 6962 root over the event bytes, so that one event can be proved to belong to a signed header.
-pub fn events_root(events: &[Vec<u8>]) -> Hash {
+pub fn events_root<T: AsRef<[u8]>>(events: impl IntoIterator<Item = T>) -> Hash {
     tree_root(&leaf_hashes(events))
+}
+
+/// The parts of a frame encoded as everybody encodes one: header, signature, events, nothing else and nothing twice.
+/// Anything that is not just so is prost's to judge.
+fn plain_parts(bytes: &[u8]) -> Option<(&[u8], &[u8], Events)> {
+    let mut rest = bytes;
+    let (header, signature) = (plain_field(&mut rest, 1)?, plain_field(&mut rest, 2)?);
+    let mut events = Events::with_capacity(FRAME_MAX_EVENTS.min(rest.len() / 64 + 1), rest.len());
+    while !rest.is_empty() {
+        events.push(plain_field(&mut rest, 3)?);
+    }
+    Some((header, signature, events))
+}
+
+/// The bytes of a field, behind its key and a length of one to three bytes.
+fn plain_field<'a>(rest: &mut &'a [u8], number: u8) -> Option<&'a [u8]> {
+    let (key, mut left) = rest.split_first()?;
+    if *key != number << 3 | 2 {
+        return None;
+    }
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let byte;
+        (byte, left) = left.split_first()?;
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        match byte & 0x80 {
+            0 => break,
+            _ if shift == 21 => return None,
+            _ => {}
+        }
+    }
+    let (field, left) = left.split_at_checked(length)?;
+    *rest = left;
+    Some(field)
 }
 
 #[cfg(test)]
@@ -220,7 +255,52 @@ mod tests {
         assert_eq!(OpenFrame::read(&vec![0; FRAME_MAX_BYTES + 1]), Err(FrameError::Limit("64 KiB a frame")));
     }
 
+    /// A frame as prost reads it, and that the plain reading is the same or none.
+    #[track_caller]
+    fn read_alike(bytes: &[u8]) -> Option<Frame> {
+        let read = Frame::decode(bytes).ok();
+        if let Some((header, signature, events)) = plain_parts(bytes) {
+            let plain =
+                Frame { header: header.to_vec(), signature: signature.to_vec(), events: Vec::from(&events) };
+            assert_eq!(Some(&plain), read.as_ref(), "{bytes:?}");
+        }
+        read
+    }
+
     proptest! {
+        #[test]
+        fn a_frame_read_plainly_is_what_prost_reads(
+            parts in (proptest::collection::vec(any::<u8>(), 0..300), proptest::collection::vec(any::<u8>(), 0..70)),
+            events in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..200), 0..9),
+            flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..4),
+        ) {
+            let (header, signature) = parts;
+            let mut bytes = Frame { header, signature, events }.encode_to_vec();
+            prop_assert!(read_alike(&bytes).is_some());
+            for (at, flip) in flips {
+                if !bytes.is_empty() {
+                    let at = at.index(bytes.len());
+                    bytes[at] ^= flip;
+                    read_alike(&bytes);
+                }
+            }
+        }
+
+        #[test]
+        fn short_fields_in_any_order_are_read_as_prost_reads_them(
+            fields in proptest::collection::vec((1_u8..5, 0_usize..4, 0_u8..4), 0..9)
+        ) {
+            let mut bytes = Vec::new();
+            for (number, length, padding) in fields {
+                bytes.push(number << 3 | 2);
+                // a length may be written in more bytes than it needs
+                bytes.push(length as u8 | if padding > 0 { 0x80 } else { 0 });
+                bytes.extend((1..=padding).map(|at| if at == padding { 0 } else { 0x80 }));
+                bytes.extend(std::iter::repeat_n(7, length));
+            }
+            read_alike(&bytes);
+        }
+
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
             let _ = OpenFrame::read(&bytes);

@@ -26,16 +26,12 @@ pub fn leaf_hash(parts: &[&[u8]]) -> Hash {
 }
 
 /// Leaf hashes of messages, in their order.
-pub fn leaf_hashes<T: AsRef<[u8]>>(messages: &[T]) -> Vec<Hash> {
-    let mut batch = Batch::with_capacity(messages.len(), bytes_of(messages));
-    for message in messages {
-        batch.add(&[&[0], message.as_ref()]);
-    }
-    batch.hashes()
-}
-
-fn bytes_of<T: AsRef<[u8]>>(messages: &[T]) -> usize {
-    messages.iter().map(|message| message.as_ref().len() + 64).sum()
+pub fn leaf_hashes<T: AsRef<[u8]>>(messages: impl IntoIterator<Item = T>) -> Vec<Hash> {
+    Batch::hashes_of(|batch| {
+        for message in messages {
+            batch.add([&[0], message.as_ref()]);
+        }
+    })
 }
 
 /// RFC 6962 node hash: `SHA-256(0x01 || left || right)`.
@@ -49,11 +45,11 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 /// The row above a row of nodes: one for each pair. A last one without a neighbour is left out.
 pub fn node_hashes(row: &[Hash]) -> Vec<Hash> {
     let pairs = row.as_chunks::<2>().0;
-    let mut batch = Batch::with_capacity(pairs.len(), pairs.len() * 128);
-    for [left, right] in pairs {
-        batch.add(&[&[1], left, right]);
-    }
-    batch.hashes()
+    Batch::hashes_of(|batch| {
+        for [left, right] in pairs {
+            batch.add([&[1], left, right]);
+        }
+    })
 }
 
 /// The leaf of one event in the log: frame header hash, index in the frame (u32, big endian), record time in ms
@@ -67,14 +63,14 @@ pub fn event_leaves<T: AsRef<[u8]>>(
     header_hash: &Hash,
     first_index: u32,
     record_time_ms: u64,
-    events: &[T],
+    events: impl IntoIterator<Item = T>,
 ) -> Vec<Hash> {
     let time = record_time_ms.to_be_bytes();
-    let mut batch = Batch::with_capacity(events.len(), bytes_of(events));
-    for (index, event) in (first_index..).zip(events) {
-        batch.add(&[&[0], header_hash, &index.to_be_bytes(), &time, event.as_ref()]);
-    }
-    batch.hashes()
+    Batch::hashes_of(|batch| {
+        for (index, event) in (first_index..).zip(events) {
+            batch.add([&[0], header_hash, &index.to_be_bytes(), &time, event.as_ref()]);
+        }
+    })
 }
 
 /// Plain SHA-256.

@@ -5,6 +5,7 @@
 //! checkpoint as C2SP text), [`cosign`] (its witnesses).
 
 pub mod cosign;
+pub mod events;
 pub mod frame;
 pub mod hash;
 pub mod key;
@@ -18,6 +19,7 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/asterism.v1.rs"));
 }
 
+pub use events::Events;
 pub use frame::{Frame, FrameDraft, FrameError, OpenFrame};
 pub use key::{KeyError, OriginKey, PublicKey};
 pub use notice::NoticeError;

@@ -351,7 +351,7 @@ impl Log {
             assert_eq!(known.header_bytes, frame.header_bytes, "repeated with other bytes");
             return;
         }
-        self.events.extend(frame.events.iter().map(|event| v1::Event::decode(event.as_slice()).unwrap()));
+        self.events.extend(frame.events.iter().map(|event| v1::Event::decode(event).unwrap()));
         self.frames.push(frame);
     }
 

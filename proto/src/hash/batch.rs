@@ -1,5 +1,7 @@
 //! Many hashes at once: messages that do not depend on one another, hashed together where the machine can.
 
+use std::cell::RefCell;
+
 use sha2::{Digest, Sha256};
 
 use super::Hash;
@@ -8,6 +10,12 @@ use super::lanes;
 
 /// Bytes of a block of SHA-256.
 const BLOCK: usize = 64;
+/// Most memory a thread keeps: the largest frame takes half of it.
+const KEPT_MAX_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    static KEPT: RefCell<Batch> = RefCell::default();
+}
 /// Fewer than this in the lanes are slower than one after the other.
 #[cfg(target_arch = "x86_64")]
 const TOGETHER_MIN: usize = 7;
@@ -34,21 +42,34 @@ impl Message {
 }
 
 impl Batch {
-    /// For so many messages of about so many bytes in all.
-    pub fn with_capacity(messages: usize, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes + messages * BLOCK), messages: Vec::with_capacity(messages) }
+    /// The hashes of the messages that `fill` adds. Each thread keeps one batch's memory for all of them: a fresh one for
+    /// a few messages costs as much as some of their hashes.
+    pub fn hashes_of(fill: impl FnOnce(&mut Self)) -> Vec<Hash> {
+        KEPT.with_borrow_mut(|batch| {
+            batch.bytes.clear();
+            batch.messages.clear();
+            fill(batch);
+            let hashes = batch.hashes();
+            if batch.bytes.capacity() > KEPT_MAX_BYTES {
+                *batch = Self::default();
+            }
+            hashes
+        })
     }
 
     /// Adds a message: its parts behind one another.
-    pub fn add(&mut self, parts: &[&[u8]]) {
+    pub fn add<const PARTS: usize>(&mut self, parts: [&[u8]; PARTS]) {
         let begin = self.bytes.len();
+        let message = Message { first: begin / BLOCK, length: parts.iter().map(|part| part.len()).sum() };
+        let end = begin + message.blocks() * BLOCK;
+        self.bytes.resize(end, 0);
+        let mut at = begin;
         for part in parts {
-            self.bytes.extend_from_slice(part);
+            self.bytes[at..at + part.len()].copy_from_slice(part);
+            at += part.len();
         }
-        let message = Message { first: begin / BLOCK, length: self.bytes.len() - begin };
-        self.bytes.push(0x80);
-        self.bytes.resize(begin + message.blocks() * BLOCK - 8, 0);
-        self.bytes.extend_from_slice(&(message.length as u64 * 8).to_be_bytes());
+        self.bytes[at] = 0x80;
+        self.bytes[end - 8..].copy_from_slice(&(message.length as u64 * 8).to_be_bytes());
         self.messages.push(message);
     }
 
@@ -72,22 +93,28 @@ impl Batch {
     #[cfg(target_arch = "x86_64")]
     fn together(&self, simd: pulp::x86::V4) -> Vec<Hash> {
         let blocks = self.bytes.as_chunks::<BLOCK>().0;
-        let mut order: Vec<(usize, Message)> = self.messages.iter().copied().enumerate().collect();
-        order.sort_unstable_by_key(|(_, message)| message.blocks());
+        // Length and place in one number: those sort fastest, and most come sorted.
+        let numbered = (0_u64..).zip(&self.messages);
+        let mut order: Vec<u64> =
+            numbered.map(|(at, message)| (message.blocks() as u64) << 32 | at).collect();
+        if self.messages.windows(2).any(|pair| pair[0].blocks() != pair[1].blocks()) {
+            order.sort_unstable();
+        }
         let mut hashes = vec![Hash::default(); order.len()];
         for group in order.chunks(lanes::TOGETHER_MAX) {
             if group.len() < TOGETHER_MIN {
-                for (index, message) in group {
-                    hashes[*index] = self.alone(*message);
+                for at in group.iter().map(|numbered| *numbered as u32 as usize) {
+                    hashes[at] = self.alone(self.messages[at]);
                 }
                 continue;
             }
             let mut padded: [&[lanes::Block]; lanes::TOGETHER_MAX] = [&[]; lanes::TOGETHER_MAX];
-            for (lane, (_, message)) in padded.iter_mut().zip(group) {
+            for (lane, numbered) in padded.iter_mut().zip(group) {
+                let message = self.messages[*numbered as u32 as usize];
                 *lane = &blocks[message.first..message.first + message.blocks()];
             }
-            for ((index, _), hash) in group.iter().zip(lanes::hash(simd, &padded[..group.len()])) {
-                hashes[*index] = hash;
+            for (numbered, hash) in group.iter().zip(lanes::hash(simd, &padded[..group.len()])) {
+                hashes[*numbered as u32 as usize] = hash;
             }
         }
         hashes
@@ -100,10 +127,10 @@ mod tests {
     use proptest::prelude::*;
 
     fn batch_of(messages: &[Vec<u8>]) -> Batch {
-        let mut batch = Batch::with_capacity(messages.len(), 0);
+        let mut batch = Batch::default();
         for (at, message) in messages.iter().enumerate() {
             let (one, other) = message.split_at(at % (message.len() + 1));
-            batch.add(&[one, other]);
+            batch.add([one, other]);
         }
         batch
     }

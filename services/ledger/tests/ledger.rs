@@ -136,7 +136,7 @@ async fn a_requested_checkpoint_covers_the_log_and_has_its_root() {
     assert_eq!(told, notice);
     let frame = OpenFrame::read(&notice.frame).unwrap();
     assert!(frame.signed_by(&deps.key(Role::Ledger).unwrap().public()));
-    let event = v1::Event::decode(frame.events[0].as_slice()).unwrap();
+    let event = v1::Event::decode(&frame.events[0]).unwrap();
     assert_eq!(event.r#type, EventType::Checkpoint as u32);
     let body = v1::Checkpoint::decode(event.body.as_slice()).unwrap();
     assert_eq!((body.size, &body.root), (notice.size, &notice.root));

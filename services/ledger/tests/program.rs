@@ -73,7 +73,7 @@ async fn a_ledger_on_an_empty_machine_with_an_empty_stream_goes_on_with_the_arch
     assert!(after.size > end.end, "{} after {}", after.size, end.end);
     let frame = asterism_nats::stream::frame_at(&bus, FLEET, 1).await.unwrap().unwrap();
     let frame = OpenFrame::read(&frame.payload).unwrap();
-    let event = v1::Event::decode(frame.events[0].as_slice()).unwrap();
+    let event = v1::Event::decode(&frame.events[0]).unwrap();
     let continues = v1::Continues::decode(event.body.as_slice()).unwrap();
     let chain = archive.chain_from(0).await.unwrap();
     let archived =

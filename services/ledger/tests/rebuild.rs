@@ -205,7 +205,7 @@ async fn with_every_disk_lost_the_log_goes_on_from_the_archive_with_the_same_roo
     let first = stream::frame_at(&two.bus, FLEET, 1).await.unwrap().unwrap();
     let frame = OpenFrame::read(&first.payload).unwrap();
     assert_eq!(frame.origin.to_string(), "role/ledger");
-    let body = v1::Event::decode(frame.events[0].as_slice()).unwrap().body;
+    let body = v1::Event::decode(&frame.events[0]).unwrap().body;
     let continues = v1::Continues::decode(body.as_slice()).unwrap();
     assert_eq!((continues.size, continues.root.as_slice()), (end.end, before.as_slice()));
     assert!(continues.marks.iter().any(|mark| mark.origin == "role/scaler"));

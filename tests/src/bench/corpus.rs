@@ -54,10 +54,10 @@ impl Corpus {
         let mut events = Vec::new();
         for frame in LogFolder::open(&kept, None)?.frames() {
             let frame = frame?.frame;
-            for event in frame.events {
-                let kind = v1::Event::decode(event.as_slice())?.r#type;
+            for event in &frame.events {
+                let kind = v1::Event::decode(event)?.r#type;
                 if !(EventType::LogCreated as u32..=EventType::Continues as u32).contains(&kind) {
-                    events.push((frame.origin.clone(), event));
+                    events.push((frame.origin.clone(), event.to_vec()));
                 }
             }
         }

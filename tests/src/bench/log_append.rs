@@ -107,7 +107,7 @@ impl Input {
     fn make() -> anyhow::Result<Self> {
         let (frames, events) = Corpus::load()?.published(EVENTS)?;
         let (accepted, sequencer) = corpus::accept_all(&frames)?;
-        let naive = accepted.iter().flat_map(|frame| frame.frame.events.iter().cloned());
+        let naive = accepted.iter().flat_map(|frame| frame.frame.events.iter().map(<[u8]>::to_vec));
         Ok(Self {
             groups: groups(&accepted),
             events,

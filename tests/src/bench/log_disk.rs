@@ -37,7 +37,7 @@ pub fn run() -> anyhow::Result<Figure> {
         raw += bytes.len() as u64;
         let frame = corpus::accept(&mut opened.sequencer, &bytes, index)?;
         if let Some(event) = frame.frame.events.first().filter(|_| index % 800 == 400) {
-            calls.push(v1::Event::decode(event.as_slice())?.correlation);
+            calls.push(v1::Event::decode(event)?.correlation);
         }
         opened.copy.append(&frame)?;
         if opened.copy.pending() >= GROUP_COMMIT_EVENTS {

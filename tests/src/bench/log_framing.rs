@@ -66,9 +66,9 @@ pub async fn run() -> anyhow::Result<Figure> {
 fn one_by_one(framed: &Published) -> anyhow::Result<Published> {
     let mut single = Vec::new();
     for (subject, payload) in framed {
-        for event in OpenFrame::read(payload)?.events {
+        for event in &OpenFrame::read(payload)?.events {
             if single.len() < SINGLE_EVENTS {
-                single.push((subject.clone(), event.into()));
+                single.push((subject.clone(), event.to_vec().into()));
             }
         }
     }

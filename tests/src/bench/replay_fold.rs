@@ -6,9 +6,9 @@ use anyhow::{Context, ensure};
 use asterism_domain::{Recorded, State, wire};
 use asterism_event_log::block::pack;
 use asterism_event_log::{AcceptedFrame, LogFolder};
-use asterism_proto::OpenFrame;
 use asterism_proto::hash::empty_root;
 use asterism_proto::v1::FrameHeader;
+use asterism_proto::{Events, OpenFrame};
 use prost::Message;
 use serde_json::json;
 
@@ -123,7 +123,7 @@ fn part(rest: &mut &[u8]) -> Option<(OpenFrame, u64, u32)> {
     let _stream_at: &[u8; 16] = array(rest)?;
     let index = u16::from_be_bytes(*array(rest)?);
     let [count] = *array(rest)?;
-    let events = (0..count).map(|_| slice16(rest).map(<[u8]>::to_vec)).collect::<Option<Vec<_>>>()?;
+    let events = (0..count).map(|_| slice16(rest)).collect::<Option<Events>>()?;
     let header = FrameHeader::decode(header_bytes.as_slice()).ok()?;
     let (origin, epoch) = (header.origin.parse().ok()?, header.epoch.as_slice().try_into().ok()?);
     Some((OpenFrame { header, header_bytes, origin, epoch, signature, events }, at, u32::from(index)))

@@ -108,7 +108,7 @@ pub fn recorded(
     sequence: u64,
     at: Timestamp,
 ) -> Result<Recorded, DecodeError> {
-    let bytes = frame.events.get(index as usize).map(Vec::as_slice).unwrap_or_default();
+    let bytes = frame.events.get(index as usize).unwrap_or_default();
     let wire = v1::Event::decode(bytes);
     let event = match wire.as_ref().map_err(|_| DecodeError::Envelope).and_then(decode) {
         Ok(event) => event,

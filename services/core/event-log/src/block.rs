@@ -5,10 +5,10 @@
 //! frame's header and signature repeated where a frame spans blocks. The own hash is SHA-256 over the previous hash,
 //! the position, the count, the body's CRC-32 and the leaf hashes: the tree needs those anyway.
 
-use asterism_proto::OpenFrame;
 use asterism_proto::frame::{EVENT_MAX_BYTES, FRAME_MAX_EVENTS, HEADER_MAX_BYTES};
 use asterism_proto::hash::{Hash, event_leaves, sha256};
 use asterism_proto::v1::FrameHeader;
+use asterism_proto::{Events, OpenFrame};
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +26,8 @@ const PREFIX_BYTES: usize = 4 + 1 + 1 + 2 + 8 + 32 + 32 + 2;
 const CRC_BYTES: usize = 4;
 const BODY_MAX_BYTES: usize = BLOCK_MAX_BYTES - PREFIX_BYTES - CRC_BYTES;
 const SIGNATURE_BYTES: usize = 64;
+/// Events of a frame of a busy origin: room is made for them.
+const FRAME_EVENTS: usize = 64;
 /// Header and signature with their lengths, three times, index and count.
 const RUN_OVERHEAD_BYTES: usize = 2 + 2 + 24 + 2 + 1;
 
@@ -76,7 +78,7 @@ pub(crate) struct Run {
     record_time_ms: u64,
     at: StreamAt,
     index: u16,
-    events: Vec<Vec<u8>>,
+    events: Events,
     leaves: Vec<Hash>,
 }
 
@@ -174,7 +176,13 @@ fn read_runs(body: &[u8], count: usize) -> Option<Vec<Run>> {
         if length == 0 || seen > count || usize::from(index) + length > FRAME_MAX_EVENTS {
             return None;
         }
-        let events = (0..length).map(|_| cursor.slice16().map(<[u8]>::to_vec)).collect::<Option<Vec<_>>>()?;
+        // In a frame's first run more are to come.
+        let expected = if index == 0 { length.max(FRAME_EVENTS) } else { length };
+        let bytes = cursor.clone().lengths16(length)?;
+        let mut events = Events::with_capacity(expected, bytes * expected / length);
+        for _ in 0..length {
+            events.push(cursor.slice16()?);
+        }
         let header_hash = sha256(&header);
         let leaves = event_leaves(&header_hash, u32::from(index), record_time_ms, &events);
         runs.push(Run { header, signature, record_time_ms, at, index, events, leaves });
@@ -310,7 +318,7 @@ impl Assembler {
             if !same {
                 return Err(BlockError::Frame);
             }
-            open.events.extend(run.events);
+            open.events.append(&run.events);
             open.leaves.extend(run.leaves);
             (open, total)
         } else {

@@ -1,6 +1,7 @@
 //! Bounded reading and writing of the fixed layouts of this crate: big endian, nothing trusted.
 
 /// Reads a byte slice from its beginning; every take is checked.
+#[derive(Clone)]
 pub(crate) struct Cursor<'a> {
     rest: &'a [u8],
 }
@@ -44,6 +45,11 @@ impl<'a> Cursor<'a> {
     pub(crate) fn slice16(&mut self) -> Option<&'a [u8]> {
         let length = self.u16()?;
         self.take(usize::from(length))
+    }
+
+    /// The length of so many slices together.
+    pub(crate) fn lengths16(mut self, slices: usize) -> Option<usize> {
+        (0..slices).try_fold(0, |sum, _| Some(sum + self.slice16()?.len()))
     }
 }
 

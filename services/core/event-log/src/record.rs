@@ -2,10 +2,13 @@
 
 use asterism_proto::frame::FRAME_VERSION;
 use asterism_proto::hash::{Hash, event_leaves};
-use asterism_proto::{OpenFrame, v1};
+use asterism_proto::{Events, OpenFrame, v1};
 use prost::Message;
 
 use crate::codec::{Cursor, put_slice16, put_u64};
+
+/// Room made for an event; most are smaller.
+const EVENT_BYTES: usize = 192;
 
 /// Where a frame stands in the stream. The stream's id is the caller's: it is of the stream, not of a frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +73,11 @@ impl StoredFrame {
         Self { frame, record_time_ms, at, leaves }
     }
 
+    /// Leaf hash of each event.
+    pub fn leaves(&self) -> &[Hash] {
+        &self.leaves
+    }
+
     /// Appends the frame's stored form; [`StoredFrame::decode`] reads it.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_slice16(out, &self.frame.header_bytes);
@@ -103,11 +111,11 @@ impl StoredFrame {
             return None;
         }
         let mut length = 2 + header.len() + 2 + signature.len() + 26;
-        let mut events = Vec::with_capacity(usize::from(count));
+        let mut events = Events::with_capacity(usize::from(count), usize::from(count) * EVENT_BYTES);
         for _ in 0..count {
             let event = cursor.slice16()?;
             length += 2 + event.len();
-            events.push(event.to_vec());
+            events.push(event);
         }
         let frame = OpenFrame::from_parts(header, signature, events).ok()?;
         Some((Self::new(frame, record_time_ms, at), length))

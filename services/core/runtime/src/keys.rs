@@ -170,7 +170,7 @@ impl Keyring {
 /// The log key that frame 1 names, if it is the anchor's frame.
 pub(crate) fn log_key(first_frame: &[u8], anchor: &Hash) -> Option<PublicKey> {
     let frame = OpenFrame::read(first_frame).ok().filter(|frame| frame.header_hash() == *anchor)?;
-    let event = v1::Event::decode(frame.events.first()?.as_slice()).ok()?;
+    let event = v1::Event::decode(frame.events.first()?).ok()?;
     let created = v1::LogCreated::decode(event.body.as_slice()).ok()?;
     PublicKey::from_bytes(&created.log_key).ok().filter(|_| event.r#type == EventType::LogCreated as u32)
 }

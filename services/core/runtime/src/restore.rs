@@ -269,7 +269,7 @@ impl Work<'_> {
             };
             let Ok(frame) = OpenFrame::read(&stored.payload) else { continue };
             let by_ledger = frame.origin == Origin::Role(Role::Ledger) && frame.signed_by(&key);
-            let events = frame.events.iter().filter_map(|event| v1::Event::decode(event.as_slice()).ok());
+            let events = frame.events.iter().filter_map(|event| v1::Event::decode(event).ok());
             let body = events.filter(|event| event.r#type == EventType::Continues as u32).find_map(|event| {
                 let body = v1::Continues::decode(event.body.as_slice()).ok()?;
                 Some((body.size, body.root.try_into().ok()?))

@@ -245,7 +245,7 @@ impl Book<'_> {
 
 /// The node's own time of an event; the log's, where it has none.
 fn clock(frame: &AcceptedFrame, event: &Recorded) -> u64 {
-    let bytes = frame.frame.events.get(event.id.index as usize).map(Vec::as_slice).unwrap_or_default();
+    let bytes = frame.frame.events.get(event.id.index as usize).unwrap_or_default();
     let own = v1::Event::decode(bytes).map_or(0, |event| event.occurred_at_ms);
     if own > 0 { own } else { event.at }
 }

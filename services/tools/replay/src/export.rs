@@ -122,7 +122,7 @@ fn people(log: &LogFolder) -> Result<State, Error> {
 /// The erased among the contacts that an event is about.
 fn erased(people: &State, frame: &AcceptedFrame, index: usize) -> Vec<u64> {
     let mut found = Vec::new();
-    let bytes = frame.frame.events.get(index).map(Vec::as_slice).unwrap_or_default();
+    let bytes = frame.frame.events.get(index).unwrap_or_default();
     if people.erasures.is_empty() {
         return found;
     }
@@ -152,7 +152,7 @@ fn line(frame: &AcceptedFrame, index: usize) -> Map<String, Value> {
     put("term", json!(header.term));
     put("based_on", json!(header.based_on));
     put("leaf", json!(frame.leaves.get(index).map(hex::encode)));
-    let bytes = frame.frame.events.get(index).map(Vec::as_slice).unwrap_or_default();
+    let bytes = frame.frame.events.get(index).unwrap_or_default();
     let Ok(event) = v1::Event::decode(bytes) else {
         put("raw", json!(hex::encode(bytes)));
         return object;

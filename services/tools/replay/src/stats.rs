@@ -109,7 +109,7 @@ impl Stats {
             self.frames += 1;
             self.frame_bytes += (inner.header_bytes.len() + inner.signature.len()) as u64;
         }
-        let bytes = inner.events.get(event.id.index as usize).map(Vec::as_slice).unwrap_or_default();
+        let bytes = inner.events.get(event.id.index as usize).unwrap_or_default();
         self.event_bytes += bytes.len() as u64;
         self.frame_bytes += bytes.len() as u64;
         if self.events == 0 {

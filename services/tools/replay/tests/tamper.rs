@@ -105,7 +105,8 @@ fn a_changed_event_or_header_is_found_at_its_frame() {
     for at in 1..frames.len() {
         // A changed event under the old header is no frame any more.
         let mut changed = frames.clone();
-        let event = changed[at].frame.events.last_mut().unwrap();
+        let last = changed[at].frame.events.len() - 1;
+        let event = &mut changed[at].frame.events[last];
         *event.last_mut().unwrap() ^= 1;
         found_at(&changed, positions[at], "a chunk does not hold whole frames");
         // With a header that fits it, the signature does not.
@@ -293,7 +294,8 @@ fn a_whole_log_signed_anew_is_told_by_the_anchor_and_by_the_checkpoint() {
 /// The same frame by the forger's keys, which its first frame and its admissions name.
 fn resigned(frame: &StoredFrame, forger: &impl Fn(&Origin) -> OriginKey) -> StoredFrame {
     let mut inner = frame.frame.clone();
-    for bytes in &mut inner.events {
+    let mut events: Vec<Vec<u8>> = (&inner.events).into();
+    for bytes in &mut events {
         let mut event = v1::Event::decode(bytes.as_slice()).unwrap();
         let public = |origin: &str| forger(&origin.parse().unwrap()).public().to_bytes().to_vec();
         match v1::EventType::try_from(event.r#type.cast_signed()) {
@@ -314,6 +316,7 @@ fn resigned(frame: &StoredFrame, forger: &impl Fn(&Origin) -> OriginKey) -> Stor
         }
         *bytes = event.encode_to_vec();
     }
+    inner.events = events.into();
     inner.header.events_root = events_root(&inner.events).to_vec();
     inner.header_bytes = inner.header.encode_to_vec();
     inner.signature = forger(&inner.origin).sign(&inner.header_bytes).to_vec();

@@ -114,7 +114,7 @@ impl<'a> Feeder<'a> {
             return Ok(());
         }
         let (frame, unsigned) = readmit_later(&mut self.sequencer, &self.folder, stored)?;
-        self.batch_bytes += frame.frame.events.iter().map(Vec::len).sum::<usize>();
+        self.batch_bytes += frame.frame.events.bytes_len();
         self.batch.push((frame, unsigned));
         if self.batch.len() >= BATCH_FRAMES || self.batch_bytes >= BATCH_BYTES {
             self.check_batch()?;

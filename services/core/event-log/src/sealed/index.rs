@@ -132,7 +132,7 @@ impl Group {
         self.to_ms = self.to_ms.max(frame.record_time_ms);
         self.terms.push(term(Kind::Origin, &frame.frame.header.origin, 0));
         for bytes in &frame.frame.events {
-            let Ok(event) = v1::Event::decode(bytes.as_slice()) else { continue };
+            let Ok(event) = v1::Event::decode(bytes) else { continue };
             for (kind, name) in [
                 (Kind::Call, &event.correlation),
                 (Kind::Node, &event.node),

@@ -206,7 +206,7 @@ fn a_forged_frame_with_right_checksums_is_found_by_its_signature() {
     let victim = frames.iter().position(|f| f.frame.origin.to_string() == "node/n1").unwrap();
     let mut impostor = crate::testkit::Writer::new("node/n1", 11);
     impostor.key = script.writers[4].key.clone();
-    let forged = impostor.frame(frames[victim].frame.events.clone());
+    let forged = impostor.frame((&frames[victim].frame.events).into());
     let frame = asterism_proto::OpenFrame::read(&forged).unwrap();
     let stored = crate::StoredFrame::new(frame, frames[victim].record_time_ms, frames[victim].at);
     (frames[victim].frame, frames[victim].leaves) = (stored.frame, stored.leaves);

@@ -72,7 +72,7 @@ fn sealed(script: &Script, folder: &Path, contacts: Option<ContactsOf>) {
 /// What a scan of everything finds.
 fn scan(script: &Script, about: impl Fn(&v1::Event, &AcceptedFrame) -> bool) -> Vec<u64> {
     let holds = |frame: &&AcceptedFrame| {
-        frame.frame.events.iter().any(|event| about(&v1::Event::decode(event.as_slice()).unwrap(), frame))
+        frame.frame.events.iter().any(|event| about(&v1::Event::decode(event).unwrap(), frame))
     };
     script.accepted.iter().filter(holds).map(|frame| frame.first).collect()
 }

@@ -161,7 +161,7 @@ impl Work<'_> {
 
     /// Remembers which stream the ledger read when it wrote this.
     pub(super) fn note_stream(&mut self, frame: &OpenFrame) {
-        for event in frame.events.iter().filter_map(|event| v1::Event::decode(event.as_slice()).ok()) {
+        for event in frame.events.iter().filter_map(|event| v1::Event::decode(event).ok()) {
             if event.r#type == EventType::Continues as u32 {
                 self.said = None;
             } else if event.r#type == EventType::Checkpoint as u32

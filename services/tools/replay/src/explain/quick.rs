@@ -59,7 +59,7 @@ impl<'a> Keys<'a> {
             if !scaler || !self.signed(&found)? {
                 continue;
             }
-            let event = |bytes: &Vec<u8>| wire::decode_bytes(bytes).ok().map(|(_, event)| event);
+            let event = |bytes: &[u8]| wire::decode_bytes(bytes).ok().map(|(_, event)| event);
             admitted = found.frame.frame.events.iter().filter_map(event).find_map(|event| match event {
                 Event::NodeAdmitted { node: of, public_key, epoch: of_epoch, .. }
                     if of == node && of_epoch == epoch =>

@@ -112,11 +112,14 @@ fn hashes(path: &[Hex]) -> Result<Vec<Hash>, String> {
 /// Frame 1, judged by the log's own rule.
 fn created(log: &Signed, anchor: Option<Hash>) -> Result<(String, LogCreated), String> {
     let whole = log.index == 0 && log.path.is_empty();
-    let frame =
-        OpenFrame::from_parts(log.header.0.clone(), log.signature.0.clone(), vec![log.event.0.clone()])
-            .ok()
-            .filter(|_| whole)
-            .ok_or("the log's first frame is damaged")?;
+    let frame = OpenFrame::from_parts(
+        log.header.0.clone(),
+        log.signature.0.clone(),
+        [&log.event.0].into_iter().collect(),
+    )
+    .ok()
+    .filter(|_| whole)
+    .ok_or("the log's first frame is damaged")?;
     let fleet = frame.header.fleet.clone();
     let found = frame.header_hash();
     if anchor.is_some_and(|anchor| anchor != found) {

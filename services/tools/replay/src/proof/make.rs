@@ -245,7 +245,7 @@ fn note_admissions(frame: &AcceptedFrame, admissions: &mut BTreeMap<(String, Vec
         return;
     }
     for (position, bytes) in (frame.first..).zip(&frame.frame.events) {
-        let event = v1::Event::decode(bytes.as_slice()).ok();
+        let event = v1::Event::decode(bytes).ok();
         let admitted = event.filter(|event| event.r#type == EventType::NodeAdmitted as u32);
         if let Some(body) = admitted.and_then(|event| v1::NodeAdmitted::decode(event.body.as_slice()).ok()) {
             admissions.entry((body.node, body.epoch)).or_insert(position);
@@ -294,7 +294,7 @@ pub(super) fn signed(stored: &StoredFrame, index: u32) -> Signed {
         header: Hex(frame.header_bytes.clone()),
         signature: Hex(frame.signature.clone()),
         index,
-        event: Hex(frame.events.get(index as usize).cloned().unwrap_or_default()),
+        event: Hex(frame.events.get(index as usize).unwrap_or_default().to_vec()),
         path: path.unwrap_or_default().into_iter().map(hex).collect(),
     }
 }

@@ -117,7 +117,7 @@ fn admission(log: &LogFolder, node: &str, epoch: &[u8; 16]) -> Option<(Stands, u
     let found = log.find(Key::Node(node.to_owned()), contacts_of).map_while(Result::ok);
     for found in found.filter(|found| found.frame.frame.origin == Origin::Role(Role::Scaler)) {
         for (position, bytes) in (found.first..).zip(&found.frame.frame.events) {
-            let event = v1::Event::decode(bytes.as_slice()).ok();
+            let event = v1::Event::decode(bytes).ok();
             let admitted = event.filter(|event| event.r#type == EventType::NodeAdmitted as u32);
             let body = admitted.and_then(|event| v1::NodeAdmitted::decode(event.body.as_slice()).ok());
             if body.is_some_and(|body| body.node == node && body.epoch == epoch) {

@@ -24,7 +24,7 @@ fn hashed_sizes(log: &LogFolder) -> BTreeMap<u64, Option<Hash>> {
         let Ok(mut reader) = Reader::open(path) else { return sizes };
         while let Ok(Some(stored)) = reader.next_frame() {
             for bytes in &stored.frame.events {
-                let event = v1::Event::decode(bytes.as_slice()).ok();
+                let event = v1::Event::decode(bytes).ok();
                 let hashed = event.filter(|event| event.r#type == EventType::StateHashed as u32);
                 let body = hashed.and_then(|event| v1::StateHashed::decode(event.body.as_slice()).ok());
                 if let Some(body) = body.filter(|_| sizes.len() < STATE_HASHES_MAX) {
