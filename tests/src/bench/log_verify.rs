@@ -7,14 +7,15 @@
 //! of the same frames, against bare Ed25519.
 
 use anyhow::ensure;
-use asterism_event_log::block::{Block, pack, unpack};
+use asterism_event_log::block::{Block, unpack};
 use asterism_event_log::merkle::Frontier;
 use asterism_event_log::{Sequencer, SignatureCheck, StoredFrame, Verdict};
-use asterism_proto::PublicKey;
 use asterism_proto::hash::{Hash, empty_root, sha256};
+use ed25519_dalek::{Signature, VerifyingKey};
 use serde_json::json;
 
-use super::corpus::{self, Corpus, FLEET, FRAME_EVENTS};
+use super::corpus::{self, Corpus, FLEET};
+use super::log_append::groups;
 use super::probe::on_cpu_s;
 use super::report::{Figure, median, rounded, spread};
 
@@ -25,8 +26,10 @@ const EVENTS: usize = 400_000;
 
 /// The input of a round.
 struct Input {
-    blocks: Vec<Block>,
-    frames: Vec<(StoredFrame, PublicKey)>,
+    /// The blocks of each commit.
+    commits: Vec<Vec<Block>>,
+    /// Frames with the key and the signature that a bare check takes.
+    frames: Vec<(StoredFrame, VerifyingKey, Signature)>,
     events: u64,
     root: Hash,
 }
@@ -48,7 +51,7 @@ pub fn run() -> anyhow::Result<Figure> {
     }
     let ratios: Vec<f64> = checked.iter().zip(&hashed).map(|(ours, bare)| ours / bare).collect();
     let signature_ratios: Vec<f64> = ruled.iter().zip(&signed).map(|(ours, bare)| ours / bare).collect();
-    let bytes: usize = input.blocks.iter().map(|block| block.bytes.len()).sum();
+    let bytes: usize = input.blocks().map(|block| block.bytes.len()).sum();
     Ok(Figure {
         value: median(&checked),
         unit: "events/s",
@@ -66,7 +69,7 @@ pub fn run() -> anyhow::Result<Figure> {
             "signature_ratio": spread(&signature_ratios),
             "events": input.events,
             "frames": input.frames.len(),
-            "blocks": input.blocks.len(),
+            "blocks": input.blocks().count(),
             "block_bytes_per_event": rounded(bytes as f64 / input.events as f64),
         }),
     })
@@ -77,57 +80,49 @@ impl Input {
         let (published, events) = Corpus::load()?.published(EVENTS)?;
         let (accepted, sequencer) = corpus::accept_all(&published)?;
         let with_key = accepted.iter().map(|frame| {
-            let key = corpus::key_of(&frame.frame.origin).public();
-            (frame.to_stored(), key)
+            let key = corpus::key_of(&frame.frame.origin).public().to_bytes();
+            let signature = Signature::from_slice(&frame.frame.signature)?;
+            Ok((frame.to_stored(), VerifyingKey::from_bytes(&key)?, signature))
         });
-        let frames = with_key.collect();
-        Ok(Self { blocks: pack(empty_root(), &accepted), frames, events, root: sequencer.root() })
+        let frames = with_key.collect::<anyhow::Result<_>>()?;
+        let commits = groups(&accepted).into_iter().map(|group| group.blocks).collect();
+        Ok(Self { commits, frames, events, root: sequencer.root() })
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.commits.iter().flatten()
     }
 }
 
 fn check(input: &Input) -> anyhow::Result<f64> {
-    let mut frames = Vec::new();
+    let (mut previous, mut tree) = (empty_root(), Frontier::new());
     let began = on_cpu_s()?;
-    frames.extend(unpack(empty_root(), 0, &input.blocks)?);
-    let unpacked_s = on_cpu_s()? - began;
-    // The leaves that unpacking computed are the crate's own; the sequencer has pushed the same ones.
-    let leaves = accepted_leaves(frames)?;
-    let began = on_cpu_s()?;
-    let mut tree = Frontier::new();
-    // As frames come: a tree takes the leaves of one at a time.
-    leaves.chunks(FRAME_EVENTS).for_each(|some| tree.extend(some));
+    // As a copy is opened: frames come from the blocks of a commit, and go.
+    for blocks in &input.commits {
+        for frame in unpack(previous, tree.size(), blocks)? {
+            tree.extend(frame.leaves());
+        }
+        previous = blocks.last().map_or(previous, |block| block.hash);
+    }
     let root = tree.root();
-    let took = unpacked_s + on_cpu_s()? - began;
+    let took = on_cpu_s()? - began;
     ensure!(root == input.root && tree.size() == input.events, "the blocks have another root");
     Ok(took)
 }
 
-/// The leaves of frames read back, untimed: the sequencer hands them out.
-fn accepted_leaves(frames: Vec<StoredFrame>) -> anyhow::Result<Vec<Hash>> {
-    let mut sequencer = Sequencer::new(FLEET, None);
-    let mut leaves = Vec::new();
-    for frame in frames {
-        match sequencer.readmit(frame, SignatureCheck::Trust) {
-            Verdict::Accepted(frame) => leaves.extend(frame.leaves),
-            other => anyhow::bail!("a frame read back is {other:?}"),
-        }
-    }
-    Ok(leaves)
-}
-
 fn hash(input: &Input) -> anyhow::Result<f64> {
     let began = on_cpu_s()?;
-    for block in &input.blocks {
+    for block in input.blocks() {
         std::hint::black_box(sha256(&block.bytes));
     }
     let took = on_cpu_s()? - began;
-    ensure!(!input.blocks.is_empty(), "no blocks");
+    ensure!(input.blocks().next().is_some(), "no blocks");
     Ok(took)
 }
 
 /// Rules, signatures and tree, as a copy is opened.
 fn rule(input: &Input) -> anyhow::Result<f64> {
-    let frames: Vec<StoredFrame> = input.frames.iter().map(|(frame, _)| frame.clone()).collect();
+    let frames: Vec<StoredFrame> = input.frames.iter().map(|(frame, ..)| frame.clone()).collect();
     let mut sequencer = Sequencer::new(FLEET, None);
     let began = on_cpu_s()?;
     for frame in frames {
@@ -144,7 +139,7 @@ fn signatures(input: &Input) -> anyhow::Result<f64> {
     let good = input
         .frames
         .iter()
-        .filter(|(stored, key)| key.verifies(&stored.frame.header_bytes, &stored.frame.signature))
+        .filter(|(stored, key, signature)| key.verify_strict(&stored.frame.header_bytes, signature).is_ok())
         .count();
     let took = on_cpu_s()? - began;
     ensure!(good == input.frames.len(), "{good} signatures are good");
