@@ -46,6 +46,8 @@ async fn three_copies_survive_hostile_frames_kills_and_duplicates_with_equal_roo
     let steady = Process::start(&fixture, "steady").await;
     let mut restless = Process::start(&fixture, "restless").await;
     within("the beginning", steady.log.caught_up()).await;
+    // In full the hostile frames are more than the stream of a test holds.
+    reshape(&fixture, |config| config.max_bytes = 2 << 30).await;
     let writer = fixture.service("scaler").await;
     let honest: Vec<Vec<u8>> = (1..=all).map(|number| frame(&fixture, 3, number)).collect();
     let subject = Subject::event(FLEET, &scaler()).unwrap().as_str().to_owned();

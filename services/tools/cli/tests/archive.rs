@@ -41,6 +41,11 @@ struct Archived {
 
 impl Archived {
     async fn make() -> Self {
+        Self::make_of(1).await
+    }
+
+    /// With so many events in each of its sixty frames.
+    async fn make_of(events: usize) -> Self {
         let fixture = Fixture::start().await;
         let deps = fixture.process("ledger").await;
         let archive = Some(format!("file://{}", fixture.dir.path().join("archive").display()));
@@ -51,13 +56,14 @@ impl Archived {
         let mut term = within("a term", Term::elect(&deps.log, Role::Scaler, &key, "test")).await.unwrap();
         let mut head = deps.log.head();
         for round in 0..3 {
-            for event in 0..20 {
-                let event = Event::LaunchIntended {
-                    intent: format!("{round}-{event}"),
+            for frame in 0..20 {
+                let intended = |event| Event::LaunchIntended {
+                    intent: format!("{round}-{frame}-{event}"),
                     reason: "test".to_owned(),
                     instance_type: "sim".to_owned(),
                 };
-                within("a commit", term.commit(&[event], &Envelope::default())).await.unwrap();
+                let events: Vec<Event> = (0..events).map(intended).collect();
+                within("a commit", term.commit(&events, &Envelope::default())).await.unwrap();
             }
             let size = deps.log.read(|state| state.size);
             within("the archive", async {
@@ -138,6 +144,40 @@ async fn what_was_archived_is_listed_fetched_and_verified_by_the_auditors_progra
     assert_eq!(again["kept"].as_u64(), Some(segments.len() as u64 - 2));
     assert_eq!(std::fs::read(file(2)).unwrap(), whole);
     assert_eq!(archived.run(&["replay", "verify", "copy"], None).ok()["root"], fetched["root"]);
+}
+
+/// The archive has no tiles: they are derived, and what was fetched proves all that the ledger's own folder proves.
+#[tokio::test]
+async fn what_was_fetched_proves_every_event_and_the_growth_of_the_log_without_tiles() {
+    // More than a tile is wide: hashes of whole tiles are in the next level's.
+    let archived = Archived::make_of(20).await;
+    archived.archive(&["fetch", "copy"]).ok();
+    assert!(archived.path("log/ledger/tile/1").is_dir() && !archived.path("copy/tile").exists());
+    let anchor = hex::encode(archived.fixture.keyring.anchor());
+    let prove = |folder: &str, what: &[&str]| {
+        let proof = format!("{}-{}.proof", folder.replace('/', "-"), what.join("-"));
+        archived.run(&[&["replay", "prove", folder, "--out", &proof], what].concat(), None).ok();
+        let proved = archived.run(&["replay", "check-proof", &proof, "--anchor", &anchor], None).ok();
+        assert_eq!(proved["proof_ok"], true, "{proved}");
+        std::fs::read_to_string(archived.path(&proof)).unwrap()
+    };
+    let list = archived.archive(&["list"]).ok();
+    let ends: Vec<u64> =
+        list["segments"].as_array().unwrap().iter().map(|one| one["end"].as_u64().unwrap()).collect();
+    // Each seal is made behind a checkpoint, which is its last event and covers all before it.
+    let newest = (archived.events - 1).to_string();
+    for position in ends.iter().map(|end| end - 2) {
+        let (event, at) = (position.to_string(), ["--at", newest.as_str()]);
+        let what = [&[event.as_str()][..], &at[..]].concat();
+        assert_eq!(prove("copy", &what), prove("log/ledger", &what), "event {position}");
+    }
+    let has_checkpoint = |size: &u64| {
+        let sizes = ["--consistency", &size.to_string(), &newest];
+        archived.run(&[&["replay", "prove", "copy"], &sizes[..]].concat(), None).status == 0
+    };
+    let old = (1..ends[0]).rev().find(has_checkpoint).expect("a checkpoint in the first segment").to_string();
+    let grown = ["--consistency", &old, &newest];
+    assert_eq!(prove("copy", &grown), prove("log/ledger", &grown));
 }
 
 #[tokio::test]
