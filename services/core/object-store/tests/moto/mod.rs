@@ -18,15 +18,16 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts the server that `ASTERISM_MOTO_SERVER` names. Without it the test is written into the skip file.
+    /// Starts the server that `ASTERISM_MOTO_SERVER` names. Without it the test is written into the skip file,
+    /// or fails if there is none.
     pub fn start(test: &str) -> Option<Self> {
         let Some(server) = std::env::var_os("ASTERISM_MOTO_SERVER") else {
             let line = format!("SKIPPED {test}: no moto_server: run tests/setup/moto.sh");
+            let file = std::env::var_os("ASTERISM_SKIP_FILE");
+            assert!(file.is_some(), "{line}; with ASTERISM_SKIP_FILE=FILE it is written down there instead");
             eprintln!("{line}");
-            if let Some(file) = std::env::var_os("ASTERISM_SKIP_FILE") {
-                let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
-                writeln!(file, "{line}").unwrap();
-            }
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file.unwrap()).unwrap();
+            writeln!(file, "{line}").unwrap();
             return None;
         };
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
