@@ -11,6 +11,7 @@
 mod attempt;
 mod call;
 mod life;
+mod lost;
 mod memory;
 mod order;
 mod step;

@@ -372,7 +372,11 @@ impl Shell {
         let reason = format!("frame {} is not in this node's spool", order.from_number);
         tracing::error!(reason, "the log misses a frame that is not here");
         let lost_to = if ours { self.parts.spool.lost_to(order.from_number) } else { 0 };
-        effects::not_held(ticket, reason, lost_to)
+        let mut out = effects::not_held(ticket, reason, lost_to);
+        let again = self.parts.machine.on_frames_lost(lost_to);
+        out.facts.extend(again.facts);
+        out.changes.extend(again.changes);
+        out
     }
 
     fn checkpoint(&mut self, notice: &v1::NoticeBody) {

@@ -88,6 +88,8 @@ pub(super) struct Life {
     said_ready: Option<bool>,
     checkpoint_asked_ms: u64,
     listed_ms: u64,
+    /// Frames up to this one were told to be lost, in this life of the agent.
+    pub(super) lost_to: u64,
 }
 
 impl Life {
@@ -256,7 +258,7 @@ impl Machine {
     }
 
     /// `NodeReady`, once for each PBX process and stop.
-    fn announce(&mut self, out: &mut Output) {
+    pub(super) fn announce(&mut self, out: &mut Output) {
         let Pbx::Up { boot_id, version } = &self.life.pbx else { return };
         let refused = self.log_refused().is_some();
         if refused
