@@ -41,6 +41,11 @@ pub struct Up {
 impl Up {
     /// Starts it, with two nodes of four slots at most, and waits until it is up.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// [`Up::start`] with more on its command line.
+    pub async fn start_with(more: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-commands-").tempdir().unwrap();
         fs::write(dir.path().join("callees.toml"), CALLEES).unwrap();
         let folder = dir.path().join("fleet").display().to_string();
@@ -50,7 +55,7 @@ impl Up {
             ["up", "--dir", &folder, "--max-nodes", "2", "--callees", "callees.toml", "--nats-server"];
         let sets = ["--set", "scaler.node_capacity=4", "--set", "ledger.checkpoint_every_ms=2000"];
         let server = server.display().to_string();
-        let words = [words.as_slice(), &[server.as_str()], &sets].concat();
+        let words = [words.as_slice(), &[server.as_str()], &sets, more].concat();
         let mut up = Self { child: Guarded::start("up", &program("asterism"), &words, dir.path()), dir };
         let began = Instant::now();
         while !up.said().contains("Asterism is up.") {
@@ -102,6 +107,13 @@ impl Up {
     pub fn done(&self, line: &str) -> String {
         let ran = self.run(&line.split(' ').collect::<Vec<_>>());
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "asterism {line}\n{}", ran.out);
+        ran.out
+    }
+
+    /// A command that succeeds and may talk on standard error; what it printed.
+    pub fn done_talking(&self, words: &[&str]) -> String {
+        let ran = self.run(words);
+        assert_eq!(ran.status, 0, "{words:?}\n{}{}", ran.out, ran.err);
         ran.out
     }
 

@@ -1,15 +1,15 @@
 //! What people ask the dialer: JSON in, JSON out, on the role's command subject.
 
+mod asked;
 pub mod check;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, NewCampaign};
+use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, NewCall, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, decide};
 use asterism_domain::contact::E164;
 use asterism_domain::contact::zone::{self, ZONE_COLUMN};
-use asterism_domain::rules::CampaignRules;
 use asterism_domain::{Event, report};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
@@ -19,6 +19,10 @@ use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use asterism_runtime::seal::{self, PersonalData};
 use serde::{Deserialize, Serialize};
 
+pub use asked::{
+    ChangeList, CreateCampaign, EraseContacts, ImportContacts, Imported, OneCampaign, PlaceCall, SetCampaign,
+};
+
 use crate::Error;
 use crate::config::DialerConfig;
 
@@ -26,7 +30,8 @@ use crate::config::DialerConfig;
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 16] = [
+pub const VERBS: [&str; 17] = [
+    "call.create",
     "campaign.create",
     "campaign.check",
     "campaign.forecast",
@@ -44,143 +49,6 @@ pub const VERBS: [&str; 16] = [
     "dnc.remove",
     "dnc.list",
 ];
-
-/// `campaign.create`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CreateCampaign {
-    /// Its id, a token of at most 40.
-    pub campaign: String,
-    /// Name for people.
-    #[serde(default)]
-    pub name: String,
-    /// Flow id.
-    pub flow: String,
-    /// Manifest id.
-    pub manifest: String,
-    /// Trunk name of the configuration.
-    pub trunk: String,
-    /// Most attempts in flight; 0 = no cap.
-    #[serde(default)]
-    pub max_channels: u32,
-    /// Most attempts started a second; 0 = no cap.
-    #[serde(default)]
-    pub calls_per_second: u32,
-    /// How long a callee may ring.
-    #[serde(default = "default_ring_timeout_ms")]
-    pub ring_timeout_ms: u32,
-    /// Attempts that reach the carrier, per contact.
-    #[serde(default = "default_max_attempts")]
-    pub max_attempts: u32,
-    /// Caller id.
-    #[serde(default)]
-    pub caller_id: String,
-    /// Dial every number on a trunk that leads outside this machine.
-    #[serde(default)]
-    pub live: bool,
-    /// Numbers allowed on such a trunk before go-live.
-    #[serde(default)]
-    pub allowed: Vec<String>,
-    /// Whom it may ring and when.
-    #[serde(default)]
-    pub rules: CampaignRules,
-}
-
-/// `campaign.set`: what is not named stays as it is.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SetCampaign {
-    /// The campaign.
-    pub campaign: String,
-    /// Most attempts in flight; 0 = no cap.
-    pub max_channels: Option<u32>,
-    /// Most attempts started a second; 0 = no cap.
-    pub calls_per_second: Option<u32>,
-    /// How long a callee may ring.
-    pub ring_timeout_ms: Option<u32>,
-    /// Attempts per contact.
-    pub max_attempts: Option<u32>,
-    /// Caller id.
-    pub caller_id: Option<String>,
-    /// Whom it may ring and when, all of it.
-    pub rules: Option<CampaignRules>,
-    /// Why, for the log.
-    pub reason: String,
-}
-
-/// `dnc.add`, `dnc.remove`: at most 1,000 entries.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ChangeList {
-    /// The list: `global`, or a name that campaigns use.
-    pub list: String,
-    /// Canonical numbers. Only their keyed hashes go into the log.
-    pub numbers: Vec<String>,
-    /// First digits of numbers, country code first, without `+`.
-    pub prefixes: Vec<String>,
-    /// Why, for the log.
-    pub reason: String,
-}
-
-fn default_ring_timeout_ms() -> u32 {
-    30_000
-}
-
-fn default_max_attempts() -> u32 {
-    1
-}
-
-/// `campaign.import`: at most 200 rows.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ImportContacts {
-    /// The campaign.
-    pub campaign: String,
-    /// The import's id: names the key that seals it.
-    pub import: String,
-    /// Canonical number and fields.
-    pub rows: Vec<PersonalData>,
-    /// No rows follow.
-    pub last: bool,
-    /// Campaigns whose numbers are left out, or `all`.
-    #[serde(default)]
-    pub skip_known: Vec<String>,
-}
-
-/// What became of the rows of a `campaign.import`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Imported {
-    /// Contacts that are new in the campaign.
-    pub contacts: u32,
-    /// Rows left out: the campaign has their numbers already.
-    pub there: u32,
-    /// Rows left out: another campaign has their numbers, and the import leaves those out.
-    #[serde(default)]
-    pub known: u32,
-    /// The command was carried out before; nothing is known of its rows.
-    pub before: bool,
-}
-
-/// `contacts.erase`: an import's contacts, for ever.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EraseContacts {
-    /// The import.
-    pub import: String,
-    /// Why, for the log; nothing personal.
-    pub reason: String,
-}
-
-/// A verb about one campaign.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OneCampaign {
-    /// The campaign.
-    pub campaign: String,
-    /// Why, for the log.
-    #[serde(default)]
-    pub reason: String,
-}
 
 /// Answers commands while this process leads.
 pub fn serve(deps: &Deps, desk: &Desk<CampaignCommand>, config: &Arc<DialerConfig>) -> Result<(), Error> {
@@ -215,6 +83,12 @@ async fn handle(
     if command.verb == "campaign.check" {
         return answered(json(&command).map(|asked| check::check(deps, config, numbers, &asked)));
     }
+    if command.verb == "call.create" {
+        return match json(&command).and_then(|asked| one_call(deps, config, numbers, asked)) {
+            Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
+            Err((code, reason)) => refusal(code, reason),
+        };
+    }
     if command.verb == "campaign.create" {
         return create(deps, desk, config, numbers, &command).await;
     }
@@ -247,6 +121,29 @@ fn answered(said: Result<(u64, impl Serialize), Refused>) -> RoleReply {
         Ok((position, value)) => reply_json(position, &value),
         Err((code, reason)) => refusal(code, reason),
     }
+}
+
+/// A campaign of one contact, in one decision.
+fn one_call(
+    deps: &Deps,
+    config: &DialerConfig,
+    numbers: &[u8; 32],
+    asked: PlaceCall,
+) -> Result<CampaignCommand, Refused> {
+    if let Some(refused) = check::refused(deps, config, numbers, &asked.call) {
+        return Err(refused);
+    }
+    let number = E164::parse(&asked.number).map_err(|problem| (problem.code(), problem.to_string()))?;
+    let failed = |error: SealRowsError| ("AST-D041", error.to_string());
+    if !asterism_proto::origin::is_token(&asked.import) {
+        return Err(failed(SealRowsError::Import));
+    }
+    let key = deps.keyring.import(&asked.import, true).map_err(|error| failed(error.into()))?;
+    let person = PersonalData { number: number.expose(), fields: BTreeMap::new() };
+    let row = seal_row(&asked.import, &key, &person, numbers).map_err(failed)?;
+    let new = new_campaign(asked.call, numbers);
+    let digits = number.digits().to_string();
+    Ok(CampaignCommand::Call(Box::new(NewCall { new, import: asked.import, row, digits })))
 }
 
 /// Refused with every problem there is, those of this configuration and those of the log.
@@ -356,7 +253,7 @@ fn one(command: &RoleCommand) -> Result<OneCampaign, Refused> {
 }
 
 /// A new campaign as it is decided on. What is wrong with it says [`check::problems`].
-fn new_campaign(new: CreateCampaign, numbers: &[u8; 32]) -> NewCampaign {
+pub(crate) fn new_campaign(new: CreateCampaign, numbers: &[u8; 32]) -> NewCampaign {
     let allowed_hashes =
         new.allowed.iter().map(|number| seal::number_hash(numbers, number).to_vec()).collect();
     NewCampaign {
@@ -432,26 +329,34 @@ fn seal_rows(
         return Err(SealRowsError::TooMany);
     }
     let key = keyring.import(&import.import, true)?;
-    let mut rows = Vec::with_capacity(import.rows.len());
-    for person in &import.rows {
-        let number = E164::parse(&person.number).map_err(|_| SealRowsError::Number)?;
-        let column = |name: &str| {
-            person.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
-        };
-        let zone = zone_names(column(ZONE_COLUMN).map(String::as_str), number)?;
-        rows.push(ImportRow {
-            number_hash: seal::number_hash(numbers, &person.number),
-            sealed: seal::seal(&key, random()?, &import.import, person)?,
-            zone,
-            consent: column(CONSENT_COLUMN).is_some_and(|value| is_yes(value)),
-        });
-    }
+    let row = |person| seal_row(&import.import, &key, person, numbers);
+    let rows = import.rows.iter().map(row).collect::<Result<_, _>>()?;
     Ok(CampaignCommand::Import {
         campaign: import.campaign,
         import: import.import,
         rows,
         last: import.last,
         skip_known: import.skip_known,
+    })
+}
+
+/// Seals one row under its import's key.
+pub(crate) fn seal_row(
+    import: &str,
+    key: &[u8; 32],
+    person: &PersonalData,
+    numbers: &[u8; 32],
+) -> Result<ImportRow, SealRowsError> {
+    let number = E164::parse(&person.number).map_err(|_| SealRowsError::Number)?;
+    let column = |name: &str| {
+        person.fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    };
+    let zone = zone_names(column(ZONE_COLUMN).map(String::as_str), number)?;
+    Ok(ImportRow {
+        number_hash: seal::number_hash(numbers, &person.number),
+        sealed: seal::seal(key, random()?, import, person)?,
+        zone,
+        consent: column(CONSENT_COLUMN).is_some_and(|value| is_yes(value)),
     })
 }
 
@@ -468,7 +373,7 @@ fn is_yes(value: &str) -> bool {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum SealRowsError {
+pub(crate) enum SealRowsError {
     #[error("a contact's time zone is unknown: {0}")]
     Zone(#[from] zone::NoZone),
     #[error("an import id is 1 to 64 of [A-Za-z0-9_-]")]

@@ -1,6 +1,8 @@
 //! What the dialer runs with.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use asterism_domain::campaign::TrunkLimits;
 use asterism_runtime::config::Config;
@@ -16,11 +18,22 @@ pub struct DialerConfig {
     pub max_intents: u32,
     /// Caps of each trunk.
     pub trunks: BTreeMap<String, TrunkLimits>,
+    /// The number each trunk shows by itself.
+    pub caller_ids: BTreeMap<String, String>,
+    /// Where `POST /calls` answers, with the file of its token; none = it does not.
+    pub calls: Option<(SocketAddr, PathBuf)>,
 }
 
 impl Default for DialerConfig {
     fn default() -> Self {
-        Self { tick_ms: 50, order_window_ms: 2_000, max_intents: 100, trunks: BTreeMap::new() }
+        Self {
+            tick_ms: 50,
+            order_window_ms: 2_000,
+            max_intents: 100,
+            trunks: BTreeMap::new(),
+            caller_ids: BTreeMap::new(),
+            calls: None,
+        }
     }
 }
 
@@ -39,6 +52,12 @@ impl From<&Config> for DialerConfig {
             order_window_ms: config.dialer.order_window_ms.min(2_000) as u32,
             max_intents: config.dialer.max_intents,
             trunks: trunks.collect(),
+            caller_ids: config
+                .trunks
+                .iter()
+                .filter_map(|(name, trunk)| Some((name.clone(), trunk.caller_id.clone()?)))
+                .collect(),
+            calls: config.dialer.calls_token_file.clone().map(|file| (config.dialer.calls_listen, file)),
         }
     }
 }
@@ -47,7 +66,7 @@ impl From<&Config> for DialerConfig {
 pub fn is_loopback(uri: &str) -> bool {
     let host = uri.strip_prefix("sip:").unwrap_or(uri);
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
-    if let Ok(address) = host.parse::<std::net::SocketAddr>() {
+    if let Ok(address) = host.parse::<SocketAddr>() {
         return address.ip().is_loopback();
     }
     host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())

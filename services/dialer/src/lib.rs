@@ -1,8 +1,9 @@
 //! The dialer: contacts to attempts.
 //!
 //! Decisions are `asterism_domain::campaign`; this shell hands in ticks ([`tick`]), sends the orders the log owes
-//! ([`orders`]), answers people ([`commands`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
+//! ([`orders`]), answers people ([`commands`]) and programs ([`calls`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
 
+pub mod calls;
 pub mod commands;
 pub mod config;
 mod erase;
@@ -25,6 +26,9 @@ pub enum Error {
     /// A key is missing.
     #[error(transparent)]
     Keys(#[from] asterism_runtime::keys::KeyringError),
+    /// Calls cannot be taken.
+    #[error(transparent)]
+    Calls(#[from] calls::CallsError),
 }
 
 /// Runs the dialer until shutdown.
@@ -37,6 +41,7 @@ pub async fn run(
     let desk = deps.lead(Role::Dialer, campaign::decide)?;
     let config = Arc::new(config);
     commands::serve(&deps, &desk, &config)?;
+    let _calls = calls::serve(&deps, &desk, &config).await?;
     let ticks = tick::run(config.clone(), deps.clone(), desk.clone(), heartbeats);
     let orders = orders::run(deps.clone(), desk.clone(), store);
     let mut shutdown = deps.shutdown.clone();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use asterism_domain::campaign::command::ImportRow;
+use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, NewCall, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, CampaignStatus, ContactStatus, budget, decide, judge};
 use asterism_domain::rules::{Budget, CampaignRules, Exclusion, Price};
 use asterism_domain::{Event, Outcome};
@@ -156,6 +156,50 @@ fn a_budget_of_answered_calls_is_never_exceeded_and_then_the_campaign_pauses() {
     lab.dialer(&CampaignCommand::Resume { campaign: "c".into() });
     lab.tick();
     assert_eq!(lab.state.campaigns["c"].status, CampaignStatus::Paused);
+}
+
+#[test]
+fn one_call_is_one_decision_asked_again_the_same_and_by_the_rules() {
+    let mut lab = Lab::new();
+    lab.campaign_with("other", rows(9..10), 1, CampaignRules::default());
+    lab.dialer(&CampaignCommand::DoNotCall(DoNotCallChange {
+        list: "global".into(),
+        add: true,
+        numbers: vec![[7; 16]],
+        prefixes: vec!["1202555".into()],
+        reason: "asked for".into(),
+    }));
+    let call = |n: u8, import: &str, digits: &str| {
+        let limits = Limits {
+            max_channels: 1,
+            calls_per_second: 1,
+            ring_timeout_ms: 30_000,
+            max_attempts: 1,
+            caller_id: String::new(),
+            rules: CampaignRules::default(),
+        };
+        let new = NewCampaign {
+            campaign: "call-a".into(),
+            name: "call".into(),
+            flow: "f".into(),
+            manifest: "m".into(),
+            trunk: "t".into(),
+            limits,
+            live: false,
+            allowed_hashes: vec![],
+        };
+        let row = ImportRow { zone: "UTC".into(), ..rows(n..n + 1).remove(0) };
+        CampaignCommand::Call(Box::new(NewCall { new, import: import.into(), row, digits: digits.into() }))
+    };
+    assert_eq!(code(&lab, &call(7, "one", "447700900123")), "AST-D033", "its number is on a list");
+    assert_eq!(code(&lab, &call(1, "one", "12025550100")), "AST-D033", "its first digits are");
+    assert_eq!(lab.dialer(&call(1, "one", "447700900123")).len(), 3);
+    let campaign = &lab.state.campaigns["call-a"];
+    assert_eq!((campaign.status, campaign.counts.waiting), (CampaignStatus::Running, 1));
+    assert!(campaign.import_complete() && campaign.zones == ["UTC"]);
+    assert_eq!(lab.dialer(&call(1, "one", "447700900123")), [], "it was asked for before");
+    assert_eq!(code(&lab, &call(2, "two", "447700900123")), "AST-D032");
+    assert_eq!(lab.state.voids, 0);
 }
 
 #[test]

@@ -10,13 +10,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use asterism_dialer::commands::check::Checked;
-use asterism_dialer::commands::{CreateCampaign, OneCampaign};
+use asterism_dialer::commands::{CreateCampaign, OneCampaign, PlaceCall};
 use asterism_domain::Event;
+use asterism_domain::contact::E164;
 use asterism_domain::logic::{self, Flow};
 use asterism_media_sync::commands::telling;
 use asterism_media_sync::publish::{self, Published};
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
+use asterism_runtime::keys::random;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -172,14 +174,36 @@ pub async fn create_campaign(client: &Client, new: &CreateCampaign) -> Result<()
     let deadline = Instant::now() + PUBLISHED_WAIT;
     loop {
         match client.role(Role::Dialer, "campaign.create", new).await {
-            Err(error)
-                if matches!(error.code.as_str(), "AST-D003" | "AST-D004") && Instant::now() < deadline =>
-            {
+            Err(error) if is_unread(&error) && Instant::now() < deadline => {
                 tokio::time::sleep(PUBLISHED_PAUSE).await;
             }
             done => return done.map(drop),
         }
     }
+}
+
+/// Places one call: its campaign, contact and start in one decision of the dialer.
+///
+/// # Errors
+/// The dialer's refusal, AST-D0xx.
+pub async fn place_call(client: &Client, call: &CreateCampaign, number: E164) -> Result<(), CliError> {
+    // The import's id is random: a hash of one number is soon guessed.
+    let import = format!("one-{}", hex::encode(random::<12>()?));
+    let asked = PlaceCall { call: call.clone(), import, number: number.expose() };
+    let deadline = Instant::now() + PUBLISHED_WAIT;
+    loop {
+        match client.role(Role::Dialer, "call.create", &asked).await {
+            Err(error) if is_unread(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(PUBLISHED_PAUSE).await;
+            }
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// Whether the dialer has not read yet what was published.
+fn is_unread(error: &CliError) -> bool {
+    matches!(error.code.as_str(), "AST-D003" | "AST-D004")
 }
 
 /// Everything the dialer finds wrong with a campaign; an empty flow or manifest is still to be published.

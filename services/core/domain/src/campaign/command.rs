@@ -82,6 +82,28 @@ pub struct NewCampaign {
     pub allowed_hashes: Vec<Vec<u8>>,
 }
 
+/// One call: a campaign of one contact, made, filled and started in one decision.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewCall {
+    /// The campaign it is.
+    pub new: NewCampaign,
+    /// The import of its one row: what was asked, as a keyed hash. The same campaign with another one is another call.
+    pub import: String,
+    /// The row.
+    pub row: ImportRow,
+    /// The number's digits, which prefixes of do-not-call lists need. They are in no event.
+    pub digits: String,
+}
+
+impl std::fmt::Debug for NewCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewCall")
+            .field("new", &self.new)
+            .field("import", &self.import)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A change of a do-not-call list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoNotCallChange {
@@ -102,6 +124,7 @@ pub struct DoNotCallChange {
 #[allow(missing_docs)]
 pub enum CampaignCommand {
     Create(Box<NewCampaign>),
+    Call(Box<NewCall>),
     Change {
         campaign: CampaignId,
         limits: Box<Limits>,

@@ -21,9 +21,10 @@ pub const PROFILES: [(&str, &str); 2] = [
 
 const DAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
+/// Rules as they are written, in TOML or any other form that serde reads.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+pub struct Document {
     profile: Option<String>,
     windows: Option<Vec<Window>>,
     holidays: Option<Vec<String>>,
@@ -87,8 +88,15 @@ struct Retry {
 /// # Errors
 /// Everything that is wrong with it.
 pub fn read(text: &str, at: Timestamp) -> Result<CampaignRules, Vec<RuleProblem>> {
+    understood(document(text).map_err(|problem| vec![problem])?, at)
+}
+
+/// [`read`] of a document in another form than TOML.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn understood(document: Document, at: Timestamp) -> Result<CampaignRules, Vec<RuleProblem>> {
     let mut problems = Vec::new();
-    let document = document(text).map_err(|problem| vec![problem])?;
     let mut rules = CampaignRules::default();
     if let Some(name) = &document.profile {
         match PROFILES.iter().find(|(known, _)| known == name) {

@@ -97,11 +97,22 @@ pub struct DialerConfig {
     pub max_intents: u32,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
+    /// Where `POST /calls` answers, on loopback only; without a token it does not.
+    pub calls_listen: SocketAddr,
+    /// File whose first line is the token for it, at least 16 characters.
+    pub calls_token_file: Option<PathBuf>,
 }
 
 impl Default for DialerConfig {
     fn default() -> Self {
-        Self { tick_ms: 50, order_window_ms: 2_000, max_intents: 100, http_listen: ANY_PORT }
+        Self {
+            tick_ms: 50,
+            order_window_ms: 2_000,
+            max_intents: 100,
+            http_listen: ANY_PORT,
+            calls_listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8_071),
+            calls_token_file: None,
+        }
     }
 }
 

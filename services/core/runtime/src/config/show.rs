@@ -9,7 +9,8 @@ use super::Config;
 /// Whether a section has a key, by name. Sections of sections do not count.
 pub(super) fn has_key(section: &str, key: &str) -> bool {
     // Keys without a default do not show in a default configuration.
-    const ABSENT: [(&str, &str); 9] = [
+    const ABSENT: [(&str, &str); 10] = [
+        ("dialer", "calls_token_file"),
         ("nats", "user"),
         ("nats", "password_file"),
         ("nats", "ca_file"),

@@ -52,9 +52,7 @@ pub(super) async fn run(context: &Context, args: CallArgs) -> Result<ExitCode, C
             ..CampaignRules::default()
         },
     };
-    ops::create_campaign(&client, &new).await?;
-    ops::import_one(&client, &campaign, number).await?;
-    ops::start_campaign(&client, &campaign).await?;
+    ops::place_call(&client, &new, number).await?;
     context.out.say(&format!("calling {} as campaign {campaign}; Ctrl-C gives up", number.mask()));
     let waiting = outcome(context, &client, &campaign, Duration::from_millis(args.timeout.0.into()));
     let ended = tokio::select! {

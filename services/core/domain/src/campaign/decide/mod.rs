@@ -1,5 +1,6 @@
 //! The dialer's decisions: about campaigns here, about people in `contacts`, whom to dial now in `dial`.
 
+mod call;
 mod contacts;
 mod create;
 mod dial;
@@ -31,6 +32,7 @@ pub const ERASED: Rejection =
 pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match command {
         CampaignCommand::Create(new) => create::create(state, new, at),
+        CampaignCommand::Call(call) => call::call(state, call, at),
         CampaignCommand::Change { campaign, limits, reason } => {
             create::change(state, campaign, limits, reason, at)
         }

@@ -1,0 +1,153 @@
+//! `POST /calls` as a program meets it: one call, once, by the rules, with a code and a reason for every no.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use asterism_tests::stack::root;
+use asterism_tests::up::Up;
+use serde_json::{Value, json};
+
+const TOKEN: &str = "correct-horse-battery";
+
+struct Api(u16);
+
+impl Api {
+    /// A whole request; status and JSON of the answer.
+    fn ask(&self, line: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.0)).unwrap();
+        let headers: Vec<String> =
+            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = headers.concat();
+        let length = body.len();
+        let request = format!(
+            "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        );
+        // A server that has refused may close before the body is all there.
+        let _ = stream.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        let status =
+            answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap();
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        (status, serde_json::from_str(body).unwrap_or(Value::Null))
+    }
+
+    fn post(&self, key: &str, body: &Value) -> (u16, Value) {
+        let token = format!("Bearer {TOKEN}");
+        self.ask("POST /calls", &[("authorization", &token), ("idempotency-key", key)], &body.to_string())
+    }
+
+    fn refused(&self, key: &str, body: &Value, status: u16, code: &str) {
+        let (got, said) = self.post(key, body);
+        assert_eq!((got, said["error"]["code"].as_str()), (status, Some(code)), "{said:#}");
+        assert!(!said.to_string().contains("5550"), "no number is repeated: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_places_a_call_once_and_by_the_rules() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let secret = tempfile::tempdir().unwrap();
+    let file = secret.path().join("token");
+    fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    let sets = [
+        format!("dialer.calls_listen=127.0.0.1:{port}"),
+        format!("dialer.calls_token_file={}", file.display()),
+    ];
+    let mut up = Up::start_with(&["--set", &sets[0], "--set", &sets[1]]).await;
+    let api = Api(port);
+    let demo = root().join("compose/demo");
+    // A test call publishes flow and prompts, and is one decision as well.
+    let call = up.done_talking(&[
+        "call",
+        "+12025550100",
+        "--flow",
+        &demo.join("flow.toml").display().to_string(),
+        "--prompts",
+        &demo.join("prompts").display().to_string(),
+    ]);
+    assert!(call.contains("answered"), "{call}");
+    up.done("dnc add +12025550150 --prefix 1202555016 --reason asked-to");
+    let body = json!({ "number": "+12025550101", "flow": "demo", "fields": { "name": "Ada" } });
+    doors(&api, &body);
+    bad_bodies(&api);
+    let dry = api.post("k0", &json!({ "number": "+12025550101", "flow": "demo", "dry_run": true }));
+    assert_eq!((dry.0, &dry.1["forecast"]["now"]), (200, &json!(1)), "{:#}", dry.1);
+    let (status, made) = api.post("k1", &body);
+    assert_eq!((status, &made["repeated"]), (201, &json!(false)), "{made:#}");
+    let (status, again) = api.post("k1", &body);
+    assert_eq!((status, &again["repeated"], &again["call"]), (200, &json!(true), &made["call"]), "{again:#}");
+    api.refused("k1", &json!({ "number": "+12025550102", "flow": "demo" }), 409, "AST-D057");
+    let id = made["call"].as_str().unwrap().to_owned();
+    up.until_of(&id, "it is done", |shown| shown["status"] == "completed").await;
+    let token = format!("Bearer {TOKEN}");
+    let (status, seen) = api.ask(&format!("GET /calls/{id}"), &[("authorization", &token)], "");
+    assert_eq!((status, &seen["report"]["answered"]), (200, &json!(1)), "{seen:#}");
+    assert_eq!(api.ask("GET /calls/call-no", &[("authorization", &token)], "").0, 404);
+    let rings = up.rings();
+    assert_eq!(rings.len(), 2, "{rings:?}");
+    assert!(rings["+12025550101"] == 1 && rings["+12025550100"] == 1, "{rings:?}");
+    up.stop().await;
+    let verified = up.run(&["replay", "verify", "fleet/log"]);
+    assert_eq!(verified.status, 0, "{}{}", verified.out, verified.err);
+}
+
+/// Who may not come in, and what cannot be a request.
+fn doors(api: &Api, body: &Value) {
+    let body = body.to_string();
+    for token in ["", "Bearer ", "Bearer correct-horse-batterx", "Basic correct-horse-battery"] {
+        let (status, said) =
+            api.ask("POST /calls", &[("authorization", token), ("idempotency-key", "a")], &body);
+        assert_eq!((status, said["error"]["code"].as_str()), (401, Some("AST-D052")), "{token:?}");
+    }
+    let token = format!("Bearer {TOKEN}");
+    for key in ["", "a b", &"k".repeat(65)] {
+        let (status, said) =
+            api.ask("POST /calls", &[("authorization", &token), ("idempotency-key", key)], &body);
+        assert_eq!((status, said["error"]["code"].as_str()), (400, Some("AST-D053")), "{key:?}");
+    }
+    let long = format!("{{\"number\": \"{}\"}}", "1".repeat(20_000));
+    let (status, said) =
+        api.ask("POST /calls", &[("authorization", &token), ("idempotency-key", "a")], &long);
+    assert_eq!((status, said["error"]["code"].as_str()), (413, Some("AST-D055")));
+}
+
+/// A code and a reason for each; nothing of them is in the log.
+fn bad_bodies(api: &Api) {
+    for (body, status, code) in [
+        (json!({ "flow": "demo" }), 400, "AST-D059"),
+        (json!({ "number": "+12025550101", "flow": "demo", "loud": true }), 400, "AST-D059"),
+        (json!({ "number": 12_025_550_101u64, "flow": "demo" }), 400, "AST-D059"),
+        (json!({ "number": "2025550101", "flow": "demo" }), 422, "AST-I011"),
+        (json!({ "number": "+12025550101", "flow": "nothing" }), 422, "AST-D064"),
+        (json!({ "number": "+12025550101", "flow": "demo", "trunk": "nowhere" }), 422, "AST-D062"),
+        (json!({ "number": "+12025550101", "flow": "demo", "ring_timeout_ms": 5 }), 422, "AST-D005"),
+        (
+            json!({ "number": "+12025550101", "flow": "demo", "rules": { "min_gap": "soon" } }),
+            422,
+            "AST-D063",
+        ),
+        (
+            json!({ "number": "+12025550101", "flow": "demo", "rules": { "consent_required": true } }),
+            422,
+            "AST-D065",
+        ),
+        (json!({ "number": "+12025550150", "flow": "demo" }), 422, "AST-D065"),
+        (json!({ "number": "+12025550161", "flow": "demo" }), 422, "AST-D065"),
+        (
+            json!({ "number": "+12025550101", "flow": "demo", "fields": { "note": "x".repeat(300) } }),
+            422,
+            "AST-D011",
+        ),
+        (
+            json!({ "number": "+12025550101", "flow": "demo", "fields": { "timezone": "Mars" } }),
+            422,
+            "AST-D061",
+        ),
+    ] {
+        api.refused("bad", &body, status, code);
+    }
+}
