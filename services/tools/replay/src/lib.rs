@@ -12,6 +12,7 @@ pub mod export;
 pub mod fold;
 pub mod proof;
 pub mod repair;
+pub mod report;
 mod sheet;
 pub mod stats;
 pub mod tail;

@@ -4,6 +4,8 @@
 mod support;
 
 use asterism_domain::event::SealedContact;
+use asterism_domain::rules::{CampaignRules, Exclusion, Price};
+use asterism_domain::{AttemptId, Event, Outcome};
 use serde_json::Value;
 use support::{done, log};
 
@@ -40,6 +42,102 @@ fn a_log_in_numbers() {
     let folder = support::sealed(&asterism_event_log::testkit::Script::begin());
     let told = done("stats", folder.path(), &[]);
     assert!(told.contains("answer-seizure ratio none: no seizures"), "{told}");
+}
+
+/// The demo of [`log`], and a campaign with a price whose people were busy, answered twice, or never reached.
+fn campaigns() -> tempfile::TempDir {
+    let mut script = support::campaign();
+    let mut created = support::created("paid", "Paid");
+    if let Event::CampaignCreated { rules, max_attempts, .. } = &mut created {
+        let price = Price { call_micro: 10_000, minute_micro: 60_000, currency: "EUR".into() };
+        *rules = Some(CampaignRules { price, ..CampaignRules::default() });
+        *max_attempts = 2;
+    }
+    support::write(&mut script, support::DIALER, &created);
+    let contacts = (0..4u8).map(|n| SealedContact {
+        contact: n.into(),
+        number_hash: [n + 50; 16],
+        sealed: vec![n; 60],
+        ..SealedContact::default()
+    });
+    let imported = Event::ContactsImported {
+        campaign: "paid".into(),
+        import: "two".into(),
+        contacts: contacts.collect(),
+        duplicates: 0,
+        last: true,
+        zones: vec![],
+        skip_known: vec![],
+        known: 0,
+    };
+    support::write(&mut script, support::DIALER, &imported);
+    support::write(&mut script, support::DIALER, &Event::CampaignStarted { campaign: "paid".into() });
+    let excluded = Event::ContactsExcluded {
+        campaign: "paid".into(),
+        contacts: vec![3],
+        rule: Exclusion::DoNotCall,
+        detail: "list global".into(),
+    };
+    support::write(&mut script, support::DIALER, &excluded);
+    for (contact, ordinal, outcome, cause, talk_ms, digits) in [
+        (0, 1, Outcome::Busy, 17, 0, ""),
+        (0, 2, Outcome::Answered, 16, 61_000, "12"),
+        (1, 1, Outcome::Congestion, 34, 0, ""),
+        (1, 2, Outcome::Answered, 0, 30_500, ""),
+    ] {
+        let attempt = AttemptId { campaign: "paid".into(), contact, ordinal };
+        let mut intended = support::ordered(0, 1);
+        if let Event::AttemptIntended { attempt: id, not_before_ms, not_after_ms, .. } = &mut intended {
+            id.clone_from(&attempt);
+            // Behind the ring before it.
+            *not_before_ms += 10_000_000 * u64::from(ordinal);
+            *not_after_ms += 10_000_000 * u64::from(ordinal);
+        }
+        support::write(&mut script, support::DIALER, &intended);
+        let node = [
+            Some(Event::AttemptAccepted { attempt: attempt.clone(), order_term: 1 }),
+            Some(Event::AttemptOriginating { attempt: attempt.clone(), boot_id: "b".into() }),
+            (outcome == Outcome::Answered).then(|| Event::AttemptAnswered { attempt: attempt.clone() }),
+        ];
+        for fact in node.into_iter().flatten() {
+            support::write(&mut script, support::NODE, &fact);
+        }
+        let ended = Event::AttemptEnded {
+            attempt,
+            outcome,
+            cause,
+            reason: 4,
+            ring_ms: 1_000,
+            talk_ms,
+            digits: digits.into(),
+            path: if talk_ms > 0 { "thanks".into() } else { String::new() },
+            never_rang: false,
+        };
+        support::write(&mut script, support::NODE, &ended);
+        // Told twice it counts once.
+        support::write(&mut script, support::NODE, &ended);
+    }
+    support::sealed(&script)
+}
+
+#[test]
+fn campaigns_in_numbers() {
+    let folder = campaigns();
+    let told = done("report", folder.path(), &[]);
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/report.txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(golden, &told).unwrap();
+    }
+    assert_eq!(told, std::fs::read_to_string(golden).unwrap_or_default());
+    let told: Value =
+        serde_json::from_str(&done("report", folder.path(), &["--campaign", "paid", "--json"])).unwrap();
+    let [paid] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
+    let sum: u64 = paid["contacts"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!((sum, &paid["funnel"]["imported"]), (4, &4.into()), "each contact is in exactly one state");
+    assert_eq!(paid["cost_per_answer"], "0.05575 EUR", "2 calls and 91.5 s: 0.1115 in all");
+    assert_eq!(paid["answer_seizure_permille"], 500);
+    let (status, _, err) = support::program(&["report", folder.path().to_str().unwrap(), "--campaign", "no"]);
+    assert!(status == 1 && err.contains("AST-V005"), "{err}");
 }
 
 #[test]
@@ -85,7 +183,7 @@ fn a_long_list_of_contacts_is_cut_and_counted() {
             ..SealedContact::default()
         })
         .collect();
-    let more = asterism_domain::Event::ContactsImported {
+    let more = Event::ContactsImported {
         campaign: "demo".into(),
         import: "one".into(),
         contacts,
@@ -141,7 +239,7 @@ fn rows(text: &str) -> Vec<std::collections::BTreeMap<String, String>> {
 #[test]
 fn every_event_is_a_row_with_the_cells_of_its_json_line() {
     let mut script = support::campaign();
-    let paused = asterism_domain::Event::CampaignPaused { campaign: "demo".into(), reason: "lunch".into() };
+    let paused = Event::CampaignPaused { campaign: "demo".into(), reason: "lunch".into() };
     script.write(support::DIALER, vec![support::encode(&paused, "=cmd(\"x\"), \"y\"\n+1")]);
     let folder = support::sealed(&script);
     let lines = done("export", folder.path(), &[]);
@@ -174,7 +272,7 @@ fn every_event_is_a_row_with_the_cells_of_its_json_line() {
 fn an_export_shows_who_was_erased_as_erased_wherever_they_are_in_the_log() {
     let mut script = support::campaign();
     let hash = asterism_domain::contact::number_hash(&support::KEY, support::NUMBERS[0]);
-    let erased = asterism_domain::Event::ContactsErased {
+    let erased = Event::ContactsErased {
         import: "one".into(),
         contacts: vec![hash],
         reason: "asked to be forgotten".into(),

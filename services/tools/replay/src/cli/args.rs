@@ -189,6 +189,19 @@ pub struct StatsArgs {
     pub(super) json: bool,
 }
 
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+pub struct ReportArgs {
+    #[command(flatten)]
+    pub(super) log: LogArgs,
+    /// The campaign [default: every one]
+    #[arg(long, value_name = "ID")]
+    pub(super) campaign: Option<String>,
+    /// Print one JSON array
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// Arguments of `diff`.
 #[derive(Debug, Clone, Args)]
 pub struct DiffArgs {

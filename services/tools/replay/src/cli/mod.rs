@@ -16,13 +16,13 @@ use serde::Serialize;
 pub(crate) use args::read_key;
 pub use args::{
     AnchorArgs, CdrArgs, CheckProofArgs, DiffArgs, ExplainArgs, ExportArgs, Format, LogArgs, ProveArgs,
-    RepairArgs, StateArgs, StatsArgs, TailArgs, VerifyArgs,
+    RepairArgs, ReportArgs, StateArgs, StatsArgs, TailArgs, VerifyArgs,
 };
 
 use crate::explain::explain;
 use crate::fold::Pass;
 use crate::verify::{Against, verify};
-use crate::{Error, cdr, diff, export, fold, repair, stats, tail};
+use crate::{Error, cdr, diff, export, fold, repair, report, stats, tail};
 
 /// Events between two progress lines.
 const PROGRESS_EVENTS: u64 = 100_000;
@@ -49,6 +49,8 @@ pub enum Command {
     Tail(TailArgs),
     /// Print the log in numbers: events, bytes, calls, nodes
     Stats(StatsArgs),
+    /// Print campaigns in numbers: contacts by state, funnel, outcomes by hour, causes by trunk, cost
+    Report(ReportArgs),
     /// Write call detail records as CSV: Asterisk's columns, then ours
     Cdr(CdrArgs),
     /// Write every event as one JSON line, or one row of CSV
@@ -104,6 +106,14 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
         Command::Stats(args) => {
             let stats = with(&args.log, stats::stats)?;
             show(args.json, &stats, out, |out| stats.print(out))?;
+        }
+        Command::Report(args) => {
+            let found = with(&args.log, |pass| report::report(pass, args.campaign.as_deref()))?;
+            if let (Some(id), []) = (&args.campaign, found.as_slice()) {
+                let why = "the log has no such campaign".to_owned();
+                return Err(Error::Subject { text: id.clone(), why });
+            }
+            show(args.json, &found, out, |out| found.iter().try_for_each(|one| one.print(out)))?;
         }
         Command::Cdr(args) => {
             let mut keys = args.keys.as_deref().map(cdr::Keys::open).transpose()?;
