@@ -18,3 +18,4 @@ pub mod sipp;
 pub mod stack;
 pub mod tidy;
 pub mod up;
+pub mod wire;

@@ -44,6 +44,8 @@ pub const SERVICES: [&str; 5] = [
 pub enum StackPbx {
     /// pbx-sim, whose rings a recorder counts.
     Sim,
+    /// The same, and the nodes reach the bus at this port of loopback.
+    SimBehind(u16),
     /// Real Asterisk.
     Asterisk {
         /// The root of its installation.
@@ -436,7 +438,7 @@ async fn start_recorder(dir: &Path) -> (Child, u16) {
 
 fn agent_args(nats: &NatsServer, carrier: u16, options: &StackOptions) -> toml::Value {
     let mut words = match &options.pbx {
-        StackPbx::Sim => vec![
+        StackPbx::Sim | StackPbx::SimBehind(_) => vec![
             "--pbx".to_owned(),
             "sim".to_owned(),
             "--pbx-sim-bin".to_owned(),
@@ -453,9 +455,13 @@ fn agent_args(nats: &NatsServer, carrier: u16, options: &StackOptions) -> toml::
             format!("carrier=127.0.0.1:{carrier}"),
         ],
     };
+    let bus = match options.pbx {
+        StackPbx::SimBehind(port) => format!("nats://127.0.0.1:{port}"),
+        _ => nats.service("x").unwrap().url,
+    };
     for (flag, value) in [
         ("--fleet", FLEET.to_owned()),
-        ("--nats-url", nats.service("x").unwrap().url),
+        ("--nats-url", bus),
         ("--nats-user", "node".to_owned()),
         ("--nats-password-file", nats.password_file("node").display().to_string()),
         ("--capacity", options.capacity.to_string()),
