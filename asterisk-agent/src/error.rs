@@ -134,4 +134,6 @@ pub mod code {
     pub const NOT_HELD: &str = "AST-A023";
     /// The log showed this node two histories.
     pub const TWO_HISTORIES: &str = "AST-A025";
+    /// Withdrawn before its order came.
+    pub const WITHDRAWN: &str = "AST-A026";
 }

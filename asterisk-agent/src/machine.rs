@@ -22,6 +22,8 @@ mod model_tests;
 #[cfg(test)]
 mod ring_tests;
 #[cfg(test)]
+mod stop_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod witness_tests;

@@ -105,7 +105,7 @@ impl Echo {
                         matches!(message.subject.parse(), Ok(Parsed::Command { verb: Verb::Dial, .. }));
                     // Its own repeats come back to it too: every fifth order, a repeat of a repeat now and then.
                     own += 1;
-                    if !is_dial || own % 5 != 0 {
+                    if !is_dial || !own.is_multiple_of(5) {
                         continue;
                     }
                     for later_ms in [0, 40, 900, 2_500, 20_000] {

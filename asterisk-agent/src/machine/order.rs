@@ -110,10 +110,13 @@ impl Machine {
         Ok(())
     }
 
-    /// A hang-up order: attempts not sent yet are refused, channels are hung up. Orders for others have no effect.
+    /// A hang-up order: attempts not sent yet are refused, channels are hung up but for those it spares. An attempt that is
+    /// not here is refused before it comes, if the order withdraws; else orders for others have no effect.
     pub fn on_hangup_order(&mut self, ticket: u64, order: &v1::HangupOrder, now_ms: u64) -> Output {
         let mut out = Output::default();
         let reply = if let Err((code, reason)) = self.see_term("dialer", order.term, &mut out) {
+            self.refusal("dialer", code, reason)
+        } else if let Err((code, reason)) = self.may_withdraw(order) {
             self.refusal("dialer", code, reason)
         } else {
             let named: Vec<String> = self
@@ -127,12 +130,42 @@ impl Machine {
                 .map(|(id, _)| id.clone())
                 .collect();
             for id in named {
-                self.hang_up(&id, now_ms, &mut out);
+                let spared = self.active.get(&id).is_some_and(|attempt| match attempt.phase {
+                    Phase::Accepted => false,
+                    Phase::Originating => order.spare_ringing,
+                    Phase::Answered => order.spare_calls,
+                });
+                if !spared {
+                    self.hang_up(&id, now_ms, &mut out);
+                }
+            }
+            if order.withdraw {
+                order.attempts.iter().for_each(|id| self.withdraw(id, now_ms, &mut out));
             }
             self.taken("dialer")
         };
         out.effects.push(Effect::ReplyOrder { ticket, reply });
         out
+    }
+
+    fn may_withdraw(&self, order: &v1::HangupOrder) -> Result<(), Refusal> {
+        if !order.withdraw {
+            return Ok(());
+        }
+        self.can_judge()?;
+        let usable =
+            order.attempts.len() <= ATTEMPTS_PER_ORDER_MAX && order.attempts.iter().all(|id| is_token(id));
+        if usable { Ok(()) } else { Err((code::MALFORMED, "at most 256 attempts with usable ids")) }
+    }
+
+    /// Its order may still be on its way: what is refused here is refused when that comes.
+    fn withdraw(&mut self, id: &str, now_ms: u64, out: &mut Output) {
+        if self.active.contains_key(id) || self.memory.get(id).is_some() || self.memory.is_full() {
+            return;
+        }
+        let body = v1::AttemptRefused { attempt: id.to_owned(), reason: WITHDRAWN.1.to_owned() };
+        out.facts.push(Fact::of_campaign("", Body::Refused(body)));
+        self.remember(id, Verdict::Refused, now_ms, Some(number_of(WITHDRAWN)), out);
     }
 
     fn hang_up(&mut self, id: &str, now_ms: u64, out: &mut Output) {
@@ -230,7 +263,7 @@ impl Machine {
 }
 
 /// Refusals of single attempts, as they are remembered: the same order again gets the same code.
-const REFUSALS: [Refusal; 7] = [
+const REFUSALS: [Refusal; 8] = [
     (code::MALFORMED, "malformed"),
     (code::EXPIRED, "expired before it came"),
     (code::STOPPING, "the agent is stopping"),
@@ -238,7 +271,9 @@ const REFUSALS: [Refusal; 7] = [
     (code::PBX_DOWN, "the pbx is not up"),
     (code::NO_MANIFEST, "its manifest is not on this node"),
     (code::NO_SLOT, "no free slot"),
+    WITHDRAWN,
 ];
+const WITHDRAWN: Refusal = (code::WITHDRAWN, "withdrawn before its order came");
 
 fn number_of(refusal: Refusal) -> u8 {
     REFUSALS.iter().position(|known| known.0 == refusal.0).unwrap_or_default() as u8

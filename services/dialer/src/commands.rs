@@ -25,12 +25,13 @@ pub use asked::{
 
 use crate::Error;
 use crate::config::DialerConfig;
+use crate::emergency::{self, Brake};
 
 /// The column that says whether a person agreed to be called, in any case: yes, y, true or 1.
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 17] = [
+pub const VERBS: [&str; 20] = [
     "call.create",
     "campaign.create",
     "campaign.check",
@@ -48,15 +49,28 @@ pub const VERBS: [&str; 17] = [
     "dnc.add",
     "dnc.remove",
     "dnc.list",
+    "emergency.stop",
+    "emergency.resume",
+    "emergency.show",
 ];
 
 /// Answers commands while this process leads.
-pub fn serve(deps: &Deps, desk: &Desk<CampaignCommand>, config: &Arc<DialerConfig>) -> Result<(), Error> {
+pub fn serve(
+    deps: &Deps,
+    desk: &Desk<CampaignCommand>,
+    config: &Arc<DialerConfig>,
+    brake: &Brake,
+) -> Result<(), Error> {
     let numbers = deps.keyring.numbers()?;
-    let (all, office, config) = (deps.clone(), desk.clone(), config.clone());
+    let (all, office, config, brake) = (deps.clone(), desk.clone(), config.clone(), brake.clone());
     deps.serve_commands(Role::Dialer, desk, move |command| {
-        let (deps, desk, config) = (all.clone(), office.clone(), config.clone());
-        async move { handle(&deps, &desk, &config, &numbers, command).await }
+        let (deps, desk, config, brake) = (all.clone(), office.clone(), config.clone(), brake.clone());
+        async move {
+            match emergency::answer(&deps, &desk, &brake, &command).await {
+                Some(reply) => reply,
+                None => handle(&deps, &desk, &config, &numbers, command).await,
+            }
+        }
     });
     Ok(())
 }
@@ -205,7 +219,7 @@ async fn erase(deps: &Deps, desk: &Desk<CampaignCommand>, command: &RoleCommand)
     }
 }
 
-type Refused = (&'static str, String);
+pub(crate) type Refused = (&'static str, String);
 
 const NO_CAMPAIGN: &str = "there is no campaign of this id";
 
@@ -224,18 +238,18 @@ fn read(
             }
             seal_rows(import, numbers, keyring).map_err(|error| ("AST-D041", error.to_string()))
         }
-        "campaign.start" => Ok(CampaignCommand::Start { campaign: one(command)?.campaign }),
-        "campaign.resume" => Ok(CampaignCommand::Resume { campaign: one(command)?.campaign }),
+        "campaign.start" => Ok(CampaignCommand::Start { campaign: json::<OneCampaign>(command)?.campaign }),
+        "campaign.resume" => Ok(CampaignCommand::Resume { campaign: json::<OneCampaign>(command)?.campaign }),
         "campaign.pause" => {
-            let OneCampaign { campaign, reason } = one(command)?;
+            let OneCampaign { campaign, reason } = json(command)?;
             Ok(CampaignCommand::Pause { campaign, reason })
         }
         "campaign.stop" => {
-            let OneCampaign { campaign, reason } = one(command)?;
+            let OneCampaign { campaign, reason } = json(command)?;
             Ok(CampaignCommand::Stop { campaign, reason })
         }
         "campaign.live" => {
-            let OneCampaign { campaign, reason } = one(command)?;
+            let OneCampaign { campaign, reason } = json(command)?;
             Ok(CampaignCommand::GoLive { campaign, reason })
         }
         "dnc.add" => list_change(json(command)?, true, numbers),
@@ -244,12 +258,8 @@ fn read(
     }
 }
 
-fn json<T: for<'a> Deserialize<'a>>(command: &RoleCommand) -> Result<T, Refused> {
+pub(crate) fn json<T: for<'a> Deserialize<'a>>(command: &RoleCommand) -> Result<T, Refused> {
     serde_json::from_slice(&command.json).map_err(|error| ("AST-D042", format!("{}: {error}", command.verb)))
-}
-
-fn one(command: &RoleCommand) -> Result<OneCampaign, Refused> {
-    json(command)
 }
 
 /// A new campaign as it is decided on. What is wrong with it says [`check::problems`].

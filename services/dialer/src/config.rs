@@ -28,7 +28,7 @@ impl Default for DialerConfig {
     fn default() -> Self {
         Self {
             tick_ms: 50,
-            order_window_ms: 2_000,
+            order_window_ms: 1_000,
             max_intents: 100,
             trunks: BTreeMap::new(),
             caller_ids: BTreeMap::new(),

@@ -1,11 +1,12 @@
 //! The dialer: contacts to attempts.
 //!
 //! Decisions are `asterism_domain::campaign`; this shell hands in ticks ([`tick`]), sends the orders the log owes
-//! ([`orders`]), answers people ([`commands`]) and programs ([`calls`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
+//! ([`orders`]), answers people ([`commands`], [`emergency`]) and programs ([`calls`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
 
 pub mod calls;
 pub mod commands;
 pub mod config;
+pub mod emergency;
 mod erase;
 pub mod orders;
 pub mod tick;
@@ -40,14 +41,16 @@ pub async fn run(
 ) -> Result<(), Error> {
     let desk = deps.lead(Role::Dialer, campaign::decide)?;
     let config = Arc::new(config);
-    commands::serve(&deps, &desk, &config)?;
+    let brake = emergency::Brake::default();
+    commands::serve(&deps, &desk, &config, &brake)?;
     let _calls = calls::serve(&deps, &desk, &config).await?;
-    let ticks = tick::run(config.clone(), deps.clone(), desk.clone(), heartbeats);
-    let orders = orders::run(deps.clone(), desk.clone(), store);
+    let ticks = tick::run(config.clone(), deps.clone(), desk.clone(), heartbeats, brake.clone());
+    let orders = orders::run(deps.clone(), desk.clone(), store, brake);
     let mut shutdown = deps.shutdown.clone();
     tokio::select! {
         () = ticks => {}
         () = orders => {}
+        () = emergency::run(deps.clone(), desk.clone()) => {}
         () = erase::run(deps.clone()) => {}
         () = shutdown.requested() => {}
     }

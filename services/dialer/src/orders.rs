@@ -20,6 +20,8 @@ use asterism_runtime::role::Deps;
 use asterism_runtime::seal;
 use prost::Message;
 
+use crate::emergency::Brake;
+
 /// Attempts in one order.
 const ORDER_MAX_ATTEMPTS: usize = 64;
 /// How long a node may take to make an order durable.
@@ -54,6 +56,7 @@ struct Sender {
     deps: Deps,
     desk: Desk<CampaignCommand>,
     store: Arc<dyn ObjectStore>,
+    brake: Brake,
     import_keys: Mutex<HashMap<String, [u8; 32]>>,
     flows: Mutex<HashMap<String, Wants>>,
     /// Nodes with an order under way, and when each attempt may be ordered again.
@@ -62,11 +65,12 @@ struct Sender {
 }
 
 /// Sends orders while this process leads.
-pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectStore>) {
+pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectStore>, brake: Brake) {
     let sender = Arc::new(Sender {
         deps: deps.clone(),
         desk: desk.clone(),
         store,
+        brake,
         import_keys: Mutex::default(),
         flows: Mutex::default(),
         busy: Mutex::default(),
@@ -79,7 +83,7 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
             return;
         }
         head.mark_unchanged();
-        if let Some(term) = desk.term() {
+        if let Some(term) = desk.term().filter(|_| sender.may_order()) {
             sender.send_owed(term);
         }
         let _ = tokio::time::timeout(REPEAT_REFUSED, head.changed()).await;
@@ -87,6 +91,11 @@ pub async fn run(deps: Deps, desk: Desk<CampaignCommand>, store: Arc<dyn ObjectS
 }
 
 impl Sender {
+    /// An emergency stop withdraws what is owed; it orders nothing.
+    fn may_order(&self) -> bool {
+        !self.brake.is_on() && self.deps.log.read(|state| state.emergency.is_none())
+    }
+
     fn send_owed(self: &Arc<Self>, term: u64) {
         let (position, owed) = self.deps.log.read(|state| {
             let erased = |import: &String| state.erasures.get(import).is_some_and(|erasure| erasure.whole);
@@ -144,7 +153,7 @@ impl Sender {
         let order = DialOrder { term, log_position: position, attempts }.encode_to_vec();
         let Ok(subject) = Subject::command(self.deps.log.fleet(), node, Verb::Dial) else { return };
         // The objects and keys above may have taken a while, and this process may have stood still.
-        if self.desk.term() != Some(term) {
+        if self.desk.term() != Some(term) || !self.may_order() {
             return;
         }
         crash::point("order.unsent");

@@ -10,12 +10,19 @@ use asterism_runtime::leader::Desk;
 use asterism_runtime::role::Deps;
 
 use crate::config::DialerConfig;
+use crate::emergency::Brake;
 
 /// Least time between ticks.
 const TICK_LEAST_MS: u64 = 20;
 
 /// Ticks while this process leads.
-pub async fn run(config: Arc<DialerConfig>, deps: Deps, desk: Desk<CampaignCommand>, heartbeats: Heartbeats) {
+pub async fn run(
+    config: Arc<DialerConfig>,
+    deps: Deps,
+    desk: Desk<CampaignCommand>,
+    heartbeats: Heartbeats,
+    brake: Brake,
+) {
     let mut leading = desk.leading();
     let mut clock = tokio::time::interval(Duration::from_millis(config.tick_ms.max(TICK_LEAST_MS)));
     clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -24,7 +31,7 @@ pub async fn run(config: Arc<DialerConfig>, deps: Deps, desk: Desk<CampaignComma
             return;
         }
         clock.tick().await;
-        if !deps.log.read(has_work) {
+        if brake.is_on() || !deps.log.read(has_work) {
             continue;
         }
         let tick = DialTick {

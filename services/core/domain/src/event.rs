@@ -319,6 +319,14 @@ pub enum Event {
         campaign: CampaignId,
         reason: String,
     },
+    EmergencyStopped {
+        reason: String,
+        cancel_ringing: bool,
+        cut_calls: bool,
+    },
+    EmergencyResumed {
+        reason: String,
+    },
     ContactsErased {
         import: String,
         contacts: Vec<NumberHash>,

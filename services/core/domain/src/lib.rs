@@ -9,6 +9,7 @@
 pub mod campaign;
 pub mod catalogue;
 pub mod contact;
+pub mod emergency;
 pub mod event;
 pub mod fleet;
 pub mod ids;

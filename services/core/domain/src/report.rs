@@ -200,11 +200,7 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 never_rang: counts.never_rang,
                 answered: counts.answered,
                 refused: counts.refused,
-                hold: if campaign.status == CampaignStatus::Running {
-                    state.archive_hold.clone()
-                } else {
-                    String::new()
-                },
+                hold: if campaign.status == CampaignStatus::Running { state.hold() } else { String::new() },
             }
         })
         .collect()

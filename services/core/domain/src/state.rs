@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::campaign::state::{Campaigns, Erasure, TrunkUse};
 use crate::catalogue::Catalogue;
+use crate::emergency::{self, Emergency};
 use crate::event::{Event, Recorded};
 use crate::fleet::state::Fleet;
 use crate::ids::{NumberHash, Timestamp, by_number};
@@ -97,6 +98,8 @@ pub struct State {
     pub archived: u64,
     /// Why nothing new is dialled although it could be: too much of the log is not archived. Empty if nothing holds.
     pub archive_hold: String,
+    /// The emergency stop, while it holds.
+    pub emergency: Option<Emergency>,
     /// Times a copy of the log was repaired.
     pub repairs: u64,
     /// What was erased, by import.
@@ -225,6 +228,9 @@ impl State {
                     self.incident(recorded, &format!("{node} refuses the log: {reason}"));
                 }
                 Ok(())
+            }
+            Event::EmergencyStopped { .. } | Event::EmergencyResumed { .. } => {
+                emergency::apply(self, recorded)
             }
             _ => campaign::apply::apply(self, recorded),
         }

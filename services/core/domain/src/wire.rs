@@ -422,6 +422,8 @@ events! {
     CampaignCompleted CampaignCompleted { campaign }
     CampaignLive CampaignLive { campaign, reason }
     ContactsErased ContactsErased { import, contacts, reason }
+    EmergencyStopped EmergencyStopped { reason, cancel_ringing, cut_calls }
+    EmergencyResumed EmergencyResumed { reason }
     AttemptAccepted AttemptAccepted { attempt, order_term }
     AttemptRefused AttemptRefused { attempt, reason }
     AttemptOriginating AttemptOriginating { attempt, boot_id }

@@ -92,6 +92,9 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("CONTACTS_EXCLUDED", &[("campaign", "priced"), ("rule", "6")]),
     ("CAMPAIGN_STARTED", &[("campaign", "priced")]),
     ("CAMPAIGN_BUDGET_REACHED", &[("campaign", "priced")]),
+    ("EMERGENCY_STOPPED", &[]),
+    ("EMERGENCY_RESUMED", &[]),
+    ("EMERGENCY_STOPPED", &[("cut_calls", "false")]),
 ];
 
 /// Types whose reducers read less than the wire carries.

@@ -2,6 +2,7 @@
 
 pub mod campaign;
 pub mod dnc;
+pub mod emergency;
 mod values;
 
 use std::path::PathBuf;
@@ -88,6 +89,9 @@ Examples:
     /// Do-not-call lists: put numbers on them, take them off, list them
     #[command(subcommand)]
     Dnc(dnc::DncCommand),
+    /// Stop all dialling now, on every node, and let it go on again
+    #[command(subcommand)]
+    Emergency(emergency::EmergencyCommand),
     /// Place one test call and wait for its outcome
     Call(CallArgs),
     /// The nodes: list them, drain one, send all home

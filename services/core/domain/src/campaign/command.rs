@@ -167,5 +167,13 @@ pub enum CampaignCommand {
         detail: String,
     },
     DoNotCall(DoNotCallChange),
+    EmergencyStop {
+        reason: String,
+        cancel_ringing: bool,
+        cut_calls: bool,
+    },
+    EmergencyResume {
+        reason: String,
+    },
     Tick(DialTick),
 }

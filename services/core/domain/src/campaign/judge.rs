@@ -207,8 +207,9 @@ pub fn waits_for(
     if let Some(why) = not_running {
         return (why.into(), None);
     }
-    if !state.archive_hold.is_empty() {
-        return (format!("dialling is held: {}", state.archive_hold), None);
+    let hold = state.hold();
+    if !hold.is_empty() {
+        return (format!("dialling is held: {hold}"), None);
     }
     if at < rules.starts_at_ms {
         return ("its campaign has not begun".into(), Some(rules.starts_at_ms));

@@ -49,6 +49,8 @@ impl Event {
             | Event::CampaignBudgetReached { .. }
             | Event::CampaignLive { .. }
             | Event::ContactsErased { .. }
+            | Event::EmergencyStopped { .. }
+            | Event::EmergencyResumed { .. }
             | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 *origin == Origin::Role(Role::MediaSync)

@@ -91,7 +91,8 @@ pub struct ObjectsConfig {
 pub struct DialerConfig {
     /// Time between two decisions, at least 20.
     pub tick_ms: u64,
-    /// How long an order may be carried out, at most 2,000.
+    /// From a decision to the latest start it allows, at most 2,000: a node that is cut off dials for so long after an
+    /// emergency stop.
     pub order_window_ms: u64,
     /// Most attempts decided in one tick, at most 256 (they fit one frame).
     pub max_intents: u32,
@@ -107,7 +108,7 @@ impl Default for DialerConfig {
     fn default() -> Self {
         Self {
             tick_ms: 50,
-            order_window_ms: 2_000,
+            order_window_ms: 1_000,
             max_intents: 100,
             http_listen: ANY_PORT,
             calls_listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8_071),

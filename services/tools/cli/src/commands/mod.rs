@@ -7,6 +7,7 @@ mod config;
 mod contacts;
 mod dnc;
 mod doctor;
+mod emergency;
 mod fleet;
 mod init;
 mod log;
@@ -99,6 +100,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Campaign(command) => Box::pin(campaign::run(&context, command)).await?,
         Command::Contacts(command) => contacts::run(&context, command).await?,
         Command::Dnc(command) => dnc::run(&context, command).await?,
+        Command::Emergency(command) => emergency::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,

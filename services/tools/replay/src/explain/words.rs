@@ -154,6 +154,12 @@ fn campaign(event: &Event) -> Option<String> {
         Event::CampaignResumed { campaign } => format!("campaign {campaign} goes on"),
         Event::CampaignStopped { campaign, reason } => format!("campaign {campaign} is stopped: {reason}"),
         Event::CampaignCompleted { campaign } => format!("campaign {campaign} is complete"),
+        Event::EmergencyStopped { reason, cancel_ringing, cut_calls } => {
+            let ringing = if *cancel_ringing { ", what rings is hung up" } else { "" };
+            let calls = if *cut_calls { ", calls are cut" } else { "" };
+            format!("emergency stop: nothing is dialled{ringing}{calls}: {reason}")
+        }
+        Event::EmergencyResumed { reason } => format!("the emergency stop ends: {reason}"),
         Event::CampaignLive { campaign, reason } => {
             format!("campaign {campaign} may dial every number: {reason}")
         }

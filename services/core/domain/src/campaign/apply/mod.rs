@@ -177,6 +177,9 @@ pub fn orphaned(state: &mut State, attempts: &[AttemptId], at: Timestamp) {
 /// The guard of the dialer's decision, judged again where it landed: a drain, a pause, a hold by the ledger, an entry on
 /// a do-not-call list or another campaign's ring may have come between.
 fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), Effectless> {
+    if state.emergency.is_some() {
+        return Err(Effectless::void("an emergency stop came between"));
+    }
     if !state.archive_hold.is_empty() {
         return Err(Effectless::void("dialling is held until more of the log is archived"));
     }

@@ -17,7 +17,7 @@ use crate::state::State;
 
 /// How far ahead a start may be given out.
 pub const LOOKAHEAD_MS: u64 = 500;
-/// An order's window at most: a node cut off stops dialling by itself within it.
+/// Most from a decision to its latest start: a node cut off stops dialling by itself within it.
 pub const ORDER_WINDOW_MAX_MS: u32 = 2_000;
 /// Contacts of one campaign looked at in one tick at most: what rules keep out costs no more than what is dialled.
 const LOOKED_AT_MAX: u32 = 2_000;
@@ -42,7 +42,7 @@ pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> 
         } else if rules.ends_at_ms > 0 && at >= rules.ends_at_ms {
             let reason = "its end time has come".to_owned();
             events.push(Event::CampaignStopped { campaign: id.clone(), reason });
-        } else if at >= rules.starts_at_ms && state.archive_hold.is_empty() {
+        } else if at >= rules.starts_at_ms && !state.is_held() {
             queues.push(Queue::new(id, campaign, tick, at));
         }
     }
@@ -176,8 +176,7 @@ impl<'a> Queue<'a> {
             return None;
         };
         let not_before_ms = start_us / 1000;
-        let window_ms = u64::from(budget.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS));
-        let latest = not_before_ms.max(budget.at) + window_ms;
+        let latest = budget.at + budget.window_ms();
         let not_after_ms = if closes_at_ms > 0 { latest.min(closes_at_ms) } else { latest };
         let deadline_ms = campaign.rules.deadline_ms;
         let not_after_ms = if deadline_ms > 0 { not_after_ms.min(deadline_ms) } else { not_after_ms };
@@ -293,6 +292,11 @@ impl<'a> Budget<'a> {
         }
     }
 
+    /// From the decision to the latest start: what a node that is cut off may still dial.
+    fn window_ms(&self) -> u64 {
+        u64::from(self.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS))
+    }
+
     /// A start time and a slot, or nothing while a cap or the fleet is full. Nodes are packed: the fullest that
     /// still has a slot and the prompts comes first, so that the emptiest empty themselves.
     fn take(
@@ -301,6 +305,7 @@ impl<'a> Budget<'a> {
         limits: &TrunkLimits,
         earliest_us: u64,
     ) -> Option<(u64, &'a NodeId)> {
+        let lookahead_ms = LOOKAHEAD_MS.min(self.window_ms() / 2);
         let trunk = campaign.trunk.as_str();
         let used = self.state.trunks.get(trunk).cloned().unwrap_or_default();
         let in_flight = self.trunk_in_flight.entry(trunk).or_insert(used.in_flight);
@@ -313,7 +318,7 @@ impl<'a> Budget<'a> {
             .entry(trunk)
             .or_insert_with(|| after(used.last_start_ms, at, limits.calls_per_second));
         let start_us = earliest_us.max(*next_us);
-        if start_us / 1000 > at + LOOKAHEAD_MS {
+        if start_us / 1000 > at + lookahead_ms {
             return None;
         }
         let nodes = &self.state.fleet.nodes;

@@ -8,6 +8,7 @@ mod dial;
 use super::command::CampaignCommand;
 use super::state::{Campaign, CampaignStatus};
 use crate::Rejection;
+use crate::emergency;
 use crate::event::Event;
 use crate::ids::{CampaignId, Timestamp};
 use crate::state::State;
@@ -67,6 +68,10 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
             find(state, campaign)?;
             Ok(vec![Event::CampaignLive { campaign: campaign.clone(), reason: reason.clone() }])
         }
+        CampaignCommand::EmergencyStop { reason, cancel_ringing, cut_calls } => {
+            emergency::stop(state, reason, *cancel_ringing, *cut_calls)
+        }
+        CampaignCommand::EmergencyResume { reason } => emergency::resume(state, reason),
         CampaignCommand::Tick(tick) => Ok(dial::dial(state, tick, at)),
     }
 }
