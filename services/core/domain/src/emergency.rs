@@ -62,7 +62,7 @@ pub fn stop(
 pub fn resume(state: &State, reason: &str) -> Result<Vec<Event>, Rejection> {
     check(reason)?;
     if state.emergency.is_none() {
-        return Err(Rejection::new("AST-D061", "there is no emergency stop to resume from"));
+        return Err(Rejection::new("AST-D096", "there is no emergency stop to resume from"));
     }
     Ok(vec![Event::EmergencyResumed { reason: reason.to_owned() }])
 }
@@ -71,7 +71,7 @@ fn check(reason: &str) -> Result<(), Rejection> {
     if (1..=REASON_MAX_BYTES).contains(&reason.trim().len()) {
         return Ok(());
     }
-    Err(Rejection::new("AST-D060", "say why in 1 to 512 bytes: the log keeps it with who stopped"))
+    Err(Rejection::new("AST-D095", "say why in 1 to 512 bytes: the log keeps it with who stopped"))
 }
 
 pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {

@@ -51,7 +51,7 @@ fn from_its_place_in_the_log_nothing_is_intended_until_it_is_resumed() {
     assert_eq!(decide(&lab.state, &stop(false, false), lab.now), Ok(vec![]), "said twice is said once");
     let resume = CampaignCommand::EmergencyResume { reason: "mended".into() };
     assert_eq!(lab.dialer(&resume).len(), 1);
-    assert_eq!(decide(&lab.state, &resume, lab.now).unwrap_err().code, "AST-D061");
+    assert_eq!(decide(&lab.state, &resume, lab.now).unwrap_err().code, "AST-D096");
     assert_eq!(lab.tick(), decided);
     assert_eq!(invariant::broken(&lab.state), []);
 }
@@ -102,7 +102,7 @@ fn a_stop_or_resume_without_a_reason_is_refused() {
             cut_calls: false,
         };
         for command in [stop, CampaignCommand::EmergencyResume { reason }] {
-            assert_eq!(decide(&lab.state, &command, lab.now).unwrap_err().code, "AST-D060");
+            assert_eq!(decide(&lab.state, &command, lab.now).unwrap_err().code, "AST-D095");
         }
     }
 }
