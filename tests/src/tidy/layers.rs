@@ -19,6 +19,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The simulator speaks AMI with the agent's own codec.
     ("pbx-sim", &["proto", "agent"]),
     ("replay", &["proto", "domain", "event-log"]),
+    // The policy lab runs the domain's own staffing, in virtual time.
+    ("simulator", &["domain"]),
     ("cli", EVERYTHING),
     ("tests", EVERYTHING),
 ];
@@ -42,6 +44,7 @@ const EVERYTHING: &[&str] = &[
     "agent",
     "pbx-sim",
     "replay",
+    "simulator",
     "cli",
 ];
 
@@ -65,6 +68,7 @@ const OUT_OF_REACH: &[(&str, &[&str], &str)] = &[
     ("proto", &["tokio", "async-nats", "sled", "tracing", "hyper", "mio", "aws-*"], "the format is pure"),
     ("event-log", &["async-nats", "hyper", "aws-*"], "the log stores bytes; it speaks to nobody"),
     ("replay", &["async-nats", "hyper", "reqwest", "rustls", "aws-*"], "an auditor's program cannot act"),
+    ("simulator", &["tokio", "async-nats", "hyper", "mio", "aws-*"], "virtual time has no network"),
 ];
 
 /// A crate of ours and what its manifest must not name (it may come in below, unused), with the reason.

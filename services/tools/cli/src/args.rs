@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod dnc;
 pub mod emergency;
+pub mod lab;
 mod values;
 
 use std::path::PathBuf;
@@ -103,6 +104,9 @@ Examples:
     /// Flows: check one
     #[command(subcommand)]
     Logic(LogicCommand),
+    /// The policy lab: what scaling costs against the best possible, in virtual time
+    #[command(subcommand)]
+    Lab(lab::LabCommand),
     /// The log: where it stands, and sealing it for an auditor
     #[command(subcommand)]
     Log(LogCommand),

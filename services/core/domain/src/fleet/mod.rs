@@ -18,6 +18,7 @@ pub mod decide;
 pub mod hearing;
 pub mod plan;
 mod refusing;
+pub mod staffing;
 pub mod state;
 
 pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};

@@ -10,6 +10,7 @@ mod doctor;
 mod emergency;
 mod fleet;
 mod init;
+mod lab;
 mod log;
 mod logic;
 mod media;
@@ -105,6 +106,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
+        Command::Lab(command) => lab::run(&context, &command)?,
         Command::Log(command) => log::run(&context, &command).await?,
         Command::Archive(command) => archive::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),

@@ -1,0 +1,103 @@
+//! Workloads: calls that come, or wait to be made, and the fleet's facts.
+
+mod families;
+mod files;
+mod generate;
+
+use asterism_domain::fleet::staffing::HistoryBin;
+use serde::{Deserialize, Serialize};
+
+pub use families::{FAMILIES, Family, family};
+pub use files::{read, write_result};
+
+/// Milliseconds of a day.
+pub const DAY_MS: i64 = 86_400_000;
+
+/// A call. Its place in the list is its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Inbound: when it arrives. Outbound: from when on it may start.
+    pub at_ms: i64,
+    /// How long it holds a slot once it has started; unknown until it ends.
+    pub hold_ms: i64,
+    /// Outbound: until when it must have started. Nothing: inbound.
+    pub deadline_ms: Option<i64>,
+}
+
+/// Whether the carrier takes calls from a moment on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkEvent {
+    /// When.
+    pub t_ms: i64,
+    /// `trunk_down` or `trunk_up`; known when it happens.
+    pub event: TrunkChange,
+}
+
+/// What happens to the trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrunkChange {
+    /// No outbound call starts.
+    TrunkDown,
+    /// They start again.
+    TrunkUp,
+}
+
+/// A list of outbound calls, as it is known before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct List {
+    /// From when on its calls may start.
+    pub open_ms: i64,
+    /// Until when they must have started.
+    pub deadline_ms: i64,
+    /// How many.
+    pub calls: u32,
+}
+
+/// The fleet's facts. Field names are those of the file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetFacts {
+    /// Name of the workload.
+    pub name: String,
+    /// Its family.
+    #[serde(default)]
+    pub family: String,
+    /// The seed it was made from.
+    #[serde(default)]
+    pub seed: u64,
+    /// Cost counts to here.
+    pub horizon_ms: i64,
+    /// Launches are allowed so long before 0.
+    pub prelaunch_ms: i64,
+    /// Calls a node may hold.
+    pub capacity: u32,
+    /// What a boot takes as a rule: all a policy may know of it.
+    pub boot_nominal_ms: i64,
+    /// What each boot takes, by the node's number modulo the list's length; -1: it never comes up.
+    pub boot_ms: Vec<i64>,
+    /// The least that is billed for a node.
+    pub min_bill_ms: i64,
+    /// Outbound calls started in one calendar second at most.
+    pub dials_per_s: u32,
+    /// Mean time an inbound call holds its slot, as learnt from the log.
+    pub mean_inbound_hold_ms: i64,
+    /// What happens to the trunk.
+    #[serde(default)]
+    pub events: Vec<TrunkEvent>,
+    /// Lists of outbound calls.
+    #[serde(default)]
+    pub campaigns: Vec<List>,
+}
+
+/// A workload.
+#[derive(Clone, Debug, Default)]
+pub struct Workload {
+    /// The fleet's facts.
+    pub fleet: FleetFacts,
+    /// Calls by time.
+    pub calls: Vec<Call>,
+    /// The past week of inbound calls; empty if there is no usable past.
+    pub history: Vec<HistoryBin>,
+    /// Expected arrivals a second, for oracles only; empty if read from files.
+    pub truth: Vec<f64>,
+}

@@ -1,0 +1,45 @@
+//! `asterism lab`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// `asterism lab`.
+#[derive(Subcommand)]
+pub enum LabCommand {
+    /// Scaling policies on generated days, or on yours: what each costs against the best possible, and whom it harms
+    #[command(before_help = "\
+Examples:
+  asterism lab policy                             # every family, 6 seeds each; takes minutes
+  asterism lab policy --family smooth --seeds 20
+  asterism lab policy --calls x.calls.csv --fleet x.fleet.json --history x.history.csv \\
+      --nodes nodes.csv --placements placements.csv
+")]
+    Policy(PolicyArgs),
+}
+
+/// What is simulated.
+#[derive(Args)]
+pub struct PolicyArgs {
+    /// Only this family of workloads
+    #[arg(long, value_name = "NAME", conflicts_with = "calls")]
+    pub family: Option<String>,
+    /// Seeds of each family, from 1
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1000), conflicts_with = "calls")]
+    pub seeds: u64,
+    /// Calls of a workload of yours (CSV); our policy alone is run on it
+    #[arg(long, value_name = "FILE", requires = "fleet")]
+    pub calls: Option<PathBuf>,
+    /// Its fleet (JSON)
+    #[arg(long, value_name = "FILE", requires = "calls")]
+    pub fleet: Option<PathBuf>,
+    /// Its past week (CSV)
+    #[arg(long, value_name = "FILE", requires = "calls")]
+    pub history: Option<PathBuf>,
+    /// Where to write the nodes' lives (CSV)
+    #[arg(long, value_name = "FILE", requires_all = ["calls", "placements"])]
+    pub nodes: Option<PathBuf>,
+    /// Where to write what became of each call (CSV)
+    #[arg(long, value_name = "FILE", requires_all = ["calls", "nodes"])]
+    pub placements: Option<PathBuf>,
+}
