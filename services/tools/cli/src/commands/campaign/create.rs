@@ -29,7 +29,7 @@ const ALLOWED_MAX: usize = 64;
 pub(super) async fn run(context: &Context, args: CreateArgs) -> Result<(), CliError> {
     let mut look = Look::new(&args)?;
     if args.dry_run {
-        return dry_run(context, &args, look).await;
+        return Box::pin(dry_run(context, &args, look)).await;
     }
     let fleet = context.client().await;
     if let Ok((config, client)) = &fleet {
