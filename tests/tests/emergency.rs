@@ -19,8 +19,8 @@ const CONTACTS: u64 = 260;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How far from a decision its last start may be: what a node that is cut off may still dial.
 const WINDOW_MS: u64 = 1_000;
-/// Everybody rings for seconds, is up for seconds, and presses 1.
-const CALLEES: &str = "ring = { min_ms = 1500, max_ms = 3000 }\nprompt = { min_ms = 800, max_ms = 1200 }\n[weights]\n\
+/// Everybody rings for seconds, is up for longer than a stop takes to be told, and presses 1.
+const CALLEES: &str = "ring = { min_ms = 1500, max_ms = 6000 }\nprompt = { min_ms = 2500, max_ms = 3500 }\n[weights]\n\
     press_1 = 1\npress_2 = 0\npress_nothing = 0\nhang_up_early = 0\nbusy = 0\ndeclined = 0\nnot_found = 0\n\
     unavailable = 0\ncongested = 0\nno_answer = 0\nsilent = 0\n";
 
@@ -76,7 +76,19 @@ async fn everything_stops_also_on_a_node_that_is_cut_off_and_goes_on_when_it_is_
         state.fleet.nodes.values().filter(|node| node.attempts.len() > 3).count() == 3
     };
     stack.wait("three nodes dial", PATIENCE, busy).await;
-    in_the_middle(&stack).await;
+    // Nodes are packed and begin in waves: each is to have both by the time that one of them is cut off.
+    let everywhere = |state: &asterism_domain::State| {
+        let flights = &state.campaigns[CAMPAIGN].in_flight;
+        let of = |node: &asterism_domain::fleet::Node, status| {
+            let is = |id: &&AttemptId| flights.get(*id).is_some_and(|flight| flight.status == status);
+            node.attempts.iter().filter(is).count()
+        };
+        let mixed = |node: &&asterism_domain::fleet::Node| {
+            of(node, AttemptStatus::Answered) >= 5 && of(node, AttemptStatus::Originating) >= 6
+        };
+        state.fleet.nodes.values().filter(mixed).count() == 3
+    };
+    stack.wait("calls up and ringing on three nodes", PATIENCE, everywhere).await;
 
     let dry = emergency(&stack, &["stop", "--reason", "a try", "--dry-run"]).await;
     assert!(dry.stop.is_none() && dry.calls > 0 && dry.ringing > 0 && dry.nodes == 3, "{dry:?}");
