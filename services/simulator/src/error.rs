@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
     /// A file cannot be read or written.
-    #[error("AST-W001 {path}: {source}")]
+    #[error("AST-W001: {path}: {source}")]
     File {
         /// Which.
         path: String,
@@ -12,7 +12,7 @@ pub enum LabError {
         source: std::io::Error,
     },
     /// A line of a file is not what its format asks for.
-    #[error("AST-W002 {path}, line {line}: {problem}; the formats are in services/simulator/README.md")]
+    #[error("AST-W002: {path}, line {line}: {problem}; the formats are in services/simulator/README.md")]
     Line {
         /// Which file.
         path: String,
@@ -22,7 +22,7 @@ pub enum LabError {
         problem: String,
     },
     /// The fleet's description contradicts itself.
-    #[error("AST-W003 {path}: {problem}")]
+    #[error("AST-W003: {path}: {problem}")]
     Fleet {
         /// Which file.
         path: String,
@@ -30,7 +30,7 @@ pub enum LabError {
         problem: String,
     },
     /// Nobody knows this family of workloads.
-    #[error("AST-W004 there is no family {name}; the families: {known}")]
+    #[error("AST-W004: there is no family {name}; the families: {known}")]
     Family {
         /// What was asked for.
         name: String,
