@@ -52,13 +52,18 @@ struct PlacementRow {
 /// Reads a workload; the history may be missing.
 pub fn read(calls: &Path, fleet: &Path, history: Option<&Path>) -> Result<Workload, LabError> {
     let fleet = read_fleet(fleet)?;
+    let path = calls.display().to_string();
     let calls = rows::<CallRow>(calls, CALLS_MAX)?
         .enumerate()
         .map(|(index, row)| call(calls, index as u64 + 2, &row?))
         .collect::<Result<Vec<Call>, LabError>>()?;
+    if calls.is_empty() {
+        let problem = "holds no call under a header t_ms,hold_ms,kind,deadline_ms".to_owned();
+        return Err(LabError::Fleet { path, problem });
+    }
     if let Some(index) = calls.windows(2).position(|pair| pair[1].at_ms < pair[0].at_ms) {
         return Err(LabError::Fleet {
-            path: fleet.name,
+            path,
             problem: format!("the calls are not sorted by t_ms: row {} comes before row {index}", index + 1),
         });
     }
@@ -208,6 +213,7 @@ mod tests {
             ("100,50,campaign,\n", FLEET, "line 2: a campaign call has no deadline_ms"),
             ("100,-5,inbound,\n", FLEET, "line 2: a time is negative"),
             ("100,5,inbound,\n99,5,inbound,\n", FLEET, "not sorted"),
+            ("", FLEET, "holds no call"),
             ("", "{}", "AST-W003"),
             ("", &FLEET.replace("\"capacity\":2", "\"capacity\":0"), "capacity is not"),
             ("", &FLEET.replace("[90000,-1]", "[]"), "boot_ms is empty"),
