@@ -188,7 +188,7 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
         intents: intents(state, at),
         peak_nodes: fleet.peak_nodes,
         node_ms,
-        cost_micro_usd: cost_micro_usd(node_ms, &config.policy),
+        cost_micro_usd: fleet.spent_micro_usd(at).unwrap_or_else(|| cost_micro_usd(node_ms, &config.policy)),
     }
 }
 

@@ -4,6 +4,7 @@ mod writers;
 
 use asterism_proto::Origin;
 
+use crate::fleet::FleetLimits;
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::wire::DecodeError;
@@ -227,6 +228,7 @@ pub enum Event {
         nodes_stale: u32,
         nodes_lost: u32,
         budget_micro_usd: u64,
+        limits: Option<FleetLimits>,
     },
     FleetStopRequested {
         reason: String,

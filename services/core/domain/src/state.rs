@@ -16,7 +16,7 @@ use crate::rules::{DoNotCall, NumberUse};
 use crate::{campaign, catalogue, fleet};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-10";
+pub const REDUCER: &str = "asterism-11";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.

@@ -7,6 +7,7 @@ use asterism_proto::v1::{self, EventType};
 use prost::Message;
 
 use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
+use crate::fleet::FleetLimits;
 use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::upcast;
@@ -230,6 +231,25 @@ impl Field<Option<v1::CampaignRules>> for Option<CampaignRules> {
     }
 }
 
+impl Field<Option<v1::FleetLimits>> for Option<FleetLimits> {
+    fn put(&self) -> Option<v1::FleetLimits> {
+        self.map(|limits| v1::FleetLimits {
+            max_nodes: limits.max_nodes,
+            launches_per_minute: limits.launches_per_minute,
+            budget_micro_usd: limits.budget_micro_usd,
+            price_micro_usd_per_hour: limits.price_micro_usd_per_hour,
+        })
+    }
+    fn take(wire: Option<v1::FleetLimits>) -> Result<Self, &'static str> {
+        Ok(wire.map(|limits| FleetLimits {
+            max_nodes: limits.max_nodes,
+            launches_per_minute: limits.launches_per_minute,
+            budget_micro_usd: limits.budget_micro_usd,
+            price_micro_usd_per_hour: limits.price_micro_usd_per_hour,
+        }))
+    }
+}
+
 impl Field<u32> for StepSource {
     fn put(&self) -> u32 {
         match self {
@@ -397,7 +417,7 @@ events! {
     NodeLost NodeLost { node, reason }
     FleetPlanned FleetPlanned {
         waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, nodes_draining, reason, nodes_stale,
-        nodes_lost, budget_micro_usd
+        nodes_lost, budget_micro_usd, limits
     }
     FleetStopRequested FleetStopRequested { reason }
     CampaignCreated CampaignCreated {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use asterism_domain::fleet::decide::{GONE_LISTINGS, decide};
 use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{
-    Absence, FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome, NodeStatus,
+    Absence, FleetCommand, FleetLimits, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome, NodeStatus,
 };
 use asterism_domain::{Event, NodeId, Outcome, invariant};
 use asterism_proto::{Origin, Role};
@@ -269,7 +269,11 @@ fn a_budget_that_is_nearly_used_up_drains_the_fleet_once_and_a_larger_one_opens_
     let tick = |lab: &Lab, policy: &FleetPolicy| Outside::healthy(lab).tick(policy);
     lab.now += 8 * MINUTE;
     let now = tick(&lab, &small);
-    assert_eq!(lab.scaler(&now), [], "53,333 spent");
+    let [Event::FleetPlanned { limits: Some(limits), .. }] = &lab.scaler(&now)[..] else {
+        panic!("53,333 spent: nothing is to be done but to say the limits that are new")
+    };
+    assert_eq!(*limits, FleetLimits::from(&small));
+    assert_eq!(lab.scaler(&now), []);
     lab.now += 1_000;
     let now = tick(&lab, &small);
     let events = lab.scaler(&now);
@@ -480,6 +484,7 @@ proptest! {
     ) {
         let policy = FleetPolicy { max_nodes, budget_micro_usd: budget, budget_reserve_ms: reserve, ..policy() };
         let mut lab = Lab::new();
+        lab.overspends = true;
         lab.campaign("c", 12, 2);
         for step in &history {
             walk(&mut lab, &policy, step);

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use asterism_domain::fleet::decide::decide;
 use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{
-    FleetCommand, FleetPolicy, Hearing, IntentStatus, Inventory, LaunchOutcome, NodeStatus,
+    FleetCommand, FleetLimits, FleetPolicy, Hearing, IntentStatus, Inventory, LaunchOutcome, NodeStatus,
 };
-use asterism_domain::{Event, NodeId, Outcome};
+use asterism_domain::{Event, NodeId, Outcome, invariant};
 use asterism_proto::{Origin, Role};
 use proptest::prelude::*;
 use support::Lab;
@@ -183,6 +183,7 @@ fn happen(lab: &mut Lab, policy: &FleetPolicy, what: &Happening) {
 
 fn grown(policy: &FleetPolicy, contacts: u8, history: &[Happening]) -> Lab {
     let mut lab = Lab::new();
+    lab.overspends = true;
     lab.campaign("c", contacts, 3);
     for what in history {
         happen(&mut lab, policy, what);
@@ -405,4 +406,53 @@ fn a_node_that_still_bills_counts_against_the_cap() {
     let node = lab.ready().into_iter().next().unwrap();
     lab.scaler(&FleetCommand::Drain { node, reason: "repair".into() });
     assert_eq!(lab.plan(), vec![], "four of four exist, one of them drained");
+}
+
+fn write_plan(lab: &mut Lab, limits: FleetLimits) {
+    let mut planned = support::hostile::planned(0, Some(limits));
+    if let Event::FleetPlanned { reason, .. } = &mut planned {
+        "by hand".clone_into(reason);
+    }
+    lab.write(Origin::Role(Role::Scaler), planned);
+}
+
+/// INV-06 where it lands: a scaler that forgot its own limits launches nothing beyond those in the log.
+#[test]
+fn a_launch_beyond_the_limits_in_the_log_is_void() {
+    let (mut lab, hour) = (Lab::new(), 3_600_000);
+    let limits = FleetLimits {
+        max_nodes: 3,
+        launches_per_minute: 2,
+        budget_micro_usd: 1_000_000,
+        price_micro_usd_per_hour: 500_000,
+    };
+    let launch = |lab: &mut Lab, intent: &str| {
+        let voids = lab.state.voids;
+        let (intent, reason, instance_type) = (intent.to_owned(), String::new(), "small".to_owned());
+        lab.write(Origin::Role(Role::Scaler), Event::LaunchIntended { intent, reason, instance_type });
+        lab.state.voids == voids
+    };
+    write_plan(&mut lab, limits);
+    assert!(launch(&mut lab, "one") && launch(&mut lab, "two"));
+    assert!(!launch(&mut lab, "three"), "two a minute");
+    lab.boot_all();
+    lab.now += 60_000;
+    assert!(launch(&mut lab, "four"));
+    lab.now += 60_000;
+    assert!(!launch(&mut lab, "five"), "three at once");
+    // Two nodes at half a dollar an hour: 1,016,666 micro-dollars an hour and a minute after they were launched.
+    lab.overspends = true;
+    lab.now += hour;
+    write_plan(&mut lab, FleetLimits { max_nodes: 9, ..limits });
+    assert!(!launch(&mut lab, "six"), "the budget is used up");
+    let broken = |lab: &Lab| invariant::broken(&lab.state).iter().any(|finding| finding.id == "INV-06");
+    assert!(broken(&lab), "and the log says so");
+    // What was spent at the old price stays spent: the new one counts from here on.
+    let spent = lab.state.fleet.spent_micro_usd(lab.now);
+    write_plan(&mut lab, FleetLimits { budget_micro_usd: 2_000_000, price_micro_usd_per_hour: 0, ..limits });
+    lab.now += hour;
+    assert_eq!((broken(&lab), lab.state.fleet.spent_micro_usd(lab.now)), (false, spent));
+    // A lower limit ends nobody, and is none that was broken; as nodes end, it holds.
+    write_plan(&mut lab, FleetLimits { max_nodes: 1, budget_micro_usd: 0, ..limits });
+    assert_eq!((broken(&lab), lab.state.fleet.limited.above_max), (false, 3));
 }

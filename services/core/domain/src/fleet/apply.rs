@@ -27,6 +27,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
             if fleet.stop_requested {
                 return Err(Effectless::void("the fleet was told to go"));
             }
+            fleet.count_launch(at)?;
             let new = Intent {
                 status: IntentStatus::Requested,
                 at,
@@ -41,6 +42,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
             known.failures += 1;
             if *r#final && known.status == IntentStatus::Requested {
                 known.status = IntentStatus::Failed;
+                fleet.recount(false);
             }
         }
         Event::NodeAdmitted { node, public_key, epoch, .. } => {
@@ -103,7 +105,10 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
         event @ Event::NodeTerminating { node, .. } => terminating(existing(fleet, node)?, event, at)?,
         Event::NodeTerminated { node, .. } => return ended(fleet, node, NodeStatus::Terminated, at),
         Event::NodeLost { node, .. } => return ended(fleet, node, NodeStatus::Lost, at),
-        Event::FleetPlanned { reason, budget_micro_usd, .. } => {
+        Event::FleetPlanned { reason, budget_micro_usd, limits, .. } => {
+            if let Some(limits) = limits {
+                fleet.set_limits(*limits, at);
+            }
             fleet.plans += 1;
             fleet.budget_drained = fleet.budget_drained.max(*budget_micro_usd);
             fleet.last_plan.clone_from(reason);
@@ -248,6 +253,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             ended_at: None,
         },
     );
+    fleet.recount(true);
     fleet.peak_nodes = fleet.peak_nodes.max(fleet.existing().count() as u32);
     Ok(())
 }
@@ -269,5 +275,6 @@ fn ended(
     let orphaned: Orphaned = std::mem::take(&mut known.attempts).into_iter().collect();
     let billed = at.saturating_sub(known.launched_at);
     fleet.ended_node_ms += billed;
+    fleet.recount(false);
     Ok(orphaned)
 }

@@ -1,5 +1,6 @@
 //! What the fleet costs, and what its budget still allows (INV-06). Integers only, rounded against the fleet.
 
+use super::limits::FleetLimits;
 use super::plan::FleetPolicy;
 use super::state::Fleet;
 use crate::ids::Timestamp;
@@ -18,12 +19,12 @@ pub(super) struct Allowance {
 /// Judges the budget. A budget that drained the fleet once is used up for good: the nodes that ended give nothing back,
 /// and a fleet that came and went with every remainder would serve nobody.
 pub(super) fn allowance(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp) -> Allowance {
-    let spent = cost_micro_usd(fleet.node_ms(at), policy);
+    let spent = fleet.spent_micro_usd(at).unwrap_or_else(|| cost_micro_usd(fleet.node_ms(at), policy));
     if policy.budget_micro_usd == 0 {
         return Allowance { drain: false, launches: u32::MAX, spent };
     }
     let left = policy.budget_micro_usd.saturating_sub(spent);
-    let billing = (fleet.existing().count() + fleet.owed_launches().count()) as u64;
+    let billing = u64::from(fleet.billing());
     let reserve = |nodes: u64| cost_micro_usd(nodes.saturating_mul(policy.budget_reserve_ms), policy);
     let drain = left == 0 || policy.budget_micro_usd <= fleet.budget_drained || reserve(billing) > left;
     let carried = left / reserve(2).max(1);
@@ -32,6 +33,5 @@ pub(super) fn allowance(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp) -> A
 
 /// What node time costs, micro-dollars, billed by the millisecond.
 pub fn cost_micro_usd(node_ms: u64, policy: &FleetPolicy) -> u64 {
-    let cost = u128::from(node_ms) * u128::from(policy.price_micro_usd_per_hour) / 3_600_000;
-    u64::try_from(cost).unwrap_or(u64::MAX)
+    FleetLimits::from(policy).cost_micro_usd(node_ms)
 }

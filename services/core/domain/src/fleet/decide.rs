@@ -5,6 +5,7 @@ use asterism_proto::{Origin, PublicKey};
 
 use super::command::{FleetCommand, Inventory, LaunchOutcome};
 use super::hearing::Hearing;
+use super::limits::FleetLimits;
 use super::plan::{FleetPolicy, FleetView, plan};
 use super::refusing;
 use super::state::{IntentStatus, Node, NodeStatus};
@@ -226,6 +227,7 @@ fn planned(
         nodes_stale: plan.stale,
         nodes_lost: plan.lost,
         budget_micro_usd: plan.budget_micro_usd,
+        limits: Some(FleetLimits::from(policy)),
     }];
     let fleet: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {

@@ -16,6 +16,7 @@ mod budget;
 pub mod command;
 pub mod decide;
 pub mod hearing;
+mod limits;
 pub mod plan;
 mod refusing;
 pub mod staffing;
@@ -23,5 +24,6 @@ pub mod state;
 
 pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
 pub use hearing::{Heard, Hearing, Standing};
+pub use limits::{FleetLimits, Limited};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
 pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};

@@ -12,6 +12,7 @@ pub use super::budget::cost_micro_usd;
 use super::budget::{Allowance, allowance};
 use super::command::Inventory;
 use super::hearing::{Hearing, Standing};
+use super::limits::{FleetLimits, LAUNCH_SPAN_MS};
 use super::refusing;
 use super::state::{Fleet, IntentStatus, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
@@ -107,6 +108,8 @@ pub struct Plan {
     pub budget_micro_usd: u64,
     /// The log does not say so yet.
     pub budget_is_news: bool,
+    /// Limits or price are not those of the newest plan in the log.
+    pub limits_are_news: bool,
     /// The need in numbers, short: it stands in each launch and drain.
     pub need: String,
     /// One sentence with all numbers.
@@ -124,6 +127,7 @@ impl Plan {
             && self.refusing.is_empty()
             && self.unreachable.is_none()
             && !self.budget_is_news
+            && !self.limits_are_news
     }
 }
 
@@ -160,6 +164,7 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
         plan.budget_micro_usd = policy.budget_micro_usd;
         plan.budget_is_news = policy.budget_micro_usd > view.fleet.budget_drained;
     }
+    plan.limits_are_news = view.fleet.limited.limits != Some(FleetLimits::from(policy));
     plan.need = format!(
         "{} waiting and {} in flight at {} a node want {} nodes; {} up, {} booting",
         view.waiting, view.in_flight, policy.node_capacity, plan.wanted, plan.up, plan.booting
@@ -258,8 +263,9 @@ fn grow(
         .take(missing as usize)
         .collect();
     let missing = missing - plan.undrain.len() as u32;
-    let existing = view.fleet.existing().count() as u32 + view.fleet.owed_launches().count() as u32;
-    let recent = || view.fleet.intents.values().filter(|intent| intent.at.saturating_add(60_000) > at);
+    let existing = view.fleet.billing();
+    let recent =
+        || view.fleet.intents.values().filter(|intent| intent.at.saturating_add(LAUNCH_SPAN_MS) > at);
     let failed = recent().filter(|intent| intent.status == IntentStatus::Failed).count();
     let room = policy
         .max_nodes

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limited;
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 
 /// Where a launch intent stands.
@@ -165,6 +166,8 @@ pub struct Fleet {
     pub budget_drained: u64,
     /// Instances the cloud listed for one intent more than once, or that no intent explains.
     pub orphans: u32,
+    /// What no plan may go beyond.
+    pub limited: Limited,
 }
 
 impl Fleet {

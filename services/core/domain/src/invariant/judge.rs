@@ -7,12 +7,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::bill::Bill;
 use super::history::{Effect, History};
 use super::local::{self, Tally};
 use super::touched::Touched;
 use super::{Finding, INVARIANTS, Verdict};
 use crate::campaign::apply::{SECOND_ORIGINATE, STEP_INCIDENTS};
 use crate::event::Recorded;
+use crate::fleet::Node;
 use crate::fleet::apply::SECOND_INSTANCE;
 use crate::ids::{AttemptId, CampaignId};
 use crate::state::State;
@@ -21,6 +23,7 @@ use crate::state::State;
 #[derive(Clone, Debug, Default)]
 pub struct Judge {
     tallies: BTreeMap<CampaignId, Tally>,
+    bill: Bill,
     history: History,
     broken: BTreeMap<&'static str, String>,
     looks: u64,
@@ -62,6 +65,7 @@ impl Judge {
                 tally.remove(contact);
             }
         }
+        nodes(state, &touched).for_each(|node| self.bill.remove(node));
         Look { touched, incidents: state.incidents, voids: state.voids, going: state.fleet.stop_requested }
     }
 
@@ -79,6 +83,8 @@ impl Judge {
         self.campaigns(state, &touched.campaigns, &mut found);
         touched.nodes.iter().for_each(|id| node(state, id, &mut found));
         touched.attempts.iter().for_each(|id| self.attempt(state, id, &mut found));
+        nodes(state, &touched).for_each(|node| self.bill.add(node));
+        found.push(("INV-06", local::spend(&state.fleet, self.bill.node_ms(&state.fleet, state.at))));
         let took = newest.is_none() && state.voids == voids;
         found.extend(self.history.after(state, recorded, &Effect { took, going }));
         self.looks += found.len() as u64;
@@ -166,6 +172,10 @@ impl Judge {
         };
         INVARIANTS.iter().map(found).collect()
     }
+}
+
+fn nodes<'a>(state: &'a State, touched: &Touched) -> impl Iterator<Item = &'a Node> {
+    touched.nodes.iter().filter_map(|id| state.fleet.nodes.get(id))
 }
 
 /// A node that changed, with everything on it.

@@ -147,6 +147,20 @@ pub(super) fn instance(id: &str, node: &Node, fleet: &Fleet) -> Option<String> {
     }
 }
 
+/// INV-06, of instances.
+pub(super) fn instances(fleet: &Fleet) -> Option<String> {
+    let limits = fleet.limited.limits?;
+    let (billing, most) = (fleet.billing(), limits.max_nodes.max(fleet.limited.above_max));
+    (billing > most).then(|| format!("{billing} instances are there or owed, {most} may be"))
+}
+
+/// INV-06, of money.
+pub(super) fn spend(fleet: &Fleet, node_ms: u64) -> Option<String> {
+    let (spent, budget) = (fleet.limited.spent_micro_usd(node_ms)?, fleet.limited.limits?.budget_micro_usd);
+    (budget > 0 && spent > budget)
+        .then(|| format!("{spent} micro-dollars are spent, the budget is {budget} micro-dollars"))
+}
+
 /// INV-11, of an attempt in flight.
 pub(super) fn prompts(state: &State, id: &AttemptId, flight: &Attempt) -> Option<String> {
     let campaign = state.campaigns.get(&id.campaign)?;

@@ -5,6 +5,7 @@
 //! cost that does not grow with the state. What only a history shows (paces, orders, plans) is judged there alone
 //! ([`history`]). What is about one contact, node, attempt or campaign is written once, in [`local`].
 
+mod bill;
 mod history;
 mod judge;
 mod local;
@@ -68,12 +69,6 @@ fn elsewhere(_: &State) -> Verdict {
     Verdict::NotApplicable("neither a state nor its history shows it; `replay verify` compares".to_owned())
 }
 
-fn limits(_: &State) -> Verdict {
-    Verdict::NotApplicable(
-        "limits and prices are configuration, not in the log; the plan's own tests judge it".to_owned(),
-    )
-}
-
 fn later(_: &State) -> Verdict {
     Verdict::NotApplicable("not yet applicable: what it is about comes later".to_owned())
 }
@@ -120,7 +115,13 @@ pub const INVARIANTS: [Invariant; 16] = [
         "each instance the log names; the cloud's own listing is not in the log",
         whole::one_instance,
     ),
-    invariant("INV-06", "instances <= max and spend <= budget", "nothing", limits),
+    invariant(
+        "INV-06",
+        "instances <= max and spend <= budget",
+        "instances there are or that are owed, and node time at the prices in the log, against the limits of the newest \
+         plan; what was there when a limit was lowered may stay; the cloud's own listing and bill are not in the log",
+        whole::limits,
+    ),
     invariant(
         "INV-07",
         "missing or stale load is never zero load",

@@ -54,6 +54,17 @@ pub(super) fn one_instance(state: &State) -> Verdict {
     verdict(incident(state, &[SECOND_INSTANCE]).or_else(named))
 }
 
+/// The log's end is the time up to which node time is counted.
+pub(super) fn limits(state: &State) -> Verdict {
+    match state.fleet.limited.limits {
+        Some(_) => {
+            let spend = || local::spend(&state.fleet, state.fleet.node_ms(state.at));
+            verdict(local::instances(&state.fleet).or_else(spend))
+        }
+        None => Verdict::NotApplicable("the log has no plan with its limits".to_owned()),
+    }
+}
+
 pub(super) fn no_incident_about_steps(state: &State) -> Verdict {
     verdict(incident(state, &STEP_INCIDENTS))
 }

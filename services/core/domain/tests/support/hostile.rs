@@ -4,6 +4,7 @@ mod bend;
 
 use asterism_domain::campaign::Attempt;
 use asterism_domain::event::{SealedContact, StepSource};
+use asterism_domain::fleet::FleetLimits;
 use asterism_domain::rules::Exclusion;
 use asterism_domain::wire::DecodeError;
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State};
@@ -304,12 +305,24 @@ fn of_nodes(state: &State, kind: u8, pick: usize, node: String) -> (Origin, Even
         ),
         _ => {
             let in_flight = if pick % 4 == 3 { (pick % 3) as u32 } else { state.in_flight };
-            (scaler(), planned(in_flight))
+            (scaler(), planned(in_flight, limits(pick)))
         }
     }
 }
 
-fn planned(in_flight: u32) -> Event {
+/// Now and then a plan says what it was made under: of a budget it exceeds, once in a while.
+fn limits(pick: usize) -> Option<FleetLimits> {
+    let budget_micro_usd = if pick % 32 == 5 { 1 } else { 1_000_000 };
+    let limits = FleetLimits {
+        max_nodes: (pick % 5) as u32,
+        launches_per_minute: 3,
+        budget_micro_usd,
+        price_micro_usd_per_hour: 3_600_000,
+    };
+    pick.is_multiple_of(2).then_some(limits).or((pick % 32 == 5).then_some(limits))
+}
+
+pub fn planned(in_flight: u32, limits: Option<FleetLimits>) -> Event {
     Event::FleetPlanned {
         waiting: 0,
         in_flight,
@@ -321,6 +334,7 @@ fn planned(in_flight: u32) -> Event {
         nodes_stale: 0,
         nodes_lost: 0,
         budget_micro_usd: 0,
+        limits,
     }
 }
 

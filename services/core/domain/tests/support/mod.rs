@@ -18,6 +18,8 @@ pub struct Lab {
     pub state: State,
     pub now: u64,
     pub written: Vec<Recorded>,
+    /// Time passes in which nobody plans, so that nodes cost more than the budget: the plan is judged by its launches.
+    pub overspends: bool,
 }
 
 fn limits(max_attempts: u32, calls_per_second: u32, rules: CampaignRules) -> Limits {
@@ -59,7 +61,7 @@ pub fn hearing(fresh: &BTreeSet<String>) -> Hearing {
 
 impl Lab {
     pub fn new() -> Self {
-        let mut lab = Self { state: State::default(), now: 1_000, written: Vec::new() };
+        let mut lab = Self { state: State::default(), now: 1_000, written: Vec::new(), overspends: false };
         lab.write(
             Origin::Role(Role::Fleet),
             Event::LogCreated { fleet: "lab".into(), fleet_key: vec![7; 32], created_at_ms: 1 },
@@ -102,7 +104,9 @@ impl Lab {
         };
         self.state.apply(&recorded);
         self.written.push(recorded);
-        assert_eq!(invariant::broken(&self.state), [], "after {:?}", self.written.last());
+        let mut broken = invariant::broken(&self.state);
+        broken.retain(|finding| !self.overspends || finding.id != "INV-06");
+        assert_eq!(broken, [], "after {:?}", self.written.last());
     }
 
     pub fn dialer(&mut self, command: &CampaignCommand) -> Vec<Event> {

@@ -204,7 +204,8 @@ fn nodes(text: &mut String, system: &System, state: &State) {
 /// What the fleet has cost by now, micro-dollars.
 pub fn cost(system: &System, state: &State) -> u64 {
     let policy: FleetPolicy = asterism_scaler::ScalerConfig::from(&system.config).policy;
-    cost_micro_usd(state.fleet.node_ms(now_ms()), &policy)
+    let now = now_ms();
+    state.fleet.spent_micro_usd(now).unwrap_or_else(|| cost_micro_usd(state.fleet.node_ms(now), &policy))
 }
 
 /// Micro-dollars for people.

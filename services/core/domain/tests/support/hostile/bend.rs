@@ -1,7 +1,7 @@
 //! Reducers that are wrong on purpose: what an event touched is broken after it was applied.
 
 use asterism_domain::campaign::{CampaignStatus, ContactStatus};
-use asterism_domain::fleet::NodeStatus;
+use asterism_domain::fleet::{FleetLimits, NodeStatus};
 use asterism_domain::{AttemptId, Event, Outcome, Recorded, State};
 
 /// A way in which a reducer could be wrong about what its event touches.
@@ -25,11 +25,12 @@ pub enum Bend {
     NodePrompts,
     Prompts,
     NodeIntent,
+    Limits,
 }
 
 impl Bend {
     /// Each with an invariant that it breaks.
-    pub const EXPECTED: [(Self, &'static str); 18] = [
+    pub const EXPECTED: [(Self, &'static str); 19] = [
         (Self::ContactStatus, "INV-15"),
         (Self::ContactRang, "INV-01"),
         (Self::ContactImported, "INV-15"),
@@ -48,6 +49,7 @@ impl Bend {
         (Self::NodePrompts, "INV-11"),
         (Self::Prompts, "INV-11"),
         (Self::NodeIntent, "INV-05"),
+        (Self::Limits, "INV-06"),
     ];
 
     pub fn of(number: u8) -> Self {
@@ -81,6 +83,12 @@ fn bend(state: &mut State, recorded: &Recorded, how: Bend, pick: u16, took: bool
         && let Some(new) = known.contacts.last_mut()
     {
         new.status = ContactStatus::Settled(Outcome::Busy);
+    }
+    let planned = matches!(recorded.event, Event::LaunchIntended { .. } | Event::FleetPlanned { .. });
+    if how == Bend::Limits && took && planned {
+        let limits = FleetLimits { max_nodes: 0, ..FleetLimits::default() };
+        state.fleet.limited.limits = Some(limits);
+        state.fleet.limited.above_max = 0;
     }
     if let Some(known) = recorded.event.campaign().and_then(|id| state.campaigns.get_mut(id)) {
         match how {
