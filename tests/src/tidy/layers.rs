@@ -22,6 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The policy lab runs the domain's own staffing, in virtual time.
     ("simulator", &["domain"]),
     ("cli", EVERYTHING),
+    // EC2 for tests: crates name it for their tests only.
+    ("ec2-proxy", &[]),
     ("tests", EVERYTHING),
 ];
 
