@@ -5,8 +5,9 @@ use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::block::{BLOCK_PREFIX_BYTES, block_first, block_length};
+use crate::disk::{self, make_folder, sync_folder};
 use crate::error::Error;
-use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
+use crate::segment::{EachBlock, SegmentStore};
 
 /// Name of the file in the segment's folder.
 const FILE_NAME: &str = "blocks";
@@ -95,7 +96,7 @@ impl SegmentStore for FileStore {
     }
 
     fn sync(&mut self) -> Result<(), Error> {
-        self.file.sync_data().map_err(|error| self.failed("syncing the segment", error))
+        disk::sync_data(&self.file, &self.path).map_err(|error| self.failed("syncing the segment", error))
     }
 
     fn scan(&mut self, each: &mut EachBlock<'_>) -> Result<(), Error> {
@@ -117,7 +118,7 @@ impl SegmentStore for FileStore {
         })?;
         self.file
             .set_len(length)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| disk::sync_data(&self.file, &self.path))
             .map_err(|error| self.failed("cutting the segment", error))?;
         (self.length, self.last) = (length, last);
         Ok(())

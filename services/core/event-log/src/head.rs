@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use asterism_proto::hash::Hash;
 
 use crate::codec::{Cursor, put_u64};
+use crate::disk::{self, sync_folder};
 use crate::error::Error;
-use crate::segment::sync_folder;
 
 const MAGIC: [u8; 4] = *b"ASTH";
 const VERSION: u8 = 1;
@@ -70,7 +70,7 @@ impl HeadFile {
         let offset = SLOT_OFFSETS[(generation % 2) as usize];
         self.file
             .write_all_at(&encode(generation, head), offset)
-            .and_then(|()| self.file.sync_data())
+            .and_then(|()| disk::sync_data(&self.file, &self.path))
             .map_err(|error| Error::io("writing the head file", &self.path, error))?;
         if self.generation == 0 {
             self.path.parent().map_or(Ok(()), sync_folder)?;

@@ -6,6 +6,10 @@
 pub mod block;
 mod codec;
 pub mod copy;
+#[cfg(any(test, feature = "test-util"))]
+pub mod disk;
+#[cfg(not(any(test, feature = "test-util")))]
+mod disk;
 mod error;
 mod file_store;
 pub mod growth;

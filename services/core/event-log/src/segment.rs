@@ -1,6 +1,5 @@
 //! Where the hot segment's blocks are kept: the trait and what its implementations share.
 
-use std::fs::File;
 use std::path::Path;
 
 use crate::error::Error;
@@ -49,17 +48,4 @@ impl OpenStore for Backend {
             Self::File => Box::new(crate::file_store::FileStore::open(folder)?),
         })
     }
-}
-
-/// Makes names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), Error> {
-    File::open(folder)
-        .and_then(|handle| handle.sync_all())
-        .map_err(|error| Error::io("syncing the folder", folder, error))
-}
-
-/// Makes a folder and its own name durable.
-pub(crate) fn make_folder(folder: &Path) -> Result<(), Error> {
-    std::fs::create_dir_all(folder).map_err(|error| Error::io("making the folder", folder, error))?;
-    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).map_or(Ok(()), sync_folder)
 }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::disk::{self, make_folder, sync_folder};
 use crate::error::Error;
-use crate::segment::{EachBlock, SegmentStore, make_folder, sync_folder};
+use crate::segment::{EachBlock, SegmentStore};
 
 /// A soft bound on sled's page cache: blocks are written once and read in order.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -44,7 +45,7 @@ impl SledStore {
         let db = open_contained(folder)?;
         let path = folder.join("db");
         let file = File::open(&path).map_err(|error| Error::io("opening the segment", &path, error))?;
-        file.sync_all().map_err(|error| Error::io("syncing the segment", &path, error))?;
+        disk::sync_all(&file, &path).map_err(|error| Error::io("syncing the segment", &path, error))?;
         sync_folder(folder)?;
         Ok(Self { folder: folder.to_owned(), db: Some(db), file })
     }
@@ -153,7 +154,8 @@ impl SegmentStore for SledStore {
 
     fn sync(&mut self) -> Result<(), Error> {
         self.contained("flushing the segment", |db| db.flush())?;
-        self.file.sync_data().map_err(|error| Error::io("syncing the segment", &self.folder, error))
+        disk::sync_data(&self.file, &self.folder.join("db"))
+            .map_err(|error| Error::io("syncing the segment", &self.folder, error))
     }
 
     fn scan(&mut self, each: &mut EachBlock<'_>) -> Result<(), Error> {

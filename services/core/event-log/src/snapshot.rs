@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use asterism_proto::hash::sha256;
 
 use crate::codec::{Cursor, put_slice16};
+use crate::disk::{self, sync_folder};
 use crate::error::Error;
-use crate::segment::sync_folder;
 use crate::sequencer::Sequencer;
 
 const MAGIC: [u8; 8] = *b"ASTSNP01";
@@ -73,7 +73,9 @@ impl Snapshot {
         let (part, path) = (folder.join(format!("{name}.part")), folder.join(&name));
         let writing = |error| Error::io("writing a snapshot", &part, error);
         let mut file = File::create(&part).map_err(writing)?;
-        file.write_all(&self.to_file().map_err(writing)?).and_then(|()| file.sync_all()).map_err(writing)?;
+        file.write_all(&self.to_file().map_err(writing)?)
+            .and_then(|()| disk::sync_all(&file, &part))
+            .map_err(writing)?;
         std::fs::rename(&part, &path).map_err(writing)?;
         sync_folder(folder)?;
         for (_, old) in list(folder)?.into_iter().skip(KEPT) {

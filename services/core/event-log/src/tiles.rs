@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 
 use asterism_proto::hash::{Hash, tree_root};
 
+use crate::disk::{self, sync_folder};
 use crate::error::Error;
 use crate::merkle::Frontier;
 use crate::proof::{self, Nodes};
 use crate::sealed;
-use crate::segment::sync_folder;
 
 /// Hashes of a full tile.
 pub const TILE_WIDTH: usize = 256;
@@ -164,7 +164,7 @@ impl TileWriter {
         }
         let part = path.with_extension("part");
         let mut file = fs::File::create(&part).map_err(failed)?;
-        file.write_all(hashes.as_flattened()).and_then(|()| file.sync_data()).map_err(failed)?;
+        file.write_all(hashes.as_flattened()).and_then(|()| disk::sync_data(&file, &part)).map_err(failed)?;
         fs::rename(&part, &path).map_err(failed)?;
         self.dirty.push(parent.to_owned());
         Ok(())

@@ -200,3 +200,31 @@ fn a_left_over_snapshot_keeps_raw_sled_closed_and_the_copy_open() {
         assert!(!whole.heals(folder.path(), name), "{name}: suspect, though nothing is lost");
     }
 }
+
+/// Whatever a stop leaves in sled's folder: the copy opens, or sets it aside and is refilled, and nobody is asked.
+#[test]
+fn half_snapshots_and_stray_blobs_need_no_operator() {
+    let whole = Whole::make();
+    let leavings: [(&str, &[u8]); 6] = [
+        ("snap.0000000000000001", b""),
+        ("snap.0000000000000001", b"half a snapshot"),
+        ("snap.FFFFFFFFFFFFFFFF", &[0; 64]),
+        ("blobs/123456", b"a blob no page names"),
+        ("blobs/123456", b""),
+        ("blobs/no number", b"a name that is no number"),
+    ];
+    let mut told = Vec::new();
+    for (name, content) in leavings {
+        let (folder, raw) = whole.damaged(|hot| {
+            fs::create_dir_all(hot.join("blobs")).unwrap();
+            fs::write(hot.join(name), content).unwrap();
+        });
+        let suspect = whole.heals(folder.path(), name);
+        told.push(format!(
+            "{name}: raw sled {raw:?}, the copy {}",
+            if suspect { "healed" } else { "unharmed" }
+        ));
+    }
+    say(&told.join("\n"));
+    assert!(told.iter().any(|line| !line.contains("raw sled Unharmed")), "nothing bites: {told:#?}");
+}

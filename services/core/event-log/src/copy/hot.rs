@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use asterism_proto::hash::Hash;
 
 use crate::block::{Assembler, BlockError, DecodedBlock};
+use crate::disk::sync_folder;
 use crate::error::Error;
 use crate::merkle::Frontier;
 use crate::record::StoredFrame;
-use crate::segment::{OpenStore, SegmentStore, sync_folder};
+use crate::segment::{OpenStore, SegmentStore};
 
 const PREFIX: &str = "hot-";
 

@@ -11,13 +11,14 @@ use super::hot::{self, Step, walk};
 use super::repair::{ANOTHER_ROOT, set_aside};
 use super::{Copy, Opened, STREAM_ID_MAX_BYTES, Suspect};
 use crate::block::Packer;
+use crate::disk::{self, make_folder, sync_folder};
 use crate::error::Error;
 use crate::head::{Head, HeadFile, HeadFound};
 use crate::merkle::Frontier;
 use crate::record::{AcceptedFrame, StoredFrame};
 use crate::replay::check_end;
 use crate::sealed;
-use crate::segment::{OpenStore, SegmentStore, make_folder, sync_folder};
+use crate::segment::{OpenStore, SegmentStore};
 use crate::sequencer::Sequencer;
 use crate::steps::ahead;
 
@@ -373,7 +374,7 @@ pub(super) fn write_stream_id(folder: &Path, id: &str) -> Result<(), Error> {
     let (part, path) = (folder.join("STREAM.part"), folder.join("STREAM"));
     let id = id.get(..id.floor_char_boundary(STREAM_ID_MAX_BYTES)).unwrap_or(id);
     File::create(&part)
-        .and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|mut file| file.write_all(id.as_bytes()).and_then(|()| disk::sync_all(&file, &part)))
         .and_then(|()| std::fs::rename(&part, &path))
         .map_err(|error| Error::io("writing the stream id", &path, error))?;
     sync_folder(folder)

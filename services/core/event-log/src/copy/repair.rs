@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use super::hot::{self, Step, walk};
 use super::open::{Hot, Opening};
 use crate::block::Packer;
+use crate::disk::sync_folder;
 use crate::error::Error;
 use crate::merkle::Frontier;
 use crate::record::StoredFrame;
 use crate::sealed;
-use crate::segment::{SegmentStore, sync_folder};
+use crate::segment::SegmentStore;
 
 /// Why a copy is given up whose events are whole and are not those that were promised.
 pub(super) const ANOTHER_ROOT: &str = "the events do not have the root the head file names";

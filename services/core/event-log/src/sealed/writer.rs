@@ -11,10 +11,10 @@ use super::chunk;
 use super::footer::{Footer, IndexAt};
 use super::index::{ContactsOf, Group, no_contacts};
 use super::{MAGIC, MAGIC_BYTES, Reader, SealedSegment, file_name};
+use crate::disk::{self, sync_folder};
 use crate::error::Error;
 use crate::merkle::Frontier;
 use crate::record::StoredFrame;
-use crate::segment::sync_folder;
 
 const DOING: &str = "writing a sealed segment";
 
@@ -142,7 +142,10 @@ impl Writer {
         bytes.extend_from_slice(&content);
         let crc = crc32fast::hash(&bytes);
         self.put(&crc.to_be_bytes())?;
-        self.out.flush().and_then(|()| self.out.get_ref().sync_all()).map_err(|error| self.failed(error))?;
+        self.out
+            .flush()
+            .and_then(|()| disk::sync_all(self.out.get_ref(), &self.part))
+            .map_err(|error| self.failed(error))?;
         Ok((footer, index))
     }
 
