@@ -138,7 +138,9 @@ main() {
     ASTERISM_BIN_DIR=$(cd "${CARGO_TARGET_DIR:-target}/debug" && pwd)
     export ASTERISM_BIN_DIR
     if "$CARGO" nextest --version >/dev/null 2>&1; then
-      run_tests tests "$CARGO" nextest run "${features[@]}" --all-targets --no-fail-fast --no-tests pass
+      local profile=default
+      [ "${ASTERISM_TEST_FULL:-}" != 1 ] || profile=full
+      run_tests tests "$CARGO" nextest run --profile "$profile" "${features[@]}" --all-targets --no-fail-fast --no-tests pass
     else
       # As nextest is configured: tests with real servers, one at a time.
       RUST_TEST_THREADS=${RUST_TEST_THREADS:-1} run_tests tests "$CARGO" test "${features[@]}" --all-targets --no-fail-fast
