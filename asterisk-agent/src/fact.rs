@@ -39,6 +39,8 @@ pub enum Body {
     NodeEmpty(v1::NodeEmpty),
     /// Drained, and no checkpoint that is believed covers all it had to say.
     NodeUncovered(v1::NodeUncovered),
+    /// What it holds, since frames of it are lost.
+    NodeHolds(v1::NodeHolds),
     /// Two histories under the log's key.
     LogRefused(v1::LogRefused),
     /// A manifest is on disk and verified.
@@ -71,6 +73,7 @@ impl Fact {
             | Body::NodeLoad(_)
             | Body::NodeEmpty(_)
             | Body::NodeUncovered(_)
+            | Body::NodeHolds(_)
             | Body::LogRefused(_)
             | Body::ManifestHeld(_) => "",
         }
@@ -94,6 +97,7 @@ impl Fact {
             Body::NodeStopped(b) => (EventType::NodeStopped, b.encode_to_vec()),
             Body::NodeLoad(b) => (EventType::NodeLoad, b.encode_to_vec()),
             Body::NodeEmpty(b) => (EventType::NodeEmpty, b.encode_to_vec()),
+            Body::NodeHolds(b) => (EventType::NodeHolds, b.encode_to_vec()),
             Body::NodeUncovered(b) => (EventType::NodeUncovered, b.encode_to_vec()),
             Body::LogRefused(b) => (EventType::LogRefused, b.encode_to_vec()),
             Body::ManifestHeld(b) => (EventType::ManifestHeld, b.encode_to_vec()),

@@ -9,7 +9,7 @@ use super::*;
 use crate::dialplan::{EndReport, LastVerb, Question};
 use crate::error::code;
 
-const NOW: u64 = 1_000_000;
+pub(super) const NOW: u64 = 1_000_000;
 
 pub(super) fn asked(id: &str) -> v1::DialAttempt {
     v1::DialAttempt {

@@ -195,6 +195,12 @@ pub enum Event {
         shown_size: u64,
         shown_root: Vec<u8>,
     },
+    NodeHolds {
+        node: NodeId,
+        attempts: Vec<AttemptId>,
+        after: String,
+        until: String,
+    },
     NodeUncovered {
         node: NodeId,
         drain: u64,
@@ -468,6 +474,7 @@ impl Event {
             | Event::NodeEmpty { node, .. }
             | Event::LogRefused { node, .. }
             | Event::NodeUncovered { node, .. }
+            | Event::NodeHolds { node, .. }
             | Event::NodeTerminating { node, .. }
             | Event::NodeTerminated { node, .. }
             | Event::NodeLost { node, .. }

@@ -278,6 +278,7 @@ fn is_fleet(event: &Event) -> bool {
             | Event::NodeEmpty { .. }
             | Event::LogRefused { .. }
             | Event::NodeUncovered { .. }
+            | Event::NodeHolds { .. }
             | Event::NodeTerminating { .. }
             | Event::NodeTerminated { .. }
             | Event::NodeLost { .. }

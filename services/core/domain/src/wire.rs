@@ -411,6 +411,7 @@ events! {
     NodeUndrained NodeUndrained { node, reason }
     NodeEmpty NodeEmpty { node, drain }
     LogRefused LogRefused { node, reason, size, root, shown_size, shown_root }
+    NodeHolds NodeHolds { node, attempts, after, until }
     NodeUncovered NodeUncovered { node, drain, from, to }
     NodeTerminating NodeTerminating { node, reason, cuts, silent_since_ms, uncovered_from, uncovered_to }
     NodeTerminated NodeTerminated { node, reason }

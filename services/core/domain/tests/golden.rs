@@ -79,6 +79,7 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("ARCHIVE_BEHIND", &[("hold", "true")]),
     // Of a node that has ended: void, as its end is.
     ("LOG_REFUSED", &[]),
+    ("NODE_HOLDS", &[]),
     ("NODE_UNCOVERED", &[("drain", "7")]),
     ("NODE_TERMINATING", &[("silent_since_ms", "0")]),
     ("CONTACTS_DEFERRED", &[("campaign", "ruled")]),
@@ -131,7 +132,7 @@ fn body_of(pool: &DescriptorPool, kind: &str) -> MessageDescriptor {
 /// The same value for a field of the same name, so that a story's events speak of the same things.
 fn sample(field: &FieldDescriptor) -> Value {
     let text = |name: &str| match name {
-        "attempt" | "call" | "cuts" => "demo-0-1".to_owned(),
+        "attempt" | "attempts" | "call" | "cuts" => "demo-0-1".to_owned(),
         "intent" => "intent-1".to_owned(),
         "node" => "i-1".to_owned(),
         "campaign" => "demo".to_owned(),
@@ -340,8 +341,8 @@ fn the_story_is_one_of_events_that_take_effect() {
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
-    // that was heard of, what came after its end, and an attempt on it.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 5, 4), "{reasons:?}");
+    // that was heard of, what came after its end, what it holds, and an attempt on it.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 6, 4), "{reasons:?}");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;

@@ -242,3 +242,38 @@ fn an_instance_that_another_intent_has_launched_is_an_incident_and_keeps_its_cal
     lab.write(scaler, Event::NodeLaunched { intent, node });
     assert_eq!((lab.state.incidents, &lab.state.fleet.nodes), (1, &before));
 }
+
+/// Frames of a node are lost: what it had taken and holds no more has ended in them.
+#[test]
+fn an_attempt_whose_end_is_in_lost_frames_is_uncertain_once_its_node_names_what_it_holds() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 6, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let mut of_first = lab.in_flight();
+    let node = of_first[0].1.clone();
+    of_first.retain(|(_, home)| *home == node);
+    let [(held, _), (ended, _), (unanswered, _)] = &of_first[..] else { panic!("{of_first:?}") };
+    for attempt in [held, ended] {
+        lab.node(&node, Event::AttemptAccepted { attempt: attempt.clone(), order_term: 1 });
+    }
+    let says = |lab: &mut Lab, attempts: Vec<_>, after: &str, until: &str| {
+        let (after, until) = (after.to_owned(), until.to_owned());
+        lab.node(&node, Event::NodeHolds { node: node.clone(), attempts, after, until });
+        lab.state.campaigns["c"].counts.uncertain
+    };
+    // It names what it holds in parts: what is not in a part is not said to have ended.
+    assert_eq!(says(&mut lab, vec![], "", &(held.to_string().replace("c-", "b-"))), 0);
+    assert_eq!(says(&mut lab, vec![], &ended.to_string().replace("c-", "d-"), ""), 0);
+    assert_eq!(says(&mut lab, vec![held.clone()], "", ""), 1);
+    let contacts = &lab.state.campaigns["c"].contacts;
+    let status = |attempt: &asterism_domain::AttemptId| &contacts[attempt.contact as usize].status;
+    assert_eq!(*status(ended), ContactStatus::Uncertain);
+    // An order it has not answered may still be on its way.
+    assert_eq!((status(held), status(unanswered)), (&ContactStatus::InFlight, &ContactStatus::InFlight));
+    assert!(lab.state.fleet.nodes[&node].attempts.contains(unanswered));
+    // Said again it changes nothing.
+    assert_eq!(says(&mut lab, vec![held.clone()], "", ""), 1);
+    assert_eq!((lab.state.voids, lab.state.incidents), (0, 0));
+}

@@ -62,6 +62,7 @@ impl Event {
             | Event::NodeEmpty { node, .. }
             | Event::LogRefused { node, .. }
             | Event::NodeUncovered { node, .. }
+            | Event::NodeHolds { node, .. }
             | Event::ManifestHeld { node, .. } => {
                 matches!(origin, Origin::Node(writer) if writer == node)
             }

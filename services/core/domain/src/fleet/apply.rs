@@ -99,6 +99,9 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
                 return Ok(unproved(known));
             }
         }
+        Event::NodeHolds { node, attempts, after, until } => {
+            return Ok(ended_unheard(existing(fleet, node)?, attempts, (after, until)));
+        }
         Event::LogRefused { node, .. } => {
             existing(fleet, node)?.refuses_log.get_or_insert(at);
         }
@@ -154,6 +157,21 @@ fn undrained(node: &mut Node) -> Result<(), Effectless> {
 fn unproved(node: &mut Node) -> Orphaned {
     let orphaned = node.attempts.difference(&node.unanswered).cloned().collect();
     node.attempts.clone_from(&node.unanswered);
+    orphaned
+}
+
+/// What the node had taken and holds no more: how it ended is in frames that are lost. A node writes down what it takes
+/// before, and how it ended after, so what the log still has as taken and the node does not name has ended.
+fn ended_unheard(node: &mut Node, held: &[AttemptId], (after, until): (&str, &str)) -> Orphaned {
+    let ended = |attempt: &&AttemptId| {
+        let id = attempt.to_string();
+        let named = id.as_str() > after && (until.is_empty() || id.as_str() <= until);
+        named && !held.contains(attempt)
+    };
+    let orphaned: Orphaned = node.attempts.difference(&node.unanswered).filter(ended).cloned().collect();
+    for attempt in &orphaned {
+        node.attempts.remove(attempt);
+    }
     orphaned
 }
 

@@ -44,7 +44,8 @@ impl Touched {
             Event::NodeTerminated { node, .. }
             | Event::NodeLost { node, .. }
             | Event::NodeEmpty { node, .. }
-            | Event::NodeUncovered { node, .. } => {
+            | Event::NodeUncovered { node, .. }
+            | Event::NodeHolds { node, .. } => {
                 touched.nodes.insert(node.clone());
                 let known = state.fleet.nodes.get(node);
                 known.into_iter().flat_map(|known| &known.attempts).for_each(|id| touched.attempt(id));

@@ -73,6 +73,10 @@ fn node(event: &Event) -> Option<String> {
             "{node} refuses the log: {reason} (it believes the checkpoint of size {size}, not the one of size \
              {shown_size} it was shown)"
         ),
+        Event::NodeHolds { node, attempts, .. } => format!(
+            "frames of node {node} are lost; it holds {} attempts, and what else the log has as taken by it has ended unheard",
+            attempts.len()
+        ),
         Event::NodeUncovered { node, from, to, .. } => format!(
             "{node} is empty: no call, and the log has all it had to say; no checkpoint it believes covers its frames \
              {from} to {to}"
