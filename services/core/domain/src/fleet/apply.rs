@@ -21,20 +21,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
     let at = recorded.at;
     match &recorded.event {
         Event::LaunchIntended { intent, instance_type, .. } => {
-            if fleet.intents.contains_key(intent) {
-                return Err(Effectless::void("the intent exists already"));
-            }
-            if fleet.stop_requested {
-                return Err(Effectless::void("the fleet was told to go"));
-            }
-            fleet.count_launch(at)?;
-            let new = Intent {
-                status: IntentStatus::Requested,
-                at,
-                instance_type: instance_type.clone(),
-                failures: 0,
-            };
-            fleet.intents.insert(intent.clone(), new);
+            launch_intended(fleet, intent, instance_type, at)?;
         }
         Event::NodeLaunched { intent, node } => launched(fleet, intent, node, at)?,
         Event::LaunchFailed { intent, r#final, .. } => {
@@ -120,6 +107,26 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
         _ => {}
     }
     Ok(Orphaned::new())
+}
+
+/// Judged again where it lands: the fleet may have been told to go, or be as large as it may be.
+fn launch_intended(
+    fleet: &mut Fleet,
+    intent: &str,
+    instance_type: &str,
+    at: Timestamp,
+) -> Result<(), Effectless> {
+    if fleet.intents.contains_key(intent) {
+        return Err(Effectless::void("the intent exists already"));
+    }
+    if fleet.stop_requested {
+        return Err(Effectless::void("the fleet was told to go"));
+    }
+    fleet.count_launch(at)?;
+    let instance_type = instance_type.to_owned();
+    let new = Intent { status: IntentStatus::Requested, at, instance_type, failures: 0 };
+    fleet.intents.insert(intent.to_owned(), new);
+    Ok(())
 }
 
 /// INV-04: drained and confirmed empty, or never able to take a call.
