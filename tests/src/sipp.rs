@@ -103,6 +103,17 @@ impl Carrier {
         calls.into_iter().map(|(number, ids)| (number, ids.len())).collect()
     }
 
+    /// When the first INVITE to each number came in, µs of SIPp's day.
+    pub fn invited_at(&self) -> BTreeMap<String, u128> {
+        let mut first = BTreeMap::new();
+        for message in self.messages() {
+            if let (Some(number), Some(at)) = (message.invited(), message.at_us) {
+                first.entry(number.to_owned()).or_insert(at);
+            }
+        }
+        first
+    }
+
     /// Every user that calls were shown to come from.
     pub fn callers(&self) -> BTreeSet<String> {
         let invites = self.messages().into_iter().filter(|message| message.invited().is_some());
@@ -175,6 +186,8 @@ pub fn keys_folder() -> Option<PathBuf> {
 
 /// One message of SIPp's log.
 struct SipMessage {
+    /// µs of the day.
+    at_us: Option<u128>,
     first_line: String,
     call_id: String,
     received: bool,
@@ -188,12 +201,13 @@ impl SipMessage {
 
     fn read(entry: &str) -> Option<Self> {
         let mut lines = entry.lines();
+        let at_us = entry.lines().next().and_then(time_of_day_us);
         let received = lines.by_ref().take(2).any(|line| line.contains("message received"));
         let mut lines = lines.skip_while(|line| line.trim().is_empty());
         let first_line = lines.next()?.trim().to_owned();
         let rest: Vec<&str> = lines.collect();
         let call_id = rest.iter().find_map(|line| line.strip_prefix("Call-ID:"))?.trim().to_owned();
-        Some(Self { first_line, call_id, received, body: rest.join("\n") })
+        Some(Self { at_us, first_line, call_id, received, body: rest.join("\n") })
     }
 
     /// The number of an INVITE that came in.
@@ -214,6 +228,15 @@ impl SipMessage {
         let media = self.body.lines().find_map(|line| line.strip_prefix("m=audio ")).filter(|_| ours)?;
         media.split_whitespace().next()?.parse().ok()
     }
+}
+
+/// Of ` 2026-11-22 18:41:39.835487`, what follows a message's dashes.
+fn time_of_day_us(line: &str) -> Option<u128> {
+    let (_, time) = line.trim().split_once(' ')?;
+    let mut parts = time.split([':', '.']).map(|part| part.parse::<u128>().ok());
+    let mut next = || parts.next().flatten();
+    let (hours, minutes, seconds, micros) = (next()?, next()?, next()?, next()?);
+    Some(((hours * 60 + minutes) * 60 + seconds) * 1_000_000 + micros)
 }
 
 fn free_udp_port() -> u16 {
@@ -286,6 +309,7 @@ mod tests {
         assert_eq!(all.iter().filter_map(SipMessage::answered_with).collect::<Vec<_>>(), [6008]);
         assert!(all.iter().all(|message| message.call_id == "a"));
         assert_eq!(all.iter().find_map(SipMessage::caller), Some("+15550100100"));
+        assert_eq!(all[0].at_us, Some(67_299_835_487));
     }
 
     #[test]
