@@ -28,6 +28,8 @@ pub struct Account {
     pub cut: u32,
     /// Other rules broken: nodes overfull, not ready, closed or ended, calls early, too many dials in a second.
     pub fouls: u32,
+    /// How long the fleet was full, each time: from the first inbound call turned away to the next one taken.
+    pub full_ms: Vec<i64>,
 }
 
 impl Account {
@@ -37,9 +39,28 @@ impl Account {
     }
 }
 
+/// From need to capacity, each time there was none: calls are in the order of their arrivals.
+fn full(workload: &Workload, run: &Run) -> Vec<i64> {
+    let (mut since, mut spells) = (None, Vec::new());
+    let inbound = workload.calls.iter().zip(&run.placements).filter(|(call, _)| call.deadline_ms.is_none());
+    for (call, placed) in inbound {
+        match (placed, since) {
+            (None, None) => since = Some(call.at_ms),
+            (Some(_), Some(from)) => {
+                spells.push(call.at_ms - from);
+                since = None;
+            }
+            _ => {}
+        }
+    }
+    spells.extend(since.map(|from| workload.fleet.horizon_ms - from));
+    spells
+}
+
 /// Judges a run.
 pub fn account(workload: &Workload, run: &Run) -> Account {
-    let mut account = Account { launches: run.nodes.len() as u32, ..Account::default() };
+    let launches = run.nodes.len() as u32;
+    let mut account = Account { launches, full_ms: full(workload, run), ..Account::default() };
     bill(workload, run, &mut account);
     let mut dials: BTreeMap<i64, u32> = BTreeMap::new();
     let mut loads: Vec<Vec<(i64, i32)>> = vec![Vec::new(); run.nodes.len()];

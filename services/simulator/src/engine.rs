@@ -201,6 +201,7 @@ impl<'a> Engine<'a> {
             open_ms: list.open_ms,
             deadline_ms: list.deadline_ms,
             calls: list.rows.len() as u32,
+            slots_most: 0,
         };
         let backlog: Vec<Backlog> = self.lists.iter().map(left).collect();
         let view = View {
@@ -244,7 +245,9 @@ impl<'a> Engine<'a> {
         }
         self.alive.retain(|index| self.run.nodes[*index].end_ms.is_none());
         let boots = &self.workload.fleet.boot_ms;
-        for _ in 0..orders.launch {
+        let mut shortages = self.workload.fleet.shortages.iter();
+        let refused = shortages.any(|short| (short.from_ms..short.until_ms).contains(&at_ms));
+        for _ in 0..if refused { 0 } else { orders.launch } {
             let index = self.run.nodes.len();
             let boot = boots.get(index % boots.len().max(1)).copied().unwrap_or(-1);
             self.alive.push(index);

@@ -9,7 +9,7 @@ use crate::policies;
 use crate::workload::Family;
 
 /// A policy's figures over the seeds of a family.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
     /// The family.
     pub family: String,
@@ -31,6 +31,10 @@ pub struct Row {
     pub cut: u32,
     /// Other rules broken, over all seeds.
     pub fouls: u32,
+    /// From the first inbound call turned away to the next one taken: the median of all such times, in seconds.
+    pub to_capacity_p50_s: f64,
+    /// The same, 99 % of them.
+    pub to_capacity_p99_s: f64,
     /// Launches an hour.
     pub launches_per_hour: f64,
     /// Mean cost where each node is billed by the hour, against the same bound.
@@ -74,6 +78,8 @@ fn row(family: &str, policy: String, seeds: &[Judged]) -> Row {
     let sum = |value: &dyn Fn(&Account) -> u32| seeds.iter().map(|judged| value(&judged.account)).sum();
     let cost = |judged: &Judged| judged.account.cost_ms as f64 / judged.bound;
     let blocked = |judged: &Judged| judged.account.blocked_percent();
+    let mut full: Vec<i64> = seeds.iter().flat_map(|judged| judged.account.full_ms.iter().copied()).collect();
+    full.sort_unstable();
     Row {
         family: family.to_owned(),
         policy,
@@ -85,16 +91,24 @@ fn row(family: &str, policy: String, seeds: &[Judged]) -> Row {
         late: sum(&|account| account.late),
         cut: sum(&|account| account.cut),
         fouls: sum(&|account| account.fouls),
+        to_capacity_p50_s: quantile_s(&full, 50),
+        to_capacity_p99_s: quantile_s(&full, 99),
         launches_per_hour: mean(&|judged| f64::from(judged.account.launches) / judged.hours),
         cost_hourly: mean(&|judged| judged.account.billed_hours as f64 * 3_600_000.0 / judged.bound),
     }
+}
+
+/// The value that so many percent do not exceed, in seconds; 0 of none.
+fn quantile_s(sorted_ms: &[i64], percent: usize) -> f64 {
+    let last = sorted_ms.len().saturating_sub(1);
+    sorted_ms.get((last * percent).div_ceil(100)).map_or(0.0, |ms| *ms as f64 / 1_000.0)
 }
 
 /// The rows as a text table.
 pub fn text(rows: &[Row]) -> String {
     use std::fmt::Write as _;
     let mut out = format!(
-        "{:12} {:22} {:>6} {:>6} {:>9} {:>9} {:>6} {:>4} {:>6} {:>8} {:>7}\n",
+        "{:12} {:22} {:>6} {:>6} {:>9} {:>9} {:>6} {:>4} {:>6} {:>6} {:>7} {:>8} {:>7}\n",
         "family",
         "policy",
         "cost",
@@ -104,13 +118,15 @@ pub fn text(rows: &[Row]) -> String {
         "late",
         "cut",
         "fouls",
+        "p50 s",
+        "p99 s",
         "launch/h",
         "hourly"
     );
     for row in rows {
         let _ = writeln!(
             out,
-            "{:12} {:22} {:>6.3} {:>6.3} {:>9.4} {:>9.4} {:>6} {:>4} {:>6} {:>8.1} {:>7.3}",
+            "{:12} {:22} {:>6.3} {:>6.3} {:>9.4} {:>9.4} {:>6} {:>4} {:>6} {:>6.1} {:>7.1} {:>8.1} {:>7.3}",
             row.family,
             row.policy,
             row.cost,
@@ -120,6 +136,8 @@ pub fn text(rows: &[Row]) -> String {
             row.late,
             row.cut,
             row.fouls,
+            row.to_capacity_p50_s,
+            row.to_capacity_p99_s,
             row.launches_per_hour,
             row.cost_hourly
         );

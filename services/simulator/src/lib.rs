@@ -8,6 +8,7 @@
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
 
 pub mod account;
+pub mod chart;
 pub mod engine;
 pub mod error;
 pub mod lab;

@@ -4,7 +4,7 @@
 use asterism_simulator::account::account;
 use asterism_simulator::engine::{Run, run};
 use asterism_simulator::policies::{self, Ours};
-use asterism_simulator::workload::{Call, FleetFacts, List, TrunkChange, TrunkEvent, Workload};
+use asterism_simulator::workload::{Call, FleetFacts, List, Shortage, TrunkChange, TrunkEvent, Workload};
 use proptest::prelude::*;
 
 const HORIZON_MS: i64 = 1_800_000;
@@ -31,6 +31,7 @@ fn workload(inbound: Vec<(i64, i64)>, outbound: Vec<i64>, deadline_ms: i64, down
             TrunkEvent { t_ms: down_ms + 60_000, event: TrunkChange::TrunkUp },
         ],
         campaigns: vec![list],
+        shortages: vec![Shortage { from_ms: 600_000, until_ms: 660_000 }],
         ..FleetFacts::default()
     };
     Workload { fleet, calls, ..Workload::default() }
@@ -101,6 +102,17 @@ proptest! {
     }
 
     #[test]
+    fn nothing_is_launched_in_a_shortage_and_ours_ends_nothing_while_the_trunk_is_down(workload in workloads()) {
+        let run = run(&workload, &mut Ours::new(&workload));
+        let down_ms = workload.fleet.events[0].t_ms;
+        for node in &run.nodes {
+            prop_assert!(!(600_000..660_000).contains(&node.launch_ms));
+            let ended = node.end_ms.filter(|end| (down_ms..down_ms + 59_000).contains(end));
+            prop_assert!(ended.is_none_or(|end| node.ready_ms > end), "{:?} at {}", node, down_ms);
+        }
+    }
+
+    #[test]
     fn ours_knows_nothing_before_its_time(workload in workloads(), at_s in 1_i64..1_800) {
         let at_ms = at_s * 1_000;
         let first = run(&workload, &mut Ours::new(&workload));
@@ -117,6 +129,11 @@ fn an_account_finds_what_is_wrong() {
     let honest = run(&workload, &mut Ours::new(&workload));
     let clean = account(&workload, &honest);
     assert_eq!((clean.cut, clean.fouls), (0, 0));
+    assert_eq!(
+        (clean.blocked, clean.full_ms),
+        (1, vec![HORIZON_MS - 300_000]),
+        "the sixth of five, and nobody after it"
+    );
     let spoilt = |spoil: &dyn Fn(&mut Run)| {
         let mut run = honest.clone();
         spoil(&mut run);

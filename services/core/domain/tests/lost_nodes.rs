@@ -13,7 +13,7 @@ use asterism_domain::fleet::{
 use asterism_domain::{Event, NodeId, Outcome, invariant};
 use asterism_proto::{Origin, Role};
 use proptest::prelude::*;
-use support::{Lab, policy};
+use support::{Lab, drained, launches, policy};
 
 const MINUTE: u64 = 60_000;
 
@@ -69,18 +69,6 @@ fn two_busy_nodes() -> (Lab, String, String) {
     assert_eq!(lab.tick().len(), 6);
     let ready: Vec<String> = lab.ready().into_iter().collect();
     (lab, ready[0].clone(), ready[1].clone())
-}
-
-fn launches(events: &[Event]) -> usize {
-    events.iter().filter(|event| matches!(event, Event::LaunchIntended { .. })).count()
-}
-
-fn drained(events: &[Event]) -> Vec<&str> {
-    let drained = events.iter().map(|event| match event {
-        Event::NodeDraining { node, .. } => Some(node.as_str()),
-        _ => None,
-    });
-    drained.flatten().collect()
 }
 
 #[test]

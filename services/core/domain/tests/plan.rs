@@ -11,6 +11,7 @@ use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{
     FleetCommand, FleetLimits, FleetPolicy, Hearing, IntentStatus, Inventory, LaunchOutcome, NodeStatus,
 };
+use asterism_domain::rules::CampaignRules;
 use asterism_domain::{Event, NodeId, Outcome, invariant};
 use asterism_proto::{Origin, Role};
 use proptest::prelude::*;
@@ -32,6 +33,8 @@ enum Happening {
     Lose(usize),
     Pass(u64),
     MoreContacts,
+    MoreByADeadline(u64),
+    CallsFail,
     Stop,
 }
 
@@ -51,6 +54,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => (0usize..5).prop_map(Lose),
         2 => (1u64..90_000).prop_map(Pass),
         2 => Just(MoreContacts),
+        2 => (1u64..400_000).prop_map(MoreByADeadline),
+        2 => Just(CallsFail),
         1 => Just(Stop),
     ]
 }
@@ -135,9 +140,11 @@ fn happen(lab: &mut Lab, policy: &FleetPolicy, what: &Happening) {
         Happening::Dial => {
             lab.tick();
         }
-        Happening::CallsEnd => {
+        Happening::CallsEnd | Happening::CallsFail => {
+            let failed = matches!(what, Happening::CallsFail);
+            let outcome = if failed { Outcome::Congestion } else { Outcome::Answered };
             for (attempt, node) in lab.in_flight() {
-                lab.end(&attempt, &node, Outcome::Answered);
+                lab.end(&attempt, &node, outcome);
             }
         }
         Happening::PbxStops(index) => {
@@ -174,6 +181,11 @@ fn happen(lab: &mut Lab, policy: &FleetPolicy, what: &Happening) {
         Happening::MoreContacts => {
             let id = format!("c{}", lab.state.campaigns.len());
             lab.campaign(&id, 9, 3);
+        }
+        Happening::MoreByADeadline(ms) => {
+            let id = format!("c{}", lab.state.campaigns.len());
+            let rules = CampaignRules { deadline_ms: lab.now + ms, ..CampaignRules::default() };
+            lab.campaign_with(&id, support::rows(30), 3, rules);
         }
         Happening::Stop => {
             ask(lab, &FleetCommand::Stop { reason: "x".into() });

@@ -39,6 +39,7 @@ impl Policy for Ours {
             inbound_up: view.inbound_up,
             outbound_ended: view.outbound_ended,
             backlog: view.backlog,
+            kept_calls: if view.trunk_up { 0 } else { u32::MAX },
         });
         let moves = staff.moves;
         Orders {

@@ -1,10 +1,10 @@
 //! Families of workloads, each made from a seed.
 
-use rand::SeedableRng as _;
+use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::generate::{Day, bins, boots, outbound};
-use super::{DAY_MS, FleetFacts, List, Workload};
+use super::{DAY_MS, FleetFacts, List, Shortage, TrunkChange, TrunkEvent, Workload};
 use crate::error::LabError;
 
 /// Calls up at the peak, as a rule.
@@ -51,6 +51,25 @@ pub const FAMILIES: &[Family] = &[
         name: "bursty-warm",
         about: "the same on nodes that boot in 30 s",
         make: |seed| inbound(seed, &days(4.0, 30_000)),
+    },
+    Family {
+        name: "bursty-slow",
+        about: "the same on nodes that boot in 300 s",
+        make: |seed| inbound(seed, &days(4.0, 300_000)),
+    },
+    Family {
+        name: "shortage",
+        about: "bursty inbound, and the cloud has no instance from nine to ten",
+        make: |seed| {
+            let mut workload = inbound(seed, &days(4.0, 90_000));
+            workload.fleet.shortages.push(Shortage { from_ms: 9 * HOUR_MS, until_ms: 10 * HOUR_MS });
+            workload
+        },
+    },
+    Family {
+        name: "outage",
+        about: "inbound whose trunk is down for forty minutes, and everybody calls again",
+        make: outage,
     },
     Family { name: "weekly", about: "seven days, quiet weekends, dead nights", make: weekly },
     Family {
@@ -166,6 +185,24 @@ fn inbound(seed: u64, like: &Inbound) -> Workload {
         workload.truth.extend(rates);
     }
     workload.fleet = facts(&mut rng, like.days * DAY_MS, like.boot_ms, HOLD.0);
+    workload
+}
+
+/// From 14:00 one call in twenty comes through; from 14:40 on those who did not call again, within a quarter of an hour.
+fn outage(seed: u64) -> Workload {
+    let mut workload = inbound(seed, &days(0.0, 90_000));
+    let mut rng = random(seed.wrapping_add(15_485_863));
+    let (from_ms, until_ms) = (14 * HOUR_MS, 14 * HOUR_MS + 2_400_000);
+    for call in &mut workload.calls {
+        if (from_ms..until_ms).contains(&call.at_ms) && rng.random_bool(0.95) {
+            call.at_ms = until_ms + (rng.random::<f64>().powi(2) * 900_000.0) as i64;
+        }
+    }
+    let event = |t_ms, event| TrunkEvent { t_ms, event };
+    workload.fleet.events =
+        vec![event(from_ms, TrunkChange::TrunkDown), event(until_ms, TrunkChange::TrunkUp)];
+    // Nobody knows the rate of such a day.
+    workload.truth.clear();
     workload
 }
 

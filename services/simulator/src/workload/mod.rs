@@ -43,6 +43,15 @@ pub enum TrunkChange {
     TrunkUp,
 }
 
+/// A time in which the cloud has no instance to give: nothing is launched, and nothing billed for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortage {
+    /// From when on.
+    pub from_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+}
+
 /// A list of outbound calls, as it is known before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct List {
@@ -87,6 +96,9 @@ pub struct FleetFacts {
     /// Lists of outbound calls.
     #[serde(default)]
     pub campaigns: Vec<List>,
+    /// Times without capacity in the cloud; known when a launch is refused.
+    #[serde(default)]
+    pub shortages: Vec<Shortage>,
 }
 
 /// A workload.

@@ -9,6 +9,7 @@
 //! ```
 
 pub mod apply;
+pub mod backlog;
 pub mod budget;
 pub mod command;
 pub mod decide;

@@ -92,6 +92,11 @@ impl Waiting {
         self.zones.keys().copied()
     }
 
+    /// How many of a zone wait, now or later.
+    pub fn len_in(&self, zone: ZoneIndex) -> u32 {
+        self.zones.get(&zone).map_or(0, |zone| (zone.now.len() + zone.later.len()) as u32)
+    }
+
     /// How many of a zone may be dialled at `at`, for all their own delays say.
     pub fn due_in(&self, zone: ZoneIndex, at: Timestamp) -> u32 {
         self.zones.get(&zone).map_or(0, |zone| (zone.now.len() + zone.due(at).count()) as u32)

@@ -40,16 +40,9 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
                 known.status = NodeStatus::Admitted;
             }
         }
-        Event::NodeReady { node, capacity, pbx, boot_id } => {
-            let known = existing(fleet, node)?;
-            known.capacity = *capacity;
-            known.pbx.clone_from(pbx);
-            known.boot_id.clone_from(boot_id);
-            known.pbx_up = true;
-            known.down_since = None;
-            known.ready_at.get_or_insert(at);
-            if known.status == NodeStatus::Admitted {
-                known.status = NodeStatus::Ready;
+        event @ Event::NodeReady { node, .. } => {
+            if let Some(took_ms) = ready(existing(fleet, node)?, event, at) {
+                fleet.learnt.booted(took_ms);
             }
         }
         Event::NodeStopped { node, .. } => {
@@ -127,6 +120,22 @@ fn launch_intended(
     let new = Intent { status: IntentStatus::Requested, at, instance_type, failures: 0 };
     fleet.intents.insert(intent.to_owned(), new);
     Ok(())
+}
+
+/// A node can take calls. What its boot took, if it says so for the first time.
+fn ready(node: &mut Node, event: &Event, at: Timestamp) -> Option<u64> {
+    let Event::NodeReady { capacity, pbx, boot_id, .. } = event else { return None };
+    node.capacity = *capacity;
+    node.pbx.clone_from(pbx);
+    node.boot_id.clone_from(boot_id);
+    node.pbx_up = true;
+    node.down_since = None;
+    if node.status == NodeStatus::Admitted {
+        node.status = NodeStatus::Ready;
+    }
+    let first = node.ready_at.is_none();
+    node.ready_at.get_or_insert(at);
+    first.then(|| at.saturating_sub(node.launched_at))
 }
 
 /// INV-04: drained and confirmed empty, or never able to take a call.

@@ -8,9 +8,9 @@ use super::hearing::Hearing;
 use super::limits::FleetLimits;
 use super::plan::{FleetPolicy, FleetView, plan};
 use super::refusing;
+use super::seen::need;
 use super::state::{IntentStatus, Node, NodeStatus};
 use crate::Rejection;
-use crate::campaign::{Campaign, judge};
 use crate::event::Event;
 use crate::ids::{NodeId, Timestamp};
 use crate::state::State;
@@ -209,15 +209,15 @@ fn planned(
     seen: Option<&Inventory>,
     at: Timestamp,
 ) -> Vec<Event> {
-    let (waiting, in_flight) = (demand(state, at), state.in_flight);
-    let view =
-        FleetView { fleet: &state.fleet, waiting, in_flight, hearing, seen, checkpoint: state.checkpoint };
+    let need = need(state, policy, at);
+    let (fleet, in_flight, checkpoint) = (&state.fleet, state.in_flight, state.checkpoint);
+    let view = FleetView { fleet, need: &need, in_flight, hearing, seen, checkpoint };
     let plan = plan(&view, policy, at);
     if plan.is_empty() {
         return Vec::new();
     }
     let mut events = vec![Event::FleetPlanned {
-        waiting: view.waiting,
+        waiting: need.demand.due,
         in_flight: view.in_flight,
         nodes_up: plan.up,
         nodes_booting: plan.booting,
@@ -229,10 +229,10 @@ fn planned(
         budget_micro_usd: plan.budget_micro_usd,
         limits: Some(FleetLimits::from(policy)),
     }];
-    let fleet: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
+    let name: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {
         events.push(Event::LaunchIntended {
-            intent: format!("{fleet}-{}-{}-{index}", state.log_tag, state.size),
+            intent: format!("{name}-{}-{}-{index}", state.log_tag, state.size),
             reason: plan.need.clone(),
             instance_type: policy.instance_type.clone(),
         });
@@ -286,20 +286,4 @@ fn cut(state: &State, hearing: &Hearing, id: &NodeId, at: Timestamp) -> Option<E
 fn draining(state: &State, node: &NodeId, reason: &str, held: bool) -> Event {
     let drain = state.fleet.nodes.get(node).map_or(1, |known| known.drain + 1);
     Event::NodeDraining { node: node.clone(), reason: reason.to_owned(), drain, held }
-}
-
-/// How far ahead the fleet looks for windows that open and delays that end: about what a node takes to boot.
-const LEAD_MS: u64 = 60_000;
-
-/// Attempts that could be sent now, or within [`LEAD_MS`], if slots were free: a campaign's cap bounds what it can want
-/// at once.
-pub fn demand(state: &State, at: Timestamp) -> u32 {
-    let want = |campaign: &Campaign| {
-        let due = judge::due(campaign, at).max(judge::due(campaign, at + LEAD_MS));
-        match campaign.max_channels {
-            0 => due,
-            cap => due.min(cap.saturating_sub(campaign.counts.in_flight)),
-        }
-    };
-    state.campaigns.values().map(want).sum()
 }

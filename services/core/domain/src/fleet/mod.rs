@@ -16,9 +16,11 @@ mod budget;
 pub mod command;
 pub mod decide;
 pub mod hearing;
+pub mod learnt;
 mod limits;
 pub mod plan;
 mod refusing;
+mod seen;
 pub mod staffing;
 pub mod state;
 
@@ -26,4 +28,5 @@ pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
 pub use hearing::{Heard, Hearing, Standing};
 pub use limits::{FleetLimits, Limited};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
+pub use seen::{Need, need};
 pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};

@@ -1,7 +1,8 @@
 //! The plan: how many nodes are wanted, and which to launch, drain, un-drain and terminate.
 //!
-//! Pure and integer. Planning twice in the same state changes nothing the second time. Need comes from calls to be
-//! sent and calls up, never from CPU. Capacity is nodes that can dial; one that cannot, or is not heard of, is waited
+//! Pure and integer. Planning twice in the same state changes nothing the second time. Need comes from [`super::staffing`],
+//! by calls to be sent, how long they last and until when they must have started, and from calls up, never from CPU. A
+//! low load that may come from something broken drains nobody. Capacity is nodes that can dial; one that cannot, or is not heard of, is waited
 //! for, then replaced, and what it holds still counts as load (INV-07).
 
 use std::collections::BTreeSet;
@@ -14,6 +15,8 @@ use super::command::Inventory;
 use super::hearing::{Hearing, Standing};
 use super::limits::{FleetLimits, LAUNCH_SPAN_MS};
 use super::refusing;
+use super::seen::{self, Need};
+use super::staffing::Staff;
 use super::state::{Fleet, IntentStatus, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
 
@@ -63,8 +66,8 @@ pub struct FleetPolicy {
 pub struct FleetView<'a> {
     /// The fleet.
     pub fleet: &'a Fleet,
-    /// Attempts still to be sent by running campaigns, as far as their caps let them be at once.
-    pub waiting: u32,
+    /// What calls ask for.
+    pub need: &'a Need,
     /// Attempts in flight.
     pub in_flight: u32,
     /// What the nodes said last.
@@ -138,7 +141,9 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
     let given_up: BTreeSet<&NodeId> = given_up(view, policy, going, at).collect();
     let standings = standings(view, policy, at);
     let mut plan = count(view, &standings, &given_up);
-    plan.wanted = if going { 0 } else { wanted(view, policy) };
+    let open = standings.iter().map(|(_, node, standing)| (*node, *standing));
+    let staff = seen::staff(view, policy, open, plan.booting, at);
+    plan.wanted = if going { 0 } else { wanted(view, policy, &staff) };
     // Whatever is wanted: what could not dial for too long takes no calls, and may go when its calls have ended.
     plan.shut = of(&standings, Standing::Shut).cloned().collect();
     let coming = plan.up + plan.closed + plan.stale + plan.booting;
@@ -165,12 +170,27 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
         plan.budget_is_news = policy.budget_micro_usd > view.fleet.budget_drained;
     }
     plan.limits_are_news = view.fleet.limited.limits != Some(FleetLimits::from(policy));
-    plan.need = format!(
-        "{} waiting and {} in flight at {} a node want {} nodes; {} up, {} booting",
-        view.waiting, view.in_flight, policy.node_capacity, plan.wanted, plan.up, plan.booting
-    );
+    plan.need = sentence(view, policy, &staff, &plan);
     plan.reason = reason(policy, &plan, &budget, limit_note);
+    if let Some(trouble) = view.need.trouble.as_ref().filter(|_| staff.kept > 0 && plan.wanted == staff.kept)
+    {
+        let _ = write!(plan.reason, "; {trouble}: no node goes for want of work");
+    }
     plan
+}
+
+fn sentence(view: &FleetView<'_>, policy: &FleetPolicy, staff: &Staff, plan: &Plan) -> String {
+    format!(
+        "{} waiting and {} in flight of about {} s each ask for {} slots at {} a node: {} nodes; {} up, {} booting",
+        view.need.demand.due,
+        view.in_flight,
+        view.need.holding_ms.div_ceil(1_000),
+        staff.required.slots_mc.div_ceil(1_000),
+        policy.node_capacity,
+        plan.wanted,
+        plan.up,
+        plan.booting
+    )
 }
 
 fn reason(policy: &FleetPolicy, plan: &Plan, budget: &Allowance, limit_note: &str) -> String {
@@ -194,9 +214,11 @@ fn reason(policy: &FleetPolicy, plan: &Plan, budget: &Allowance, limit_note: &st
     text + limit_note
 }
 
-fn wanted(view: &FleetView<'_>, policy: &FleetPolicy) -> u32 {
-    let calls = view.waiting.saturating_add(view.in_flight);
-    calls.div_ceil(policy.node_capacity.max(1)).max(policy.min_nodes).min(policy.max_nodes)
+/// What staffing asks for, and room for the calls up: a node that is closed under them would be opened again by the
+/// first of them that is to be repeated.
+fn wanted(view: &FleetView<'_>, policy: &FleetPolicy, staff: &Staff) -> u32 {
+    let up = view.in_flight.div_ceil(policy.node_capacity.max(1));
+    staff.count.want.max(up).max(policy.min_nodes).min(policy.max_nodes)
 }
 
 /// Nodes that never took a call and are not waited for any longer.

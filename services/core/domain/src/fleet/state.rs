@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::learnt::Learnt;
 use super::limits::Limited;
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 
@@ -168,6 +169,8 @@ pub struct Fleet {
     pub orphans: u32,
     /// What no plan may go beyond.
     pub limited: Limited,
+    /// What calls and boots have shown.
+    pub learnt: Learnt,
 }
 
 impl Fleet {

@@ -53,6 +53,27 @@ pub fn policy() -> FleetPolicy {
     }
 }
 
+/// So many people, in no zone.
+pub fn rows(people: u8) -> Vec<ImportRow> {
+    (0..people)
+        .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
+        .collect()
+}
+
+/// How many launches these hold.
+pub fn launches(events: &[Event]) -> usize {
+    events.iter().filter(|event| matches!(event, Event::LaunchIntended { .. })).count()
+}
+
+/// The nodes these drain.
+pub fn drained(events: &[Event]) -> Vec<&str> {
+    let drained = events.iter().map(|event| match event {
+        Event::NodeDraining { node, .. } => Some(node.as_str()),
+        _ => None,
+    });
+    drained.flatten().collect()
+}
+
 /// Somebody who has listened for ever and heard of these a moment ago.
 pub fn hearing(fresh: &BTreeSet<String>) -> Hearing {
     let nodes = fresh.iter().map(|id| (id.clone(), Heard::default())).collect();
@@ -134,10 +155,7 @@ impl Lab {
     }
 
     pub fn campaign_at(&mut self, id: &str, contacts: u8, max_attempts: u32, calls_per_second: u32) {
-        let rows = (0..contacts)
-            .map(|n| ImportRow { number_hash: [n; 16], sealed: vec![n; 60], ..ImportRow::default() })
-            .collect();
-        self.create(id, rows, limits(max_attempts, calls_per_second, CampaignRules::default()));
+        self.create(id, rows(contacts), limits(max_attempts, calls_per_second, CampaignRules::default()));
     }
 
     pub fn campaign_with(&mut self, id: &str, rows: Vec<ImportRow>, max_attempts: u32, rules: CampaignRules) {

@@ -11,7 +11,7 @@ pub enum LabCommand {
     #[command(before_help = "\
 Examples:
   asterism lab policy                             # every family, 6 seeds each; takes minutes
-  asterism lab policy --family smooth --seeds 20
+  asterism lab policy --family smooth --seeds 20 --svg smooth.svg
   asterism lab policy --calls x.calls.csv --fleet x.fleet.json --history x.history.csv \\
       --nodes nodes.csv --placements placements.csv
 ")]
@@ -27,6 +27,9 @@ pub struct PolicyArgs {
     /// Seeds of each family, from 1
     #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=1000), conflicts_with = "calls")]
     pub seeds: u64,
+    /// Where to draw cost against blocking (SVG)
+    #[arg(long, value_name = "FILE", conflicts_with = "calls")]
+    pub svg: Option<PathBuf>,
     /// Calls of a workload of yours (CSV); our policy alone is run on it
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pub calls: Option<PathBuf>,

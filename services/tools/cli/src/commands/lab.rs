@@ -4,7 +4,7 @@ use std::path::Path;
 
 use asterism_simulator::account::account;
 use asterism_simulator::policies::Ours;
-use asterism_simulator::{engine, lab, optimum, workload};
+use asterism_simulator::{LabError, chart, engine, lab, optimum, workload};
 use serde_json::json;
 
 use super::Context;
@@ -35,6 +35,11 @@ fn table(context: &Context, args: &PolicyArgs) -> Result<(), CliError> {
         }));
     }
     bar.clear();
+    if let Some(path) = &args.svg {
+        std::fs::write(path, chart::svg(&rows)).map_err(|source| {
+            CliError::from_text(LabError::File { path: path.display().to_string(), source })
+        })?;
+    }
     context.out.result(&json!({ "rows": rows }), || lab::text(&rows))
 }
 

@@ -128,9 +128,13 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 to_waiting(campaign, attempt, 0);
             })
         }
-        Event::AttemptEnded { attempt, outcome, digits, never_rang, talk_ms, .. } => {
+        Event::AttemptEnded { attempt, outcome, digits, never_rang, talk_ms, ring_ms, .. } => {
             own_attempt(state, attempt, recorded)?;
             let released = release(state, attempt)?;
+            // A node's own word of how long, but no longer than the log says that the slot was held.
+            let held_ms = u64::from(*ring_ms) + u64::from(*talk_ms);
+            let held_ms = held_ms.min(at.saturating_sub(released.intended_at));
+            state.fleet.learnt.ended(at, held_ms, *outcome, *never_rang);
             let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
             count_ring(state, attempt, &released, *never_rang && !answered, at)?;
             with(state, attempt, |campaign| {

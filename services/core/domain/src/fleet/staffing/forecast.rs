@@ -122,11 +122,12 @@ impl Inbound {
         ratio(rate, self.seen_mc + LEVEL_PRIOR_MC, self.expected_mc + LEVEL_PRIOR_MC)
     }
 
-    /// Without a past: the rate of the last minutes, and its growth where that is more than chance.
+    /// Without a past: the rate of the last minutes, and half of its growth where that is more than chance. What comes and
+    /// goes never grows for as long as a boot takes; what does grow is told by the burst as well.
     fn by_trend(&self, up_mc: u64, policy: &StaffingPolicy) -> u64 {
         let (usual, growth, minute) = (self.rate(RATE_S), self.growth(800), self.rate(60));
         up_after(up_mc, policy, |ahead_ms| {
-            if growth == 0 { usual } else { usual.max(minute + growth * (30_000 + ahead_ms) / 1_000) }
+            if growth == 0 { usual } else { usual.max(minute + growth * (30_000 + ahead_ms) / 2_000) }
         })
     }
 

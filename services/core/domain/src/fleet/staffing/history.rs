@@ -16,6 +16,8 @@ pub const DAYS: usize = 7;
 const SMOOTH_BINS: usize = 12;
 /// A weekday whose total differs by more than this from the week's mean has a level of its own.
 const OWN_LEVEL_PPM: u64 = 450_000;
+/// By how much the target is relaxed, step by step, where no reserve meets it.
+const RELAXED: [u64; 3] = [1, 3, 10];
 /// Fewer arrivals than these in a day teach nothing.
 const DAY_LEAST: u64 = 100;
 
@@ -43,8 +45,8 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// For a fleet without a past.
-    pub const UNTAUGHT: Self = Self { sqrt_milli: 2_500, share_ppm: 20_000 };
+    /// For a fleet without a past: for chance alone, since nothing says how much comes unannounced.
+    pub const UNTAUGHT: Self = Self { sqrt_milli: 2_500, share_ppm: 0 };
 
     /// The reserve for a forecast, both in milli-calls.
     pub fn of(self, calls_mc: u64) -> u64 {
@@ -109,21 +111,30 @@ impl Week {
     pub(super) fn reserve(&self, shape: &[Vec<u64>], policy: &StaffingPolicy) -> Reserve {
         let forecasts: Vec<Vec<u64>> =
             (0..DAYS).map(|day| self.forecasts(day, &shape[day], policy)).collect();
-        let allowed_mc = ratio(self.totals.iter().sum(), policy.blocked_target_ppm, 1_000);
+        // A week that no reserve would have served so well, by one burst as a rule: as well as it can be, before the
+        // largest reserve is held all the time for its sake.
+        let cheapest = RELAXED.iter().find_map(|times| {
+            let target_ppm = policy.replay_target_ppm().saturating_mul(*times);
+            self.cheapest(&forecasts, ratio(self.totals.iter().sum(), target_ppm, 1_000), policy)
+        });
+        cheapest.unwrap_or(Reserve { sqrt_milli: 6_200, share_ppm: 380_000 })
+    }
+
+    /// The cheapest reserve that turns away no more.
+    fn cheapest(&self, forecasts: &[Vec<u64>], allowed_mc: u64, policy: &StaffingPolicy) -> Option<Reserve> {
         let mut best = None;
         for sqrt_step in 0..14 {
             for share_step in 0..20 {
                 let reserve = Reserve { sqrt_milli: 1_000 + sqrt_step * 400, share_ppm: share_step * 20_000 };
                 let trial = Trial { week: self, reserve, policy };
-                let Some(cost) = trial.cost(&forecasts, allowed_mc) else { continue };
+                let Some(cost) = trial.cost(forecasts, allowed_mc) else { continue };
                 if best.is_none_or(|(cheapest, _)| cost < cheapest) {
                     best = Some((cost, reserve));
                 }
                 break; // a larger share costs more
             }
         }
-        // A week that no reserve would have served: the largest one.
-        best.map_or(Reserve { sqrt_milli: 6_200, share_ppm: 380_000 }, |(_, reserve)| reserve)
+        best.map(|(_, reserve)| reserve)
     }
 
     /// Forecasts as they would have been made at each bin of a day for the time a boot later.

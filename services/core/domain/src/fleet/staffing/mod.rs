@@ -2,7 +2,8 @@
 //!
 //! Pure and in integers. A forecast of the calls that will be up when a node launched now is ready, a reserve learnt by
 //! replaying the past week, and outbound work in whatever is left: short calls that give their slots back are the
-//! cheapest reserve of all. `services/simulator` measures it; `fleet::plan` does not use it yet.
+//! cheapest reserve of all. `services/simulator` measures it, `fleet::plan` asks it; inbound calls are not in the log yet, so
+//! that the plan has only its outbound half.
 
 // Times are within years and calls within millions; what is subtracted is compared before.
 #![allow(clippy::cast_possible_wrap, clippy::cast_sign_loss)]
@@ -26,6 +27,11 @@ pub use policy::StaffingPolicy;
 /// Most nodes that are reckoned with.
 const NODES_MAX: u32 = 10_000;
 
+/// A time of the log as staffing reckons it; one beyond all days is the last there is.
+pub fn staffing_ms(at: crate::ids::Timestamp) -> i64 {
+    i64::try_from(at).unwrap_or(i64::MAX)
+}
+
 /// What happened in the last second, and what is up.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
@@ -41,6 +47,8 @@ pub struct Seen<'a> {
     pub outbound_ended: (u32, u64),
     /// Lists with calls to be started.
     pub backlog: &'a [Backlog],
+    /// While a low load may come from something broken: calls that existing nodes are kept for; else 0.
+    pub kept_calls: u32,
 }
 
 /// What staffing decides, and what it rests on.
@@ -58,6 +66,8 @@ pub struct Staff {
     pub reserve_mc: u64,
     /// What the lists ask for.
     pub required: Required,
+    /// Nodes that stay because what asks for little may be broken.
+    pub kept: u32,
 }
 
 impl Staff {
@@ -83,7 +93,6 @@ pub struct Staffing {
     inbound: Inbound,
     holding: Holding,
     last_needed_ms: Vec<i64>,
-    outbound_nodes: u32,
 }
 
 impl Staffing {
@@ -96,7 +105,12 @@ impl Staffing {
             reserve = week.reserve(&inbound.shape, &policy);
         }
         let last_needed_ms = Vec::new();
-        Self { policy, reserve, inbound, holding: Holding::default(), last_needed_ms, outbound_nodes: 0 }
+        Self { policy, reserve, inbound, holding: Holding::default(), last_needed_ms }
+    }
+
+    /// Without a past, but with holding times that were learnt before.
+    pub fn with_holding(policy: StaffingPolicy, holding: Holding) -> Self {
+        Self { holding, ..Self::new(policy, &[]) }
     }
 
     /// What it holds ready beyond the forecast.
@@ -108,10 +122,16 @@ impl Staffing {
     pub fn second(&mut self, seen: &Seen<'_>) -> Staff {
         self.inbound.note(seen.at_ms, seen.arrivals);
         self.holding.note(seen.outbound_ended.0, seen.outbound_ended.1);
+        self.look(seen)
+    }
+
+    /// Decides without having learnt anything new.
+    pub fn look(&mut self, seen: &Seen<'_>) -> Staff {
         let forecast_mc = self.inbound.forecast(seen.at_ms, seen.inbound_up, &self.policy);
         let required = outbound::required(seen.backlog, &self.holding, seen.at_ms, &self.policy);
         let reserve_mc = self.reserve.of(forecast_mc).saturating_sub(self.given_back(&required));
-        let want = self.want(seen, forecast_mc, reserve_mc, &required);
+        let kept = self.kept(seen);
+        let want = self.want(seen, forecast_mc, reserve_mc, &required).max(kept);
         let keep = self.keep(seen.at_ms, want);
         let capacity_mc = u64::from(self.policy.capacity) * 1_000;
         let margin_mc = self.margin_mc(seen.inbound_up);
@@ -131,7 +151,7 @@ impl Staffing {
         let open = (already + moves.open.len()).saturating_sub(moves.close.len()) as u64;
         let open_mc = open * capacity_mc;
         let outbound_slots = (open_mc.saturating_sub(busy_mc) / 1_000) as u32;
-        Staff { count, moves, outbound_slots, forecast_mc, reserve_mc, required }
+        Staff { count, moves, outbound_slots, forecast_mc, reserve_mc, required, kept }
     }
 
     /// Slots that outbound calls give back in half the lead time if no new ones are started.
@@ -140,7 +160,7 @@ impl Staffing {
         times(required.slots_mc, ONE_PPB - stay)
     }
 
-    fn want(&mut self, seen: &Seen<'_>, forecast_mc: u64, reserve_mc: u64, required: &Required) -> u32 {
+    fn want(&self, seen: &Seen<'_>, forecast_mc: u64, reserve_mc: u64, required: &Required) -> u32 {
         let capacity_mc = u64::from(self.policy.capacity) * 1_000;
         let nodes = |calls_mc: u64| {
             if calls_mc < 500 { 0 } else { calls_mc.div_ceil(capacity_mc).min(u64::from(NODES_MAX)) as u32 }
@@ -149,12 +169,12 @@ impl Staffing {
         let chance =
             if required.calls > 0 { 0 } else { sqrt_mc(up_mc) * self.reserve.sqrt_milli.min(2_000) / 1_000 };
         let mut want = nodes(forecast_mc + reserve_mc + required.slots_mc).max(nodes(up_mc + chance));
+        // Less than half a slot is work all the same.
+        want = want.max(u32::from(required.calls > 0));
         // Outbound work alone costs the same on few nodes as on many, but each boot and each end costs: none goes early.
-        if required.calls > 0 && forecast_mc < 1_000 && want > 0 {
-            want = want.max(self.outbound_nodes.min(nodes(required.calls * 1_000)));
-            self.outbound_nodes = want;
-        } else {
-            self.outbound_nodes = 0;
+        if required.calls > 0 && forecast_mc < 1_000 {
+            let have = self.counted_on(seen).filter(|node| !node.closed).count() as u32;
+            want = want.max(have.min(nodes(required.calls * 1_000)));
         }
         // Before the first call: its nodes, early enough to launch them again if they do not come up.
         if seen.at_ms < 0 && seen.at_ms > -(self.policy.boot_deadline_ms() as i64) {
@@ -163,6 +183,18 @@ impl Staffing {
             want = want.max(nodes(first + self.reserve.of(first)));
         }
         want.max(self.policy.min_nodes)
+    }
+
+    /// Nodes that are up, or boot and are not late.
+    fn counted_on<'a>(&self, seen: &Seen<'a>) -> impl Iterator<Item = &'a NodeSeen> {
+        let launched = seen.at_ms - self.policy.late_ms() as i64;
+        seen.nodes.iter().filter(move |node| node.ready || node.launched_ms >= launched)
+    }
+
+    /// A low load that may come from something broken ends nothing that could be used when it is whole again.
+    fn kept(&self, seen: &Seen<'_>) -> u32 {
+        let have = self.counted_on(seen).count() as u32;
+        have.min(seen.kept_calls.div_ceil(self.policy.capacity))
     }
 
     /// No more nodes than were wanted within the hold time.

@@ -2,6 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fixed::ratio;
+use super::history::BIN_MS;
+
+/// Boots that take so many bins of history or more are replayed well.
+const REPLAYED_WELL_BINS: u64 = 3;
+
 /// Limits and aims of staffing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StaffingPolicy {
@@ -32,7 +38,7 @@ impl StaffingPolicy {
             capacity: capacity.max(1),
             boot_ms,
             mean_hold_ms: mean_hold_ms.max(1_000),
-            blocked_target_ppm: 50,
+            blocked_target_ppm: 30,
             burst_deviations_milli: 3_500,
             hold_boots_ppm: 300_000,
             finish_early_ms: 150_000,
@@ -44,6 +50,13 @@ impl StaffingPolicy {
     /// How far ahead the forecast looks: a boot, as slow as boots are.
     pub fn lead_ms(&self) -> u64 {
         self.boot_ms * 115 / 100 + 3_000
+    }
+
+    /// The share the replay of past half-minutes may turn away. The shorter boots are, the more happens within a half-minute
+    /// that the replay does not see: it may turn away less.
+    pub fn replay_target_ppm(&self) -> u64 {
+        let whole_ms = REPLAYED_WELL_BINS * BIN_MS;
+        ratio(self.blocked_target_ppm, self.boot_ms.min(whole_ms), whole_ms)
     }
 
     /// How long a node nobody needs is kept.
