@@ -1,5 +1,5 @@
-//! A campaign on instances of EC2 with its prompts in S3, both served by moto: from the first launch to the last
-//! termination, seen from moto's own listing and from the requests that crossed the wire.
+//! A campaign on instances of EC2 with its prompts in S3, both served by moto, EC2 behind the fault proxy: from the first
+//! launch to the last termination, seen from moto's own listing and from the requests that crossed the wire.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic)]
 
@@ -16,6 +16,7 @@ use std::time::Duration;
 use asterism_domain::campaign::CampaignStatus;
 use asterism_domain::fleet::NodeStatus;
 use asterism_domain::invariant;
+use asterism_ec2_proxy::{Fault, Proxy, Query};
 use asterism_object_store::{Location, S3Store};
 use asterism_proto::Role;
 use asterism_tests::stack::{CAMPAIGN, FLEET, Stack, StackOptions, StackPbx, root};
@@ -27,7 +28,7 @@ const NODES: u32 = 3;
 const IMAGE: &str = "ami-12c6146b";
 const INSTANCE_TYPE: &str = "c7g.large";
 const KEY: &str = "test";
-const RUN: &str = "Action=RunInstances";
+const RUN: &str = "RunInstances";
 
 /// What the services are told besides the file of every stack.
 fn variables(ec2: u16, objects: &str) -> Vec<(String, String)> {
@@ -55,14 +56,17 @@ async fn a_campaign_on_instances_of_ec2_with_prompts_in_s3() {
     let Some(moto) = Moto::start("a_campaign_on_instances_of_ec2_with_prompts_in_s3") else { return };
     let moto = Arc::new(moto);
     moto.make_bucket("media");
-    let (ec2, s3) = (Front::before(&moto), Front::before(&moto));
+    let (ec2, s3) = (Proxy::at(moto.port), Front::before(&moto));
     let objects = format!("s3://media/fleet?region=eu-west-1&endpoint=http://127.0.0.1:{}", s3.port);
     let options = StackOptions { max_nodes: NODES, capacity: 20, pbx: StackPbx::Sim };
     let stack = Stack::start_with_env(options, variables(ec2.port, &objects)).await;
     let nodes = stack.path().join("nodes");
     let _machines = Machines::start(&moto, &nodes, &without_fleet(&stack.config.scaler.agent_args));
     // The answer of the first launch is lost on its way: that must not cost a second instance.
-    ec2.lose_answer_of(RUN);
+    ec2.script(|script| {
+        (script.pending_ms, script.stale_ms, script.has_buckets) = (500, 1_500, true);
+        script.next(RUN, Fault::LoseAnswer);
+    });
 
     let Location::S3(at) = Location::parse(&objects).unwrap() else { panic!("{objects} is not s3") };
     let store = S3Store::open_with_key(at, KEY, KEY).await.unwrap();
@@ -87,7 +91,9 @@ async fn a_campaign_on_instances_of_ec2_with_prompts_in_s3() {
     every_contact_rang_once(&stack);
     let instances = listing(&moto);
     instances_are_the_logs(&stack, &instances);
-    launches_were_guarded(&ec2.take_seen(), &instances);
+    assert_eq!((ec2.hits("answer lost"), ec2.hits("token repeated")), (1, 1));
+    assert_eq!(ec2.hits("request bucket empty"), 0);
+    launches_were_guarded(&ec2, &instances);
     prompts_were_fetched(&s3.take_seen(), &stack);
     assert_eq!(stack.log.read(invariant::broken), [], "{}", stack.summary());
     assert_eq!(stack.log.read(|state| state.incidents), 0, "{}", stack.summary());
@@ -104,15 +110,17 @@ fn every_contact_rang_once(stack: &Stack) {
 
 /// moto has the nodes of the log and no others: one for each intent, as the policy wanted it, terminated.
 fn instances_are_the_logs(stack: &Stack, instances: &[Listed]) {
-    let of_moto: BTreeMap<&str, &str> =
-        instances.iter().map(|i| (i.id.as_str(), i.tags["asterism:intent"].as_str())).collect();
-    let of_log: BTreeMap<String, String> = stack
-        .log
-        .read(|state| state.fleet.nodes.iter().map(|(id, node)| (id.clone(), node.intent.clone())).collect());
-    let of_log: BTreeMap<&str, &str> = of_log.iter().map(|(id, i)| (id.as_str(), i.as_str())).collect();
+    let of_moto: BTreeMap<String, String> =
+        instances.iter().map(|i| (i.id.clone(), i.tags["asterism:intent"].clone())).collect();
+    let (of_log, intents) = stack.log.read(|state| {
+        let fleet = &state.fleet;
+        let group = |intent: &str| fleet.intents[intent].placed.as_ref().unwrap().group.clone();
+        let nodes = fleet.nodes.iter().map(|(id, node)| (id.clone(), group(&node.intent)));
+        let intents: BTreeSet<String> = fleet.nodes.values().map(|node| node.intent.clone()).collect();
+        (nodes.collect::<BTreeMap<_, _>>(), intents)
+    });
     assert_eq!(of_moto, of_log);
     assert!((2..=NODES as usize).contains(&instances.len()), "{instances:?}");
-    let intents: BTreeSet<&str> = of_moto.values().copied().collect();
     assert_eq!(intents.len(), instances.len(), "an intent has two instances: {instances:?}");
     for instance in instances {
         let Listed { state, image, instance_type, http_tokens, tags, .. } = instance;
@@ -123,26 +131,24 @@ fn instances_are_the_logs(stack: &Stack, instances: &[Listed]) {
     }
 }
 
-/// Each launch carried its intent as client token and as a tag of the same request, and IMDSv2.
-fn launches_were_guarded(requests: &[String], instances: &[Listed]) {
-    let runs: Vec<&String> = requests.iter().filter(|request| request.contains(RUN)).collect();
-    assert_eq!(runs.len(), instances.len(), "a launch was asked for twice");
-    for instance in instances {
-        let intent = &instance.tags["asterism:intent"];
-        let token = format!("ClientToken={intent}&");
-        let run = runs.iter().find(|run| format!("{run}&").contains(&token));
-        let run = run.unwrap_or_else(|| panic!("no launch has the client token {intent}"));
-        for part in [
-            "MetadataOptions.HttpTokens=required",
-            "Tag.1.Key=Name",
-            "Key=asterism%3Afleet",
-            "Key=asterism%3Aintent",
-            &format!("Value={intent}"),
-        ] {
-            assert!(run.contains(part), "{part} is not in {run}");
+/// Each launch carried its group as client token and as a tag of the same request, and IMDSv2; the lost one was repeated
+/// with the same token.
+fn launches_were_guarded(ec2: &Proxy, instances: &[Listed]) {
+    let groups: BTreeSet<&str> = instances.iter().map(|i| i.tags["asterism:intent"].as_str()).collect();
+    let runs = ec2.calls(RUN);
+    assert_eq!(runs.len(), groups.len() + 1, "a launch was asked for twice");
+    for run in &runs {
+        let form = Query::parse(&run.form);
+        let token = form.get("ClientToken");
+        assert!(groups.contains(token), "no instance has the token {token}");
+        assert_eq!(form.get("MetadataOptions.HttpTokens"), "required");
+        for part in
+            ["Key=Name&", "Key=asterism%3Afleet&", "Key=asterism%3Aintent&", &format!("Value={token}&")]
+        {
+            assert!(run.form.contains(part), "{part} is not in {}", run.form);
         }
     }
-    assert!(!requests.iter().any(|request| request.contains("Action=CreateTags")), "tagged afterwards");
+    assert!(ec2.calls("CreateTags").is_empty(), "tagged afterwards");
 }
 
 /// Every node that took calls proved its prompts, and fetched them by addresses signed for it.

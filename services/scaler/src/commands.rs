@@ -12,10 +12,11 @@ use asterism_runtime::heartbeat::{Heard, Heartbeats};
 use asterism_runtime::role::{envelope_of, refusal, reply_json, reply_of};
 use serde::{Deserialize, Serialize};
 
+use crate::cloud::CloudError;
 use crate::{ScalerConfig, Shell};
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 4] = ["fleet.list", "fleet.stop", "fleet.drain", "fleet.undrain"];
+pub const VERBS: [&str; 5] = ["fleet.list", "fleet.cloud", "fleet.stop", "fleet.drain", "fleet.undrain"];
 /// Ended nodes and failed intents listed at most, the newest of them.
 pub const ENDED_LISTED_MAX: usize = 100;
 /// Longest reason taken, in characters.
@@ -106,6 +107,17 @@ pub struct FleetReport {
     pub cost_micro_usd: u64,
 }
 
+/// `fleet.cloud`: what bills, by the cloud's own listing, asked for now.
+#[derive(Clone, Debug, Serialize)]
+pub struct CloudReport {
+    /// Instances that have not ended.
+    pub instances: Vec<String>,
+    /// Volumes.
+    pub volumes: Vec<String>,
+    /// Launches the cloud still owes an answer to.
+    pub owed: usize,
+}
+
 /// Answers commands while this process leads.
 pub(crate) fn serve(shell: &Shell) {
     let all = shell.clone();
@@ -123,10 +135,25 @@ async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
         });
         return reply_json(position, &list);
     }
+    if command.verb == "fleet.cloud" {
+        return match cloud_report(shell).await {
+            Ok((position, report)) => reply_json(position, &report),
+            Err(error) => refusal(error.code, error.to_string()),
+        };
+    }
     match read(&command) {
         Ok(decided) => reply_of(shell.desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
     }
+}
+
+/// The log is read before the cloud: a launch that ends in between is an instance of the listing.
+async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
+    let (position, owed) = shell.deps.log.read(|state| (state.size, state.fleet.owed_launches().count()));
+    let mut instances = shell.cloud.list().await?;
+    instances.retain(|instance| instance.state.exists());
+    let instances = instances.into_iter().map(|instance| instance.instance_id).collect();
+    Ok((position, CloudReport { instances, volumes: shell.cloud.volumes().await?, owed }))
 }
 
 type Refused = (&'static str, String);

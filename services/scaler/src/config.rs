@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use asterism_domain::fleet::FleetPolicy;
-use asterism_runtime::config::{Config, Provider};
+use asterism_domain::fleet::{FleetPolicy, Place};
+use asterism_runtime::config::{Config, Ec2Config, Provider};
+
+use crate::places::{ON_DEMAND, SPOT};
 
 /// Least time between ticks.
 pub const TICK_LEAST_MS: u64 = 20;
@@ -15,8 +17,8 @@ pub const LIST_LEAST_MS: u64 = 200;
 pub struct LaunchTemplate {
     /// Machine image; may be empty when `launch_template` names one.
     pub image_id: String,
-    /// Subnet.
-    pub subnet_id: Option<String>,
+    /// What can be asked for, best first: types, subnets and markets. None: each intent is a request of its own.
+    pub places: Vec<Place>,
     /// Firewall groups.
     pub security_group_ids: Vec<String>,
     /// Id or name of a launch template of the cloud.
@@ -38,6 +40,10 @@ pub struct ScalerConfig {
     pub orphan_after_ms: u64,
     /// How long an orphan is looked at, by this process's own clock, before it is terminated.
     pub orphan_confirm_ms: u64,
+    /// How long a place without room is passed over.
+    pub capacity_memory_ms: u64,
+    /// How long a launch waits for room before it fails and the need is looked at anew.
+    pub capacity_patience_ms: u64,
     /// Time after which a drain order is repeated that was taken and has had no effect in the log.
     pub order_repeat_ms: u64,
     /// What instances are launched from.
@@ -79,14 +85,66 @@ impl From<&Config> for ScalerConfig {
             list_every_ms: if local { 1_000 } else { 10_000 },
             orphan_after_ms: 120_000,
             orphan_confirm_ms: 5_000,
+            capacity_memory_ms: 180_000,
+            capacity_patience_ms: 600_000,
             order_repeat_ms: 5_000,
             template: LaunchTemplate {
                 image_id: named(&ec2.image_id),
-                subnet_id: ec2.subnet_id.clone().filter(|_| !local),
+                places: if local { Vec::new() } else { places(ec2) },
                 security_group_ids: if local { Vec::new() } else { ec2.security_group_ids.clone() },
                 launch_template: ec2.launch_template.clone().filter(|_| !local),
                 tags: BTreeMap::new(),
             },
         }
+    }
+}
+
+/// Every type in every subnet: as spot first if that is asked for, then on demand. A type that is farther down the list is
+/// asked for when no subnet has the one before.
+fn places(ec2: &Ec2Config) -> Vec<Place> {
+    let or_any = |first: &Option<String>, more: &[String]| {
+        let mut all: Vec<String> = first.iter().chain(more).cloned().collect();
+        if all.is_empty() {
+            all.push(String::new());
+        }
+        all
+    };
+    let types = or_any(&ec2.instance_type, &ec2.more_instance_types);
+    let subnets = or_any(&ec2.subnet_id, &ec2.more_subnet_ids);
+    let markets = if ec2.spot { vec![SPOT, ON_DEMAND] } else { vec![ON_DEMAND] };
+    let mut places = Vec::new();
+    for market in markets {
+        for instance_type in &types {
+            places.extend(subnets.iter().map(|subnet| Place {
+                instance_type: instance_type.clone(),
+                subnet: subnet.clone(),
+                market: market.to_owned(),
+            }));
+        }
+    }
+    places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_ordered_by_market_type_and_subnet() {
+        let ec2 = Ec2Config {
+            instance_type: Some("a".into()),
+            more_instance_types: vec!["b".into()],
+            more_subnet_ids: vec!["s1".into(), "s2".into()],
+            spot: true,
+            ..Ec2Config::default()
+        };
+        let words: Vec<String> =
+            places(&ec2).iter().map(|p| format!("{} {} {}", p.instance_type, p.subnet, p.market)).collect();
+        let order = ["a s1 spot", "a s2 spot", "b s1 spot", "b s2 spot", "a s1 on-demand", "a s2 on-demand"];
+        assert_eq!(words[..6], order);
+        assert_eq!(words.len(), 8);
+        let any = Place { market: ON_DEMAND.into(), ..Place::default() };
+        assert_eq!(places(&Ec2Config::default()), [any], "a launch template says the rest");
+        assert!(ScalerConfig::default().template.places.is_empty(), "local instances are not placed");
     }
 }

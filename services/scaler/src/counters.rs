@@ -13,6 +13,8 @@ pub struct Counters {
     pub end_failures: Counter,
     /// Listings that failed or were not complete.
     pub list_failures: Counter,
+    /// Listings that came whole by their own word and lacked nodes that were listed before.
+    pub listings_in_part: Counter,
     /// Instances of the fleet that no launch intent explains, ended.
     pub orphans: Counter,
     /// Orders to nodes that were not taken.
@@ -33,6 +35,7 @@ impl Counters {
             launch_failures: counter("launch_failures", "Launch calls that failed.")?,
             end_failures: counter("end_failures", "Terminate calls that failed.")?,
             list_failures: counter("list_failures", "Listings that failed.")?,
+            listings_in_part: counter("listings_in_part", "Listings that lacked nodes listed before.")?,
             orphans: counter("orphans", "Instances that no launch intent explains, terminated.")?,
             order_failures: counter("order_failures", "Orders to nodes that were not taken.")?,
             registrations_refused: counter("registrations_refused", "Registrations refused.")?,
@@ -44,6 +47,6 @@ impl Default for Counters {
     /// Counters nobody looks at.
     fn default() -> Self {
         let metrics = Metrics::default();
-        Self::new(&metrics).unwrap_or_else(|_| unreachable!("an empty set of metrics takes seven"))
+        Self::new(&metrics).unwrap_or_else(|_| unreachable!("an empty set of metrics takes eight"))
     }
 }

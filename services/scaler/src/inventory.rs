@@ -1,6 +1,6 @@
 //! What the cloud lists: one complete listing at a time, numbered, for the tick and for [`crate::effects::strays`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Listing {
     pub number: u64,
     /// Every instance of the fleet.
     pub instances: Vec<Instance>,
+    /// Nodes of the log that an earlier listing of this process had and this one has not: it may be a part only.
+    pub missing: usize,
 }
 
 impl Listing {
@@ -107,9 +109,9 @@ impl Inventories {
         self.wanted.notify_one();
     }
 
-    fn put(&self, instances: Vec<Instance>) {
+    fn put(&self, instances: Vec<Instance>, missing: usize) {
         self.newest.send_modify(|listing| {
-            *listing = Arc::new(Listing { number: listing.number + 1, instances });
+            *listing = Arc::new(Listing { number: listing.number + 1, instances, missing });
         });
     }
 }
@@ -119,12 +121,23 @@ pub(crate) async fn run(shell: Shell) {
     let every = Duration::from_millis(shell.config.list_every_ms.max(LIST_LEAST_MS));
     let least = Duration::from_millis(LIST_LEAST_MS);
     let mut leading = shell.desk.leading();
+    let mut seen = BTreeSet::new();
     loop {
         if leading.wait_for(Option::is_some).await.is_err() {
             return;
         }
         match tokio::time::timeout(LIST_TIMEOUT, shell.cloud.list()).await {
-            Ok(Ok(instances)) => shell.inventories.put(instances),
+            Ok(Ok(instances)) => {
+                let missing = missing(&shell, &mut seen, &instances);
+                if missing > 0 {
+                    shell.counters.listings_in_part.increment();
+                    tracing::warn!(
+                        missing,
+                        "AST-S064: a listing lacks nodes that were listed before: nobody ends for it"
+                    );
+                }
+                shell.inventories.put(instances, missing);
+            }
             Ok(Err(error)) => {
                 shell.counters.list_failures.increment();
                 tracing::warn!(%error, "the cloud could not be listed");
@@ -137,4 +150,15 @@ pub(crate) async fn run(shell: Shell) {
         tokio::time::sleep(least).await;
         let _ = tokio::time::timeout(every.saturating_sub(least), shell.inventories.wanted.notified()).await;
     }
+}
+
+/// Nodes that exist by the log, that some listing had, and that this one lacks. EC2 lists what has ended for an hour.
+fn missing(shell: &Shell, seen: &mut BTreeSet<NodeId>, instances: &[Instance]) -> usize {
+    let listed: BTreeSet<&NodeId> = instances.iter().map(|instance| &instance.instance_id).collect();
+    let missing = shell.deps.log.read(|state| {
+        seen.retain(|id| state.fleet.nodes.get(id).is_some_and(|node| node.status.exists()));
+        seen.iter().filter(|id| !listed.contains(id)).count()
+    });
+    seen.extend(listed.into_iter().cloned());
+    missing
 }

@@ -1,7 +1,7 @@
 //! The only owner of instances.
 //!
 //! Decisions are `asterism_domain::fleet`; this shell hands in ticks ([`tick`]) with what the cloud lists
-//! ([`inventory`]) and the nodes say, does what the log owes the outside ([`effects`]), admits nodes
+//! ([`inventory`]) and the nodes say, does what the log owes the outside ([`effects`]) where there is room for it ([`places`]), admits nodes
 //! ([`registration`]), answers people ([`commands`]) and tells the time ([`time`]). It remembers nothing but what is in
 //! flight: killed at any point, the next one goes on from the log.
 
@@ -12,6 +12,7 @@ pub mod counters;
 pub mod effects;
 mod hearing;
 pub mod inventory;
+pub mod places;
 pub mod provider;
 pub mod registration;
 pub mod tick;
@@ -32,6 +33,7 @@ use cloud::Cloud;
 pub use config::ScalerConfig;
 use counters::Counters;
 use inventory::Inventories;
+use places::Places;
 
 /// Why the scaler cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +56,7 @@ pub(crate) struct Shell {
     pub cloud: Arc<dyn Cloud>,
     pub heartbeats: Heartbeats,
     pub inventories: Inventories,
+    pub places: Arc<Places>,
     pub counters: Counters,
 }
 
@@ -81,7 +84,9 @@ pub async fn run_counted(
     let heartbeats = Heartbeats::follow(&deps.bus, deps.log.fleet(), stale).await?;
     let desk = deps.lead(Role::Scaler, fleet::decide::decide)?;
     let mut shutdown = deps.shutdown.clone();
+    let memory = Duration::from_millis(config.capacity_memory_ms);
     let shell = Shell {
+        places: Arc::new(Places::new(config.template.places.clone(), memory)),
         config: Arc::new(config),
         deps,
         desk,

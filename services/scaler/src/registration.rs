@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use asterism_domain::State;
 use asterism_domain::fleet::FleetCommand;
 use asterism_nats::{Message, Subject};
 use asterism_proto::origin::is_token;
@@ -89,7 +90,18 @@ fn read(payload: &[u8], tokens: &LaunchTokens) -> Result<FleetCommand, &'static 
     Ok(FleetCommand::Register { node, intent, public_key, epoch })
 }
 
+/// Instances that were asked for together know their request's name only: the log knows which intent is this one's.
+fn of_its_intent(state: &State, command: FleetCommand) -> FleetCommand {
+    let FleetCommand::Register { node, intent: named, public_key, epoch } = command else { return command };
+    let own = state.fleet.nodes.get(&node).map(|known| &known.intent).filter(|own| {
+        let placed = state.fleet.intents.get(*own).and_then(|intent| intent.placed.as_ref());
+        placed.is_some_and(|placed| placed.group == named)
+    });
+    FleetCommand::Register { node, intent: own.cloned().unwrap_or(named), public_key, epoch }
+}
+
 async fn admit(shell: &Shell, command: FleetCommand) -> RegistrationReply {
+    let command = shell.deps.log.read(|state| of_its_intent(state, command));
     match shell.desk.tell(command).await {
         Ok(answer) => {
             RegistrationReply { admitted: true, position: answer.position, ..RegistrationReply::default() }

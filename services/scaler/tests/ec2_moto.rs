@@ -59,7 +59,7 @@ async fn a_launch_is_tagged_and_guarded() {
     let Some(moto) = Moto::start("a_launch_is_tagged_and_guarded") else { return };
     let front = Front::before(&moto);
     let ours = cloud("blue", front.port).await;
-    let first = ours.launch(&request("intent-1")).await.unwrap();
+    let first = ours.launch(&request("intent-1")).await.unwrap().remove(0);
     assert_eq!(first.intent_id.as_deref(), Some("intent-1"));
     assert!(first.launched_at_ms > 1_500_000_000_000 && first.private_address.is_some(), "{first:?}");
 
@@ -112,7 +112,7 @@ async fn a_launch_template_gives_what_the_request_does_not() {
             launch_template: Some(template.into()),
             ..request(intent)
         };
-        ours.launch(&launch).await.unwrap();
+        ours.launch(&launch).await.unwrap().remove(0);
     }
     let sent: Vec<_> = front.take_seen().into_iter().filter(|r| r.contains("Action=RunInstances")).collect();
     assert!(sent[0].contains(&format!("LaunchTemplate.LaunchTemplateId={id}")), "{}", sent[0]);
@@ -137,9 +137,12 @@ async fn an_intent_is_one_instance_and_all_end() {
     let Some(moto) = Moto::start("an_intent_is_one_instance_and_all_end") else { return };
     let front = Front::before(&moto);
     let ours = cloud("blue", front.port).await;
-    let first = ours.launch(&request("intent-1")).await.unwrap();
+    let first = ours.launch(&request("intent-1")).await.unwrap().remove(0);
     let restarted = cloud("blue", front.port).await;
-    assert_eq!(restarted.launch(&request("intent-1")).await.unwrap().instance_id, first.instance_id);
+    assert_eq!(
+        restarted.launch(&request("intent-1")).await.unwrap().remove(0).instance_id,
+        first.instance_id
+    );
     let other = LaunchRequest { instance_type: "c7g.xlarge".into(), ..request("intent-1") };
     let error = restarted.launch(&other).await.unwrap_err();
     assert_eq!((error.kind, error.code), (ErrorKind::Permanent, code::INTENT_MISMATCH));
@@ -148,11 +151,11 @@ async fn an_intent_is_one_instance_and_all_end() {
     front.plan([Fault::Pass, Fault::LoseAnswer]);
     let error = ours.launch(&request("intent-2")).await.unwrap_err();
     assert_eq!((error.kind, error.code), (ErrorKind::UnknownOutcome, code::UNREACHABLE));
-    let second = ours.launch(&request("intent-2")).await.unwrap();
+    let second = ours.launch(&request("intent-2")).await.unwrap().remove(0);
     assert_eq!(listed(&moto).len(), 2, "moto has more instances than intents");
 
     let green = cloud("green", moto.port).await;
-    let theirs = green.launch(&request("intent-1")).await.unwrap();
+    let theirs = green.launch(&request("intent-1")).await.unwrap().remove(0);
     let listing = ours.list().await.unwrap();
     assert!(listing.iter().all(|i| i.state == InstanceState::Running), "{listing:?}");
     let mine: BTreeSet<_> = listing.into_iter().map(|i| i.instance_id).collect();
@@ -170,7 +173,7 @@ async fn an_intent_is_one_instance_and_all_end() {
     assert_eq!(states.len(), 3);
     assert!(states.iter().all(|i| i.contains("<name>terminated</name>")), "{states:?}");
 
-    let again = ours.launch(&request("intent-1")).await.unwrap();
+    let again = ours.launch(&request("intent-1")).await.unwrap().remove(0);
     assert_eq!((again.instance_id, again.state), (first.instance_id, InstanceState::Terminated));
     assert_eq!(listed(&moto).len(), 3, "a spent intent launched again");
 }
@@ -182,11 +185,12 @@ async fn refusals_mean_what_the_scaler_must_do() {
     let ours = cloud("red", front.port).await;
     let cases = [
         (500, "InsufficientInstanceCapacity", ErrorKind::Capacity, code::CAPACITY),
-        (503, "RequestLimitExceeded", ErrorKind::Transient, code::THROTTLED),
         (403, "UnauthorizedOperation", ErrorKind::Permanent, code::DENIED),
         (400, "InvalidAMIID.NotFound", ErrorKind::Permanent, code::REFUSED),
         (500, "InternalError", ErrorKind::UnknownOutcome, code::UNREACHABLE),
         (400, "IdempotentInstanceTerminated", ErrorKind::Permanent, code::SPENT),
+        // The last: it is silent for a while after it.
+        (503, "RequestLimitExceeded", ErrorKind::Transient, code::THROTTLED),
     ];
     for (status, ec2_code, kind, ours_code) in cases {
         front.take_seen();
@@ -227,11 +231,11 @@ async fn a_listing_is_complete_or_an_error() {
     assert_eq!(front.take_seen().len(), 3, "not the pages we asked for");
     for good_pages in 0..3 {
         front.plan(vec![Fault::Pass; good_pages]);
-        front.plan([Fault::Answer(503, refusal("RequestLimitExceeded"))]);
+        front.plan([Fault::Answer(503, refusal("InternalError"))]);
         let error = ours.list().await.unwrap_err();
         assert_eq!(
             (error.kind, error.code),
-            (ErrorKind::Transient, code::THROTTLED),
+            (ErrorKind::Transient, code::UNREACHABLE),
             "after {good_pages} pages"
         );
     }

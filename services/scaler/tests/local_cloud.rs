@@ -111,7 +111,7 @@ fn group_runs(pid: i32) -> bool {
 #[tokio::test]
 async fn the_same_intent_is_the_same_instance_also_after_a_restart() {
     let rig = Rig::new(AGENT);
-    let first = rig.cloud().launch(&request("intent-1")).await.unwrap();
+    let first = rig.cloud().launch(&request("intent-1")).await.unwrap().remove(0);
     assert_eq!(first.state, InstanceState::Running);
     assert_eq!(first.intent_id.as_deref(), Some("intent-1"));
     assert_eq!(first.private_address.as_deref(), Some("127.0.0.1"));
@@ -119,9 +119,9 @@ async fn the_same_intent_is_the_same_instance_also_after_a_restart() {
     assert!(id.len() == 19 && id.starts_with("i-"), "{id}");
 
     let restarted = rig.cloud();
-    assert_eq!(restarted.launch(&request("intent-1")).await.unwrap(), first);
+    assert_eq!(restarted.launch(&request("intent-1")).await.unwrap().remove(0), first);
     assert_eq!(restarted.list().await.unwrap(), vec![first]);
-    assert_ne!(restarted.launch(&request("intent-2")).await.unwrap().instance_id, id);
+    assert_ne!(restarted.launch(&request("intent-2")).await.unwrap().remove(0).instance_id, id);
     assert_eq!(restarted.list().await.unwrap().len(), 2);
 
     until("the agent starts", || rig.starts(&id).len() == 1).await;
@@ -140,7 +140,7 @@ async fn concurrent_launches_start_one_process() {
     let tasks: Vec<_> = (0..16)
         .map(|i| {
             let cloud = clouds[i % 2].clone();
-            tokio::spawn(async move { cloud.launch(&request("both")).await.unwrap() })
+            tokio::spawn(async move { cloud.launch(&request("both")).await.unwrap().remove(0) })
         })
         .collect();
     let mut ids = Vec::new();
@@ -160,7 +160,7 @@ async fn terminate_ends_the_whole_group_and_spends_the_intent() {
     let cloud = rig.cloud();
     let mut ids = Vec::new();
     for intent in ["a", "b", "c"] {
-        ids.push(cloud.launch(&request(intent)).await.unwrap().instance_id);
+        ids.push(cloud.launch(&request(intent)).await.unwrap().remove(0).instance_id);
     }
     for id in &ids {
         until("the agent starts", || rig.starts(id).len() == 1).await;
@@ -172,7 +172,7 @@ async fn terminate_ends_the_whole_group_and_spends_the_intent() {
     assert_eq!(state(&cloud, &ids[0]).await, Some(InstanceState::Terminated));
     assert_eq!(state(&cloud, &ids[2]).await, Some(InstanceState::Running));
     restarted.terminate(&ids[..1]).await.unwrap();
-    let again = cloud.launch(&request("a")).await.unwrap();
+    let again = cloud.launch(&request("a")).await.unwrap().remove(0);
     assert_eq!((again.instance_id.as_str(), again.state), (ids[0].as_str(), InstanceState::Terminated));
     assert_eq!(rig.starts(&ids[0]).len(), 1, "a spent intent started again");
 }
@@ -181,7 +181,7 @@ async fn terminate_ends_the_whole_group_and_spends_the_intent() {
 async fn a_deaf_process_is_killed_after_the_grace() {
     let rig = Rig::new(DEAF_AGENT);
     let cloud = rig.cloud().with_grace(200);
-    let id = cloud.launch(&request("deaf")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("deaf")).await.unwrap().remove(0).instance_id;
     until("the agent starts", || rig.starts(&id).len() == 1).await;
     let (begun, ender) = (Instant::now(), cloud.clone());
     let ending = tokio::spawn({
@@ -200,7 +200,7 @@ async fn a_deaf_process_is_killed_after_the_grace() {
 async fn a_killed_instance_is_terminated_and_leaves_nothing_running() {
     let rig = Rig::new(AGENT);
     let cloud = rig.cloud();
-    let id = cloud.launch(&request("victim")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("victim")).await.unwrap().remove(0).instance_id;
     let pid = rig.pid(&id);
     let helper_runs = || {
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -214,7 +214,7 @@ async fn a_killed_instance_is_terminated_and_leaves_nothing_running() {
     }
     until("the helper of the dead agent ends", || !group_runs(pid)).await;
     assert!(!Path::new(&format!("/proc/{pid}")).exists(), "the child was not reaped");
-    assert_eq!(cloud.launch(&request("victim")).await.unwrap().state, InstanceState::Terminated);
+    assert_eq!(cloud.launch(&request("victim")).await.unwrap().remove(0).state, InstanceState::Terminated);
     assert_eq!(rig.starts(&id).len(), 1);
 }
 
@@ -222,7 +222,7 @@ async fn a_killed_instance_is_terminated_and_leaves_nothing_running() {
 async fn a_reused_process_number_is_not_ours() {
     let rig = Rig::new(AGENT);
     let cloud = rig.cloud();
-    let id = cloud.launch(&request("old")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("old")).await.unwrap().remove(0).instance_id;
     killpg(Pid::from_raw(rig.pid(&id)), Signal::SIGKILL).unwrap();
     // The number now belongs to a process of somebody else, as after a long uptime.
     let mut record = rig.record(&id);
@@ -248,10 +248,10 @@ async fn a_half_made_instance_is_completed_or_ended_but_never_doubled() {
     let rig = Rig::new(AGENT);
     let cloud = rig.cloud();
     // The launcher died after the process started, before it was recorded.
-    let id = cloud.launch(&request("orphan")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("orphan")).await.unwrap().remove(0).instance_id;
     let pid = rig.pid(&id);
     fs::remove_file(rig.instance(&id).join("cloud/process.json")).unwrap();
-    assert_eq!(rig.cloud().launch(&request("orphan")).await.unwrap().state, InstanceState::Running);
+    assert_eq!(rig.cloud().launch(&request("orphan")).await.unwrap().remove(0).state, InstanceState::Running);
     assert_eq!(rig.pid(&id), pid);
     until("the agent starts", || rig.starts(&id).len() == 1).await;
 
@@ -259,11 +259,14 @@ async fn a_half_made_instance_is_completed_or_ended_but_never_doubled() {
     fs::remove_file(rig.instance(&id).join("cloud/process.json")).unwrap();
     killpg(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     until("the group ends", || !group_runs(pid)).await;
-    assert_eq!(rig.cloud().launch(&request("orphan")).await.unwrap().state, InstanceState::Terminated);
+    assert_eq!(
+        rig.cloud().launch(&request("orphan")).await.unwrap().remove(0).state,
+        InstanceState::Terminated
+    );
     assert_eq!(rig.starts(&id).len(), 1);
 
     // It died before the process started: completed by the next launch.
-    let id = cloud.launch(&request("early")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("early")).await.unwrap().remove(0).instance_id;
     cloud.terminate(std::slice::from_ref(&id)).await.unwrap();
     let early = rig.instance(&id).join("cloud");
     for file in ["pid", "process.json", "terminating.json", "terminated.json"] {
@@ -272,7 +275,7 @@ async fn a_half_made_instance_is_completed_or_ended_but_never_doubled() {
     fs::remove_file(rig.instance(&id).join("starts")).ok();
     assert_eq!(state(&cloud, &id).await, Some(InstanceState::Pending));
     let copy = fs::read(early.join("launch.json")).unwrap();
-    assert_eq!(cloud.launch(&request("early")).await.unwrap().state, InstanceState::Running);
+    assert_eq!(cloud.launch(&request("early")).await.unwrap().remove(0).state, InstanceState::Running);
     assert_eq!(fs::read(early.join("launch.json")).unwrap(), copy);
     until("the agent starts", || rig.starts(&id).len() == 1).await;
 
@@ -282,7 +285,7 @@ async fn a_half_made_instance_is_completed_or_ended_but_never_doubled() {
         fs::remove_file(early.join(file)).unwrap();
     }
     cloud.terminate(std::slice::from_ref(&id)).await.unwrap();
-    assert_eq!(cloud.launch(&request("early")).await.unwrap().state, InstanceState::Terminated);
+    assert_eq!(cloud.launch(&request("early")).await.unwrap().remove(0).state, InstanceState::Terminated);
     assert!(!early.join("pid").exists(), "an ended instance was started");
 }
 
@@ -290,7 +293,7 @@ async fn a_half_made_instance_is_completed_or_ended_but_never_doubled() {
 async fn failures_say_what_they_mean() {
     let rig = Rig::new(AGENT);
     let cloud = rig.cloud();
-    let id = cloud.launch(&request("x")).await.unwrap().instance_id;
+    let id = cloud.launch(&request("x")).await.unwrap().remove(0).instance_id;
     let other = LaunchRequest { instance_type: "bigger".into(), ..request("x") };
     let error = cloud.launch(&other).await.unwrap_err();
     assert_eq!((error.kind, error.code), (ErrorKind::Permanent, code::INTENT_MISMATCH));
@@ -333,7 +336,7 @@ async fn a_killed_launcher_neither_loses_nor_doubles_an_instance() {
         let cloud = cloud_on(Path::new(&dir));
         let round = std::env::var("ROUND").unwrap().parse().unwrap();
         for i in 0..INTENTS_PER_ROUND {
-            cloud.launch(&request(&intent(round, i))).await.unwrap();
+            cloud.launch(&request(&intent(round, i))).await.unwrap().remove(0);
         }
         std::process::exit(0);
     }
@@ -365,7 +368,7 @@ async fn a_killed_launcher_neither_loses_nor_doubles_an_instance() {
         cut_short += usize::from(count() < before + INTENTS_PER_ROUND);
         let mut ids = Vec::new();
         for i in 0..INTENTS_PER_ROUND {
-            let instance = cloud.launch(&request(&intent(round, i))).await.unwrap();
+            let instance = cloud.launch(&request(&intent(round, i))).await.unwrap().remove(0);
             assert_eq!(instance.state, InstanceState::Running, "round {round}, intent {i}");
             ids.push(instance.instance_id);
         }

@@ -66,12 +66,21 @@ impl Proxy {
         Self::with_clock(moto, Clock::real())
     }
 
+    /// Starts one before a moto that somebody else keeps at a port, with time that passes by itself.
+    pub fn at(moto: u16) -> Self {
+        Self::start(moto, Clock::real())
+    }
+
     /// Starts one.
     pub fn with_clock(moto: &Moto, clock: Clock) -> Self {
+        Self::start(moto.port, clock)
+    }
+
+    fn start(moto: u16, clock: Clock) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
-            moto: moto.port,
+            moto,
             clock,
             state: Mutex::default(),
             changed: Condvar::new(),

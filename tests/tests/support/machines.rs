@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use asterism_ec2_proxy::xml::{Element, parse};
 use asterism_tests::child::Guarded;
 use asterism_tests::stack::program;
 use base64::Engine as _;
@@ -32,26 +33,22 @@ pub struct Listed {
 
 /// moto's own listing.
 pub fn listing(moto: &Moto) -> Vec<Listed> {
-    let xml = flat(&moto.ask("POST", "/", "ec2", "Action=DescribeInstances&Version=2016-11-15"));
-    assert!(xml.contains("DescribeInstancesResponse"), "{xml}");
-    xml.split("<reservationId>").skip(1).map(listed).collect()
+    let xml = moto.ask("POST", "/", "ec2", "Action=DescribeInstances&Version=2016-11-15");
+    let document = parse(&xml).unwrap_or_else(|| panic!("{xml}"));
+    assert_eq!(document.name, "DescribeInstancesResponse", "{xml}");
+    document.items("reservationSet").flat_map(|r| r.items("instancesSet")).map(listed).collect()
 }
 
-fn listed(xml: &str) -> Listed {
-    let text = |tag| between(xml, tag).unwrap_or_default().to_owned();
-    let state = xml.split_once("<instanceState>").and_then(|(_, rest)| between(rest, "name"));
-    // Only tags are pairs of key and value.
-    let tags = xml.split("<key>").skip(1).filter_map(|rest| {
-        let (key, rest) = rest.split_once("</key>")?;
-        Some((key.to_owned(), between(rest, "value")?.to_owned()))
-    });
+fn listed(instance: &Element) -> Listed {
+    let text = |path: &[&str]| instance.at(path).to_owned();
+    let tag = |tag: &Element| (tag.at(&["key"]).to_owned(), tag.at(&["value"]).to_owned());
     Listed {
-        id: text("instanceId"),
-        state: state.unwrap_or_default().to_owned(),
-        image: text("imageId"),
-        instance_type: text("instanceType"),
-        http_tokens: text("httpTokens"),
-        tags: tags.collect(),
+        id: text(&["instanceId"]),
+        state: text(&["instanceState", "name"]),
+        image: text(&["imageId"]),
+        instance_type: text(&["instanceType"]),
+        http_tokens: text(&["metadataOptions", "httpTokens"]),
+        tags: instance.items("tagSet").map(tag).collect(),
     }
 }
 

@@ -146,6 +146,14 @@ pub enum Event {
         reason: String,
         instance_type: String,
     },
+    LaunchPlaced {
+        group: String,
+        intents: Vec<IntentId>,
+        instance_type: String,
+        subnet: String,
+        market: String,
+        reason: String,
+    },
     NodeLaunched {
         intent: IntentId,
         node: NodeId,

@@ -268,6 +268,7 @@ fn is_fleet(event: &Event) -> bool {
         event,
         Event::OriginClosed { .. }
             | Event::LaunchIntended { .. }
+            | Event::LaunchPlaced { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeAdmitted { .. }

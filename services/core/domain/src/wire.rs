@@ -402,6 +402,7 @@ events! {
     SegmentArchived SegmentArchived { first, end, object, sha256, size_bytes, root }
     ArchiveBehind ArchiveBehind { hold, reason, events, age_ms, bytes, max_age_ms, max_bytes }
     LaunchIntended LaunchIntended { intent, reason, instance_type }
+    LaunchPlaced LaunchPlaced { group, intents, instance_type, subnet, market, reason }
     NodeLaunched NodeLaunched { intent, node }
     LaunchFailed LaunchFailed { intent, code, reason, r#final }
     NodeReady NodeReady { node, capacity, pbx, boot_id }

@@ -96,6 +96,8 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("EMERGENCY_STOPPED", &[]),
     ("EMERGENCY_RESUMED", &[]),
     ("EMERGENCY_STOPPED", &[("cut_calls", "false")]),
+    // The fleet was told to go: void.
+    ("LAUNCH_PLACED", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -341,8 +343,9 @@ fn the_story_is_one_of_events_that_take_effect() {
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
-    // that was heard of, what came after its end, what it holds, and an attempt on it.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 6, 4), "{reasons:?}");
+    // that was heard of, what came after its end, what it holds, an attempt on it, and a launch of a fleet that was told to
+    // go.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (3, 7, 4), "{reasons:?}");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;

@@ -2,7 +2,7 @@
 //!
 //! The intent id is the client token, and a tag set by the same call, so that an instance is found by its intent when
 //! the token has expired. The SDK's retries are off: an answer that got lost is reported as an unknown outcome, and who
-//! asked repeats with the same intent. Every call that changes something passes one limiter.
+//! asked repeats with the same intent. Every call passes one limiter.
 
 mod codes;
 mod limit;
@@ -21,15 +21,16 @@ use aws_sdk_ec2::config::Credentials;
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
-    Filter, HttpTokensState, Instance as Ec2Instance, InstanceMetadataEndpointState,
-    InstanceMetadataOptionsRequest, InstanceStateName, InstanceType, LaunchTemplateSpecification,
-    ResourceType, ShutdownBehavior, Tag, TagSpecification,
+    Filter, HttpTokensState, Instance as Ec2Instance, InstanceInterruptionBehavior,
+    InstanceMarketOptionsRequest, InstanceMetadataEndpointState, InstanceMetadataOptionsRequest,
+    InstanceStateName, InstanceType, LaunchTemplateSpecification, MarketType, ResourceType, ShutdownBehavior,
+    SpotInstanceType, SpotMarketOptions, Tag, TagSpecification,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use self::limit::Limiter;
+use self::limit::{Kind, Limiter};
 use super::{
     Cloud, CloudError, ErrorKind, Instance, InstanceState, LaunchRequest, TAG_FLEET, TAG_INTENT, TAG_REQUEST,
     code,
@@ -127,13 +128,16 @@ impl Ec2Cloud {
         self
     }
 
-    /// Waits for a turn to change something.
-    async fn turn(&self, what: &str) -> Result<(), CloudError> {
-        if self.limiter.turn().await {
-            return Ok(());
+    /// What an error means, told to the limiter.
+    fn judged<E>(&self, kind: Kind, e: SdkError<E>, what: &str) -> CloudError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let error = judge(e, what, kind != Kind::List);
+        if error.code == code::THROTTLED {
+            self.limiter.was_refused(kind);
         }
-        let why = "more changes are waiting than ec2 would take in 30 s";
-        Err(CloudError::new(ErrorKind::Transient, code::THROTTLED, what, why))
+        error
     }
 
     /// The instances that carry our fleet's tag and the given ones. Complete, or an error.
@@ -146,6 +150,7 @@ impl Ec2Cloud {
         let mut found = BTreeMap::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_PAGES {
+            self.limiter.turn(Kind::List, 0, what).await?;
             let page = self
                 .client
                 .describe_instances()
@@ -154,7 +159,8 @@ impl Ec2Cloud {
                 .set_next_token(token.clone())
                 .send()
                 .await
-                .map_err(|e| judge(e, what, false))?;
+                .map_err(|e| self.judged(Kind::List, e, what))?;
+            self.limiter.went_well(Kind::List);
             let next = page.next_token().filter(|t| !t.is_empty()).map(str::to_owned);
             for instance in
                 page.reservations.into_iter().flatten().flat_map(|r| r.instances.unwrap_or_default())
@@ -175,21 +181,14 @@ impl Ec2Cloud {
         Err(CloudError::new(ErrorKind::Permanent, code::TOO_MANY, what, why))
     }
 
-    /// The instance of an intent that was launched before. Should there ever be two, the first; the listing shows both.
-    async fn find(
-        &self,
-        r: &LaunchRequest,
-        digest: &str,
-        what: &str,
-    ) -> Result<Option<Instance>, CloudError> {
+    /// The instances of an intent that were launched before.
+    async fn find(&self, r: &LaunchRequest, digest: &str, what: &str) -> Result<Vec<Instance>, CloudError> {
         let found = self.describe(&[(TAG_INTENT, &r.intent_id)], what).await?;
-        let key = |i: &&Ec2Instance| (i.launch_time.map(|t| t.secs()), i.instance_id.clone());
-        let Some(first) = found.iter().min_by_key(key) else { return Ok(None) };
-        if tag(first, TAG_REQUEST).is_some_and(|tagged| tagged != digest) {
+        if found.iter().any(|i| tag(i, TAG_REQUEST).is_some_and(|tagged| tagged != digest)) {
             let why = "it was launched before with other parameters; make a new intent";
             return Err(CloudError::new(ErrorKind::Permanent, code::INTENT_MISMATCH, what, why));
         }
-        Ok(instance(first))
+        Ok(found.iter().filter_map(instance).collect())
     }
 
     fn run_request(&self, r: &LaunchRequest, digest: &str) -> RunInstancesFluentBuilder {
@@ -211,13 +210,24 @@ impl Ec2Cloud {
             if t.starts_with("lt-") { spec.launch_template_id(t) } else { spec.launch_template_name(t) }
                 .build()
         });
+        // Taken away, it ends: a stopped one would bill for its volume.
+        let spot = r.spot.then(|| {
+            let options = SpotMarketOptions::builder()
+                .spot_instance_type(SpotInstanceType::OneTime)
+                .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate);
+            InstanceMarketOptionsRequest::builder()
+                .market_type(MarketType::Spot)
+                .spot_options(options.build())
+                .build()
+        });
         let some = |text: &String| (!text.is_empty()).then(|| text.clone());
         let groups = (!r.security_group_ids.is_empty()).then(|| r.security_group_ids.clone());
         self.client
             .run_instances()
             .min_count(1)
-            .max_count(1)
+            .max_count(i32::try_from(r.count.max(1)).unwrap_or(1))
             .client_token(&r.intent_id)
+            .set_instance_market_options(spot)
             .set_image_id(some(&r.image_id))
             .set_instance_type(some(&r.instance_type).map(|t| InstanceType::from(t.as_str())))
             .set_subnet_id(r.subnet_id.clone())
@@ -236,40 +246,70 @@ impl Ec2Cloud {
             [id] => format!("terminating {id}"),
             _ => format!("terminating {} instances", ids.len()),
         };
-        self.turn(&what).await?;
+        self.limiter.turn(Kind::End, ids.len() as u32, &what).await?;
         let sent = self.client.terminate_instances().set_instance_ids(Some(ids.to_vec())).send().await;
-        sent.map(|_| ()).map_err(|e| judge(e, &what, true))
+        sent.map_err(|e| self.judged(Kind::End, e, &what))?;
+        self.limiter.went_well(Kind::End);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Cloud for Ec2Cloud {
-    async fn launch(&self, r: &LaunchRequest) -> Result<Instance, CloudError> {
+    async fn launch(&self, r: &LaunchRequest) -> Result<Vec<Instance>, CloudError> {
         r.validate()?;
         let what = format!("launching intent {}", r.intent_id);
         let digest: String = r.digest()?.chars().take(TAGGED_DIGEST_CHARS).collect();
-        // The token alone is enough while it lasts; the tag still tells when it does not.
-        if let Some(known) = self.find(r, &digest, &what).await? {
+        let count = r.count.max(1);
+        // The token alone is enough while it lasts; the tag still tells when it does not. A listing may lack what was
+        // launched a moment ago: only one with all of them answers for the token.
+        let known = self.find(r, &digest, &what).await?;
+        if known.len() >= count as usize {
             return Ok(known);
         }
-        self.turn(&what).await?;
+        self.limiter.turn(Kind::Run, count, &what).await?;
         let answer = match self.run_request(r, &digest).send().await {
             Ok(answer) => answer,
             Err(e) if e.code() == Some(codes::TERMINATED_TOKEN) => {
-                let gone = judge(e, &what, true);
-                return self.find(r, &digest, &what).await?.ok_or(gone);
+                let gone = self.judged(Kind::Run, e, &what);
+                let known = self.find(r, &digest, &what).await?;
+                return if known.is_empty() { Err(gone) } else { Ok(known) };
             }
-            Err(e) => return Err(judge(e, &what, true)),
+            Err(e) => return Err(self.judged(Kind::Run, e, &what)),
         };
-        answer.instances().first().and_then(instance).ok_or_else(|| {
+        self.limiter.went_well(Kind::Run);
+        let launched: Vec<_> = answer.instances().iter().filter_map(instance).collect();
+        if launched.is_empty() {
             let why = "the answer names no instance";
-            CloudError::new(ErrorKind::UnknownOutcome, code::UNREACHABLE, what, why)
-        })
+            return Err(CloudError::new(ErrorKind::UnknownOutcome, code::UNREACHABLE, what, why));
+        }
+        Ok(launched)
     }
 
     async fn list(&self) -> Result<Vec<Instance>, CloudError> {
         let found = self.describe(&[], "listing instances").await?;
         Ok(found.iter().filter_map(instance).collect())
+    }
+
+    async fn volumes(&self) -> Result<Vec<String>, CloudError> {
+        let what = "listing volumes";
+        let filter = Filter::builder().name(format!("tag:{TAG_FLEET}")).values(&self.fleet).build();
+        let (mut found, mut token) = (Vec::new(), None::<String>);
+        for _ in 0..MAX_PAGES {
+            self.limiter.turn(Kind::List, 0, what).await?;
+            let asked =
+                self.client.describe_volumes().filters(filter.clone()).max_results(self.page_instances);
+            let page = asked.set_next_token(token.clone()).send().await;
+            let page = page.map_err(|e| self.judged(Kind::List, e, what))?;
+            self.limiter.went_well(Kind::List);
+            found.extend(page.volumes().iter().filter_map(|v| v.volume_id()).map(str::to_owned));
+            match page.next_token().filter(|next| !next.is_empty()) {
+                None => return Ok(found),
+                Some(next) => token = Some(next.to_owned()),
+            }
+        }
+        let why = format!("more than {MAX_PAGES} pages");
+        Err(CloudError::new(ErrorKind::Permanent, code::TOO_MANY, what, why))
     }
 
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
@@ -341,6 +381,7 @@ where
         None => DisplayErrorContext(e).to_string(),
     };
     let message: String = message.chars().take(300).collect();
-    let why = if ec2_code.is_empty() { message } else { format!("{ec2_code}: {message}") };
+    let mut why = if ec2_code.is_empty() { message } else { format!("{ec2_code}: {message}") };
+    why += codes::advice(ours);
     CloudError::new(kind, ours, what, why)
 }

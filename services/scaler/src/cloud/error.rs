@@ -26,6 +26,8 @@ pub mod code {
     pub const TOO_MANY: &str = "AST-E011";
     /// The region has no such machine to give, or the account may not have more.
     pub const CAPACITY: &str = "AST-E020";
+    /// The account may not have more of this market; another zone does not help.
+    pub const QUOTA: &str = "AST-S060";
     /// The cloud asks us to slow down, or our own limiter does before it has to.
     pub const THROTTLED: &str = "AST-E021";
     /// No answer, or none that can be read.

@@ -113,14 +113,20 @@ impl LocalCloud {
 
 #[async_trait]
 impl Cloud for LocalCloud {
-    async fn launch(&self, r: &LaunchRequest) -> Result<Instance, CloudError> {
+    /// One at a time, whatever is asked for: a machine has no fleet of them.
+    async fn launch(&self, r: &LaunchRequest) -> Result<Vec<Instance>, CloudError> {
         r.validate()?;
         let r = r.clone();
-        self.run(move |inner| inner.launch(&r)).await
+        self.run(move |inner| inner.launch(&r).map(|instance| vec![instance])).await
     }
 
     async fn list(&self) -> Result<Vec<Instance>, CloudError> {
         self.run(Inner::list).await
+    }
+
+    /// A process has none.
+    async fn volumes(&self) -> Result<Vec<String>, CloudError> {
+        Ok(Vec::new())
     }
 
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {

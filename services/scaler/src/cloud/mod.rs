@@ -20,7 +20,7 @@ pub use error::{CloudError, ErrorKind, code};
 
 /// Tag that names the fleet an instance belongs to; the listing is filtered by it.
 pub const TAG_FLEET: &str = "asterism:fleet";
-/// Tag that names the intent an instance was launched for.
+/// Tag that names what an instance was launched for: its intent, or the group of intents asked for together.
 pub const TAG_INTENT: &str = "asterism:intent";
 /// Tag that holds the start of the request's digest, to notice an intent that comes back with other parameters.
 pub const TAG_REQUEST: &str = "asterism:request";
@@ -32,14 +32,20 @@ pub const MAX_TAGS: usize = 46;
 pub const MAX_USER_DATA_BYTES: usize = 16 * 1024;
 /// Longest of the other texts of a request in bytes.
 const MAX_TEXT_BYTES: usize = 256;
+/// Most instances of one request.
+pub const MAX_COUNT: u32 = 100;
 /// Most security groups of one instance.
 const MAX_SECURITY_GROUPS: usize = 16;
 
-/// One instance to be launched. The same `intent_id` must always come with the same parameters.
+/// Instances to be launched. The same `intent_id` must always come with the same parameters.
 #[derive(Clone, PartialEq, Eq, Default, Serialize)]
 pub struct LaunchRequest {
     /// Identity of the launch and the client token: 1 to 64 printable ASCII characters.
     pub intent_id: String,
+    /// Instances wanted; the cloud launches as many as it has, at least one. 0 counts as 1.
+    pub count: u32,
+    /// Bought as spot: cheaper, and taken away with two minutes' notice.
+    pub spot: bool,
     /// Size of the machine, like `c7g.large`.
     pub instance_type: String,
     /// The machine image; may be empty when the launch template names one.
@@ -100,11 +106,15 @@ pub struct Instance {
 /// A provider of instances. Every call can be repeated.
 #[async_trait]
 pub trait Cloud: Send + Sync {
-    /// Launches the instance of an intent, or finds the one that was launched before, whatever its state is now.
-    async fn launch(&self, r: &LaunchRequest) -> Result<Instance, CloudError>;
+    /// Launches the instances of an intent, or finds those that were launched before, whatever their state is now. Fewer
+    /// than were wanted means that there are no more of them now; there is one at least.
+    async fn launch(&self, r: &LaunchRequest) -> Result<Vec<Instance>, CloudError>;
 
     /// Every instance of the fleet, those terminated lately included. Complete, or an error.
     async fn list(&self) -> Result<Vec<Instance>, CloudError>;
+
+    /// The volumes of the fleet, attached or not: they bill on their own. Complete, or an error.
+    async fn volumes(&self) -> Result<Vec<String>, CloudError>;
 
     /// Ends the named instances. An id that does not exist is an error ([`code::NO_SUCH_INSTANCE`]) after the others
     /// were ended; ending one that has ended succeeds.
@@ -122,6 +132,9 @@ impl LaunchRequest {
         }
         if self.launch_template.is_none() && (self.instance_type.is_empty() || self.image_id.is_empty()) {
             return bad("neither a launch template nor both an instance type and an image are given");
+        }
+        if self.count > MAX_COUNT {
+            return bad("more than 100 instances at once");
         }
         if self.tags.len() > MAX_TAGS || self.security_group_ids.len() > MAX_SECURITY_GROUPS {
             return bad("more than 46 tags or 16 security groups");
@@ -160,6 +173,8 @@ impl fmt::Debug for LaunchRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LaunchRequest")
             .field("intent_id", &self.intent_id)
+            .field("count", &self.count)
+            .field("spot", &self.spot)
             .field("instance_type", &self.instance_type)
             .field("image_id", &self.image_id)
             .field("subnet_id", &self.subnet_id)
@@ -192,6 +207,7 @@ mod tests {
     fn refuses_what_a_cloud_would_refuse() {
         assert!(request("fleet/7").validate().is_ok());
         let mut bad = vec![request(""), request("a b"), request(&"x".repeat(65)), request("\u{e4}")];
+        bad.push(LaunchRequest { count: 101, ..request("a") });
         bad.push(LaunchRequest { image_id: String::new(), ..request("a") });
         bad.push(LaunchRequest { user_data: Some("x".repeat(16 * 1024 + 1)), ..request("a") });
         bad.push(LaunchRequest { subnet_id: Some("x\n".into()), ..request("a") });

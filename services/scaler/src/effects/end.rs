@@ -9,7 +9,6 @@ use tokio::task::JoinSet;
 
 use super::{Agenda, look};
 use crate::Shell;
-use crate::cloud::code;
 
 /// Instances in one call.
 const TOGETHER: usize = 100;
@@ -67,11 +66,11 @@ async fn end(shell: Shell, nodes: Vec<NodeId>) -> (Vec<NodeId>, bool) {
             tracing::warn!(nodes = nodes.len(), "the cloud did not answer an end in time");
             false
         }
-        // The others were ended; this one is not visible yet, or not any more.
+        // An id that is not found proves nothing: a cloud shows things late. Only a listing ends a node.
         Ok(Err(error)) => {
             shell.counters.end_failures.increment();
             tracing::warn!(nodes = nodes.len(), %error, "instances not ended");
-            error.code == code::NO_SUCH_INSTANCE && nodes.len() == 1
+            false
         }
     };
     // The end counts when the cloud lists it.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use asterism_domain::State;
-use asterism_domain::fleet::{FleetCommand, IntentStatus, LaunchOutcome};
+use asterism_domain::fleet::{FleetCommand, Intent, IntentStatus, LaunchOutcome};
 use tokio::time::Instant;
 
 use crate::Shell;
@@ -39,7 +39,8 @@ pub(crate) async fn run(shell: Shell) {
             shell.tell(FleetCommand::Launch { intent, outcome: LaunchOutcome::Launched { node } }).await;
         }
         let ripe = suspects.ripe(term, &orphans, Duration::from_millis(shell.config.orphan_confirm_ms));
-        if !ripe.is_empty() && shell.leads(term) {
+        // A listing that lacks what it had is no ground to end anything.
+        if listing.missing == 0 && !ripe.is_empty() && shell.leads(term) {
             end(&shell, ripe).await;
         }
     }
@@ -75,10 +76,24 @@ fn known(state: &State, instance: &Instance) -> Known {
     }
     let Some(intent) = &instance.intent_id else { return Known::No("it names no launch intent") };
     match state.fleet.intents.get(intent).map(|intent| &intent.status) {
-        None => Known::No("the log has no such launch intent"),
+        None => of_group(state, intent),
         Some(IntentStatus::Launched(_)) => Known::No("its launch intent has another instance"),
         Some(IntentStatus::Requested | IntentStatus::Failed) => Known::Unanswered(intent.clone()),
     }
+}
+
+/// An instance that was asked for together with others.
+fn of_group(state: &State, group: &str) -> Known {
+    let is_of = |intent: &&Intent| intent.placed.as_ref().is_some_and(|placed| placed.group == group);
+    let mut of_it = state.fleet.intents.values().filter(is_of).peekable();
+    if of_it.peek().is_none() {
+        return Known::No("the log has no such launch intent");
+    }
+    // The request is repeated until it is answered: its answer names all of its instances.
+    if of_it.any(|intent| intent.status == IntentStatus::Requested) {
+        return Known::Yes;
+    }
+    Known::No("each launch intent of its request has another instance, or none")
 }
 
 /// Since when each orphan is seen, in this term.

@@ -102,7 +102,7 @@ impl FakeCloud {
 
 #[async_trait]
 impl Cloud for FakeCloud {
-    async fn launch(&self, r: &LaunchRequest) -> Result<Instance, CloudError> {
+    async fn launch(&self, r: &LaunchRequest) -> Result<Vec<Instance>, CloudError> {
         r.validate()?;
         let (instance, fault) = self.inner(|inner| {
             inner.requests.push(r.clone());
@@ -133,13 +133,17 @@ impl Cloud for FakeCloud {
             Some(Fault::Refused) => {
                 Err(CloudError::new(ErrorKind::Permanent, code::REFUSED, "launch", "no such image"))
             }
-            None => Ok(instance.unwrap()),
+            None => Ok(vec![instance.unwrap()]),
         }
     }
 
     async fn list(&self) -> Result<Vec<Instance>, CloudError> {
         let hidden = self.inner(|inner| inner.hidden.clone());
         Ok(self.instances().into_iter().filter(|i| !hidden.contains(&i.instance_id)).collect())
+    }
+
+    async fn volumes(&self) -> Result<Vec<String>, CloudError> {
+        Ok(Vec::new())
     }
 
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {

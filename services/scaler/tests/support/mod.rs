@@ -4,6 +4,8 @@
 
 pub mod cloud;
 pub mod node;
+#[cfg(feature = "aws")]
+pub mod sky;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub fn config() -> ScalerConfig {
         list_every_ms: 200,
         orphan_after_ms: 120_000,
         orphan_confirm_ms: 300,
+        capacity_memory_ms: 180_000,
+        capacity_patience_ms: 600_000,
         order_repeat_ms: 200,
         template: LaunchTemplate { image_id: "image".into(), ..LaunchTemplate::default() },
     }

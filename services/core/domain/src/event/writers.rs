@@ -25,6 +25,7 @@ impl Event {
             Event::LogRepaired { .. } => matches!(origin, Origin::Role(_) | Origin::Proc(..)),
             Event::NodeAdmitted { .. }
             | Event::LaunchIntended { .. }
+            | Event::LaunchPlaced { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeDraining { .. }

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use asterism_proto::Origin;
 
 use super::refusing;
-use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};
+use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Place, Placed, Uncovered};
 use crate::event::{Event, Recorded};
-use crate::ids::{AttemptId, NodeId, Timestamp};
+use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 use crate::state::Effectless;
 
 /// What INV-05 looks for: the cloud named two instances for one intent.
@@ -23,6 +23,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
         Event::LaunchIntended { intent, instance_type, .. } => {
             launch_intended(fleet, intent, instance_type, at)?;
         }
+        event @ Event::LaunchPlaced { .. } => placed(fleet, event)?,
         Event::NodeLaunched { intent, node } => launched(fleet, intent, node, at)?,
         Event::LaunchFailed { intent, r#final, .. } => {
             let known = fleet.intents.get_mut(intent).ok_or(Effectless::incident("unknown intent"))?;
@@ -117,7 +118,7 @@ fn launch_intended(
     }
     fleet.count_launch(at)?;
     let instance_type = instance_type.to_owned();
-    let new = Intent { status: IntentStatus::Requested, at, instance_type, failures: 0 };
+    let new = Intent { status: IntentStatus::Requested, at, instance_type, failures: 0, placed: None };
     fleet.intents.insert(intent.to_owned(), new);
     Ok(())
 }
@@ -247,6 +248,30 @@ fn admit(node: &mut Node, public_key: &[u8], epoch: &[u8]) {
     }
     let (public_key, epoch) = (public_key.to_vec(), epoch.to_vec());
     node.admission = Some(Admission { public_key, epoch, past_epochs, closed: false });
+}
+
+/// All of the intents are asked for in one request, or none.
+fn placed(fleet: &mut Fleet, event: &Event) -> Result<(), Effectless> {
+    let Event::LaunchPlaced { group, intents, instance_type, subnet, market, .. } = event else {
+        return Ok(());
+    };
+    if fleet.stop_requested {
+        return Err(Effectless::void("the fleet was told to go"));
+    }
+    let waits = |id: &IntentId| fleet.intents.get(id).is_some_and(|i| i.status == IntentStatus::Requested);
+    let is_used = |i: &Intent| i.placed.as_ref().is_some_and(|placed| placed.group == *group);
+    if intents.is_empty() || !intents.iter().all(waits) || fleet.intents.values().any(is_used) {
+        return Err(Effectless::void("an intent is answered, or the group was used before"));
+    }
+    let place =
+        Place { instance_type: instance_type.clone(), subnet: subnet.clone(), market: market.clone() };
+    let placed = Placed { group: group.clone(), count: intents.len() as u32, place };
+    for id in intents {
+        if let Some(intent) = fleet.intents.get_mut(id) {
+            intent.placed = Some(placed.clone());
+        }
+    }
+    Ok(())
 }
 
 fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Result<(), Effectless> {

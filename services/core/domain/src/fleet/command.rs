@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::hearing::Hearing;
 use super::plan::FleetPolicy;
+use super::state::Place;
 use crate::ids::{IntentId, NodeId};
 
 /// A complete listing by the cloud: instance id to whether it is confirmed ended. A partial one is never passed on.
@@ -38,8 +39,12 @@ pub enum LaunchOutcome {
 pub enum FleetCommand {
     /// The scaler's own tick.
     Tick { policy: FleetPolicy, hearing: Hearing, inventory: Option<Inventory> },
+    /// Intents are to be asked for in one request; `reason` says why not where they were asked for before.
+    Place { intents: Vec<IntentId>, place: Place, reason: String },
     /// The outcome of a launch effect.
     Launch { intent: IntentId, outcome: LaunchOutcome },
+    /// The outcomes of launches that were asked for together, in one commit.
+    Launches { outcomes: Vec<(IntentId, LaunchOutcome)> },
     /// An agent asks to be admitted.
     Register { node: NodeId, intent: IntentId, public_key: Vec<u8>, epoch: Vec<u8> },
     /// An operator drains a node.

@@ -9,10 +9,10 @@ use super::limits::FleetLimits;
 use super::plan::{FleetPolicy, FleetView, plan};
 use super::refusing;
 use super::seen::need;
-use super::state::{IntentStatus, Node, NodeStatus};
+use super::state::{IntentStatus, Node, NodeStatus, Place};
 use crate::Rejection;
 use crate::event::Event;
-use crate::ids::{NodeId, Timestamp};
+use crate::ids::{IntentId, NodeId, Timestamp};
 use crate::state::State;
 
 /// Launches at most in one decision: one frame holds them.
@@ -37,7 +37,12 @@ pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Ve
             }
             Ok(events)
         }
+        FleetCommand::Place { intents, place, reason } => placed(state, intents, place, reason),
         FleetCommand::Launch { intent, outcome } => launch_outcome(state, intent, outcome),
+        FleetCommand::Launches { outcomes } => {
+            let events = outcomes.iter().map(|(intent, outcome)| launch_outcome(state, intent, outcome));
+            Ok(events.collect::<Result<Vec<_>, _>>()?.concat())
+        }
         FleetCommand::Register { node, intent, public_key, epoch } => {
             register(state, node, intent, public_key, epoch)
         }
@@ -64,6 +69,27 @@ pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Ve
             Ok(vec![Event::FleetStopRequested { reason: reason.clone() }])
         }
     }
+}
+
+/// The group is the client token: the log's size makes it new, so that no token ever stands for two requests.
+fn placed(state: &State, intents: &[IntentId], place: &Place, reason: &str) -> Result<Vec<Event>, Rejection> {
+    if state.fleet.stop_requested {
+        return Err(Rejection::new("AST-S061", "the fleet was told to go: nothing more is launched"));
+    }
+    let waits =
+        |id: &IntentId| state.fleet.intents.get(id).is_some_and(|i| i.status == IntentStatus::Requested);
+    if intents.is_empty() || intents.len() > LAUNCHES_MAX as usize || !intents.iter().all(waits) {
+        return Err(Rejection::new("AST-S062", "one of the launch intents is answered already"));
+    }
+    let fleet: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
+    Ok(vec![Event::LaunchPlaced {
+        group: format!("{fleet}-{}-{}-g", state.log_tag, state.size),
+        intents: intents.to_vec(),
+        instance_type: place.instance_type.clone(),
+        subnet: place.subnet.clone(),
+        market: place.market.clone(),
+        reason: reason.to_owned(),
+    }])
 }
 
 fn launch_outcome(state: &State, intent: &str, outcome: &LaunchOutcome) -> Result<Vec<Event>, Rejection> {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! intent requested ──NodeLaunched──▶ launched ──NodeAdmitted──▶ admitted ──NodeReady──▶ ready
+//!     │ LaunchPlaced: asked for so, and again elsewhere while the cloud has none
 //!     │ LaunchFailed(final)                                        ▲  NodeStopped ◀──▶ NodeReady
 //!     ▼                                                            │
 //!   failed              ready/admitted ──NodeDraining──▶ draining ─┘ NodeUndrained
@@ -29,4 +30,4 @@ pub use hearing::{Heard, Hearing, Standing};
 pub use limits::{FleetLimits, Limited};
 pub use plan::{FleetPolicy, FleetView, Plan, plan};
 pub use seen::{Need, need};
-pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Uncovered};
+pub use state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Place, Placed, Uncovered};

@@ -30,6 +30,30 @@ pub struct Intent {
     pub instance_type: String,
     /// Attempts at the cloud that failed and may be repeated.
     pub failures: u32,
+    /// How it was asked for last; the cloud may have launched it so.
+    pub placed: Option<Placed>,
+}
+
+/// One request to the cloud, for one intent or several. Its parameters never change: another place is another group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The client token.
+    pub group: String,
+    /// Intents it is for, those that have moved on since included.
+    pub count: u32,
+    /// The machine.
+    pub place: Place,
+}
+
+/// A machine that can be asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// Its type; empty if a launch template says it.
+    pub instance_type: String,
+    /// Its subnet, and with it the zone; empty if the cloud chooses.
+    pub subnet: String,
+    /// `on-demand` or `spot`.
+    pub market: String,
 }
 
 /// Where a node stands.

@@ -223,8 +223,14 @@ pub struct Ec2Config {
     pub image_id: Option<String>,
     /// The instance type, without a launch template.
     pub instance_type: Option<String>,
+    /// Further types, asked for where there is no room for the first; each must carry `scaler.node_capacity` calls.
+    pub more_instance_types: Vec<String>,
     /// The subnet.
     pub subnet_id: Option<String>,
+    /// Further subnets, best in other zones.
+    pub more_subnet_ids: Vec<String>,
+    /// Asks for spot instances first and on demand where there are none: only for calls that end within two minutes.
+    pub spot: bool,
     /// The security groups.
     pub security_group_ids: Vec<String>,
     /// A launch template, by id or name; what is said above goes over it.

@@ -9,15 +9,14 @@ const CAPACITY: &[&str] = &[
     "InsufficientCapacityOnHost",
     "InsufficientReservedInstanceCapacity",
     "InsufficientFreeAddressesInSubnet",
-    "InstanceLimitExceeded",
-    "MaxFleetCountExceeded",
-    "MaxSpotInstanceCountExceeded",
     "ReservationCapacityExceeded",
     "SpotMaxPriceTooLow",
     "UnfulfillableCapacity",
     "Unsupported",
-    "VcpuLimitExceeded",
 ];
+/// The account's own limits, the same in every zone; on-demand and spot have each their own.
+const QUOTA: &[&str] =
+    &["InstanceLimitExceeded", "MaxFleetCountExceeded", "MaxSpotInstanceCountExceeded", "VcpuLimitExceeded"];
 /// Refused before anything was done; later is fine.
 const THROTTLED: &[&str] = &[
     "RequestLimitExceeded",
@@ -50,6 +49,8 @@ pub(super) fn meaning(ec2_code: &str, status: u16, is_mutating: bool) -> (ErrorK
     let is_in = |list: &[&str]| list.contains(&ec2_code);
     if is_in(CAPACITY) {
         (ErrorKind::Capacity, code::CAPACITY)
+    } else if is_in(QUOTA) {
+        (ErrorKind::Capacity, code::QUOTA)
     } else if is_in(THROTTLED) || status == 429 {
         (ErrorKind::Transient, code::THROTTLED)
     } else if is_in(EXPIRED) {
@@ -69,6 +70,16 @@ pub(super) fn meaning(ec2_code: &str, status: u16, is_mutating: bool) -> (ErrorK
     }
 }
 
+/// What to do about a refusal that nothing in the request is wrong with; empty for others.
+pub(super) fn advice(ours: &str) -> &'static str {
+    if ours == code::QUOTA {
+        "; this is the account's quota in the region: ask for more vCPUs (Service Quotas, Amazon EC2, Running On-Demand or \
+         All Spot Instance Requests), or lower scaler.max_nodes"
+    } else {
+        ""
+    }
+}
+
 /// What a missing or unreadable answer means.
 pub(super) fn ambiguous(is_mutating: bool) -> ErrorKind {
     if is_mutating { ErrorKind::UnknownOutcome } else { ErrorKind::Transient }
@@ -82,7 +93,8 @@ mod tests {
     fn each_code_means_what_the_scaler_must_do() {
         let cases = [
             ("InsufficientInstanceCapacity", 500, ErrorKind::Capacity, code::CAPACITY),
-            ("VcpuLimitExceeded", 400, ErrorKind::Capacity, code::CAPACITY),
+            ("VcpuLimitExceeded", 400, ErrorKind::Capacity, code::QUOTA),
+            ("MaxSpotInstanceCountExceeded", 400, ErrorKind::Capacity, code::QUOTA),
             ("Unsupported", 400, ErrorKind::Capacity, code::CAPACITY),
             ("RequestLimitExceeded", 503, ErrorKind::Transient, code::THROTTLED),
             ("UnauthorizedOperation", 403, ErrorKind::Permanent, code::DENIED),

@@ -35,6 +35,14 @@ fn fleet(event: &Event) -> Option<String> {
         Event::LaunchIntended { intent, reason, instance_type } => {
             format!("a {instance_type} is to be launched (intent {intent}): {reason}")
         }
+        Event::LaunchPlaced { group, intents, instance_type, subnet, market, reason } => {
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let or =
+                |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+            let (kind, subnet) = (or(instance_type, "the template's type"), or(subnet, "any subnet"));
+            let count = intents.len();
+            format!("{count} launches are asked for as {kind} in {subnet}, {market} (token {group}){why}")
+        }
         Event::LaunchFailed { intent, code, reason, r#final } => {
             let then = if *r#final { "it is given up" } else { "it is tried again" };
             format!("launch {intent} failed with {code}: {reason}; {then}")
