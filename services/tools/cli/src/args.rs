@@ -213,6 +213,16 @@ pub enum FleetCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Send all nodes home and wait until the cloud lists nothing of the fleet: no instance, no volume
+    #[command(before_help = "Examples:\n  asterism fleet down --reason \"end of the day\" --wait 3600\n")]
+    Down {
+        /// Why, for the log
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// How long to wait for calls to end
+        #[arg(long, default_value_t = 1_800, value_name = "SECONDS")]
+        wait: u64,
+    },
     /// Drain one node: no new attempts, calls end in their own time
     #[command(before_help = "Examples:\n  asterism fleet drain i-0abc123 --reason \"kernel update\"\n")]
     Drain {

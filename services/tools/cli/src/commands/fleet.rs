@@ -1,6 +1,7 @@
 //! `asterism fleet`: the nodes.
 
 use std::fmt::Write as _;
+use std::time::{Duration, Instant};
 
 use asterism_proto::Role;
 use serde::Deserialize;
@@ -62,6 +63,7 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
                 "the fleet goes home: calls end in their own time, then the instances\nNext: asterism fleet list\n".to_owned()
             })
         }
+        FleetCommand::Down { reason, wait } => down(context, &reason, Duration::from_secs(wait)).await,
         FleetCommand::Drain { node, reason } => {
             let text = "takes no new attempts; its calls end in their own time";
             one(context, "drain", &node, &reason, text).await
@@ -69,6 +71,45 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
         FleetCommand::Undrain { node, reason } => {
             one(context, "undrain", &node, &reason, "takes attempts again").await
         }
+    }
+}
+
+/// What bills, by the cloud's own listing.
+#[derive(Debug, Default, Deserialize)]
+struct Cloud {
+    instances: Vec<String>,
+    volumes: Vec<String>,
+    owed: usize,
+}
+
+/// Between two listings of the cloud: they are counted.
+const LIST_EVERY: Duration = Duration::from_secs(2);
+
+/// Ends with the cloud's own listing, whatever the log says. A listing that fails is no empty one.
+async fn down(context: &Context, reason: &str, wait: Duration) -> Result<(), CliError> {
+    let (_, client) = context.client().await?;
+    client.role(Role::Scaler, "fleet.stop", &json!({ "reason": reason })).await?;
+    let began = Instant::now();
+    loop {
+        let seen = client.role_json(Role::Scaler, "fleet.cloud", &json!({})).await;
+        let left = match seen.map(|reply: Value| Cloud::deserialize(&reply)) {
+            Ok(Ok(Cloud { instances, volumes, owed })) if instances.len() + volumes.len() + owed == 0 => {
+                return context.out.result(&json!({ "done": "down", "instances": 0, "volumes": 0 }), || {
+                    "the fleet is gone: 0 instances, 0 volumes by the cloud's own listing\n".to_owned()
+                });
+            }
+            Ok(Ok(cloud)) => {
+                let Cloud { instances, volumes, owed } = &cloud;
+                format!("instances {instances:?}, volumes {volumes:?}, {owed} launches without an answer")
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if began.elapsed() >= wait {
+            let what = format!("the fleet is not gone after {} s", wait.as_secs());
+            return Err(CliError::new("AST-X001", what, left).next("asterism fleet list"));
+        }
+        tokio::time::sleep(LIST_EVERY).await;
     }
 }
 
