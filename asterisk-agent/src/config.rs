@@ -98,6 +98,10 @@ pub struct RunArgs {
     /// Certificates (PEM) to trust beside the system's when prompts come by https://.
     #[arg(long, env = "ASTERISM_MEDIA_CA_FILE")]
     pub media_ca_file: Option<PathBuf>,
+    /// The instance's metadata service, asked whether the cloud takes the instance away: on EC2 that of 169.254.169.254.
+    /// Nobody is asked without it.
+    #[arg(long, env = "ASTERISM_METADATA_URL")]
+    pub metadata_url: Option<hyper::Uri>,
     /// Largest spool, MiB: beyond it the node takes no orders.
     #[arg(long, env = "ASTERISM_SPOOL_MIB", default_value_t = 64)]
     pub spool_mib: u64,
@@ -163,6 +167,10 @@ impl RunArgs {
         }
         if self.step_port == 0 || self.ami_port == 0 {
             return Err(Error::Config { what: "--step-port and --ami-port", why: "0 is no port".to_owned() });
+        }
+        let is_http = |url: &hyper::Uri| url.scheme_str() == Some("http") && url.host().is_some();
+        if self.metadata_url.as_ref().is_some_and(|url| !is_http(url)) {
+            return Err(Error::Config { what: "--metadata-url", why: "expected http://HOST".to_owned() });
         }
         Ok(())
     }

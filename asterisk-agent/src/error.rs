@@ -136,4 +136,6 @@ pub mod code {
     pub const TWO_HISTORIES: &str = "AST-A025";
     /// Withdrawn before its order came.
     pub const WITHDRAWN: &str = "AST-A026";
+    /// The cloud takes the instance away.
+    pub const LEAVING: &str = "AST-X002";
 }

@@ -29,6 +29,8 @@ pub enum Input {
     },
     /// The scaler admitted this node.
     Admitted,
+    /// The cloud takes this instance away.
+    Leaving,
     /// The fleet's clock was asked.
     Clock(Vec<Sample>),
     /// A heartbeat of this node came back.

@@ -17,6 +17,7 @@ pub mod input;
 pub mod instance;
 pub mod machine;
 pub mod media;
+pub mod notice;
 pub mod outcome;
 pub mod pbx;
 pub mod render;

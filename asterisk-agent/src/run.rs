@@ -17,7 +17,7 @@ use crate::pbx::{self, PbxConfig};
 use crate::shell::{self, Parts, Status};
 use crate::spool::{Signer, Spool};
 use crate::store::Store;
-use crate::{Error, files, health, media, step_server};
+use crate::{Error, files, health, media, notice, step_server};
 
 /// How often a port that is taken is tried again: an agent that died a moment ago may still have it.
 const PORT_RETRY: Duration = Duration::from_millis(100);
@@ -85,6 +85,9 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     tokio::spawn(pbx::run(pbx_config, inputs.clone(), pbx_waiting));
     let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, trust, inputs.clone());
     tokio::spawn(stop_on_signal(inputs.clone()));
+    if let Some(server) = args.metadata_url.clone() {
+        tokio::spawn(notice::watch(server, inputs.clone()));
+    }
     if args.exit_on_stdin_eof {
         exit_on_stdin_eof()?;
     }

@@ -274,6 +274,10 @@ impl Shell {
                 self.admitted = true;
                 machine.on_gate(Gate::Admitted(true))
             }
+            Input::Leaving => {
+                self.heart.beat_now();
+                machine.on_gate(Gate::Leaving)
+            }
             Input::Clock(samples) => {
                 self.clock.correct(&samples, now);
                 machine.on_gate(Gate::Clock(self.clock.is_known(now)))

@@ -43,6 +43,8 @@ pub enum Gate {
     SpoolFull(bool),
     /// The agent is stopping.
     Stopping(bool),
+    /// The cloud takes the instance away; that is not withdrawn.
+    Leaving,
 }
 
 /// What the spool says of itself.
@@ -82,6 +84,7 @@ pub(super) struct Life {
     pub(super) clock_known: bool,
     pub(super) spool_full: bool,
     pub(super) stopping: bool,
+    pub(super) leaving: bool,
     pub(super) load_due: bool,
     pbx: Pbx,
     load_said_ms: u64,
@@ -109,6 +112,7 @@ impl Machine {
             Gate::Clock(yes) => self.life.clock_known = yes,
             Gate::SpoolFull(yes) => self.life.spool_full = yes,
             Gate::Stopping(yes) => self.life.stopping = yes,
+            Gate::Leaving => self.life.leaving = true,
         }
         let mut out = Output::default();
         self.announce(&mut out);
@@ -120,6 +124,7 @@ impl Machine {
         let life = &self.life;
         [
             (life.stopping, "stopping"),
+            (life.leaving, "the cloud takes this instance away"),
             (self.log_refused().is_some(), "AST-A025: the log shows two histories"),
             (!life.admitted, "not admitted"),
             (!life.clock_known, "clock offset unknown"),

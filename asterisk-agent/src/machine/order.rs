@@ -95,6 +95,9 @@ impl Machine {
         if self.life.stopping {
             return Err((code::STOPPING, "the agent is stopping"));
         }
+        if self.life.leaving {
+            return Err((code::LEAVING, "the cloud takes this instance away"));
+        }
         if self.drain.on {
             return Err((code::DRAINING, "draining"));
         }
@@ -263,7 +266,7 @@ impl Machine {
 }
 
 /// Refusals of single attempts, as they are remembered: the same order again gets the same code.
-const REFUSALS: [Refusal; 8] = [
+const REFUSALS: [Refusal; 9] = [
     (code::MALFORMED, "malformed"),
     (code::EXPIRED, "expired before it came"),
     (code::STOPPING, "the agent is stopping"),
@@ -272,6 +275,7 @@ const REFUSALS: [Refusal; 8] = [
     (code::NO_MANIFEST, "its manifest is not on this node"),
     (code::NO_SLOT, "no free slot"),
     WITHDRAWN,
+    (code::LEAVING, "the cloud takes this instance away"),
 ];
 const WITHDRAWN: Refusal = (code::WITHDRAWN, "withdrawn before its order came");
 

@@ -156,7 +156,7 @@ fn the_same_order_again_has_the_same_answer_and_no_effect() {
 #[test]
 fn what_the_node_refuses() {
     type Bend = (&'static str, fn(&mut Machine), fn(&mut v1::DialOrder), &'static str, bool);
-    let cases: [Bend; 13] = [
+    let cases: [Bend; 14] = [
         ("old term", |m| drop(m.on_dial(0, order(5, &["x"]), NOW)), |_| (), code::FENCED, false),
         ("no term", |_| (), |o| o.term = 0, code::FENCED, false),
         ("no clock", |m| drop(m.on_gate(Gate::Clock(false))), |_| (), code::CLOCK, false),
@@ -165,6 +165,7 @@ fn what_the_node_refuses() {
         ("empty", |_| (), |o| o.attempts.clear(), code::MALFORMED, false),
         ("bad id", |_| (), |o| o.attempts[0].attempt = "a.b".into(), code::MALFORMED, false),
         ("stopping", |m| drop(m.on_gate(Gate::Stopping(true))), |_| (), code::STOPPING, true),
+        ("leaving", |m| drop(m.on_gate(Gate::Leaving)), |_| (), code::LEAVING, true),
         ("pbx", |m| drop(m.on_pbx_down("gone", NOW)), |_| (), code::PBX_DOWN, true),
         ("manifest", |_| (), |o| o.attempts[0].manifest = "m2".into(), code::NO_MANIFEST, true),
         ("expired", |_| (), |o| o.attempts[0].not_after_ms = NOW - 1, code::EXPIRED, true),
@@ -480,8 +481,7 @@ fn ready_is_said_once_for_each_pbx_process() {
     assert_eq!(readies(&machine.on_gate(Gate::Clock(true))), 0);
     machine.on_pbx_down("lost", NOW);
     assert_eq!(readies(&machine.on_pbx_up(boot("b1", &[]), NOW)), 1);
-    let saved = Saved { ready: Some("b1".into()), ..Saved::default() };
-    let mut restarted = Machine::new("i-1", 2, saved);
+    let mut restarted = Machine::new("i-1", 2, Saved { ready: Some("b1".into()), ..Saved::default() });
     open_gates(&mut restarted);
     assert_eq!(readies(&restarted.on_pbx_up(boot("b1", &[]), NOW)), 0, "the log knows");
 }

@@ -49,7 +49,7 @@ pub struct Fleet {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     recorder: Option<Process>,
     pub rings: PathBuf,
-    carrier: u16,
+    pub carrier: u16,
 }
 
 /// A child that goes when the test does.
@@ -211,6 +211,11 @@ impl Fleet {
 
     /// Starts the instance with these further arguments.
     pub fn launch_with(&self, capacity: u32, args: &[&str]) -> Process {
+        self.launch_in(capacity, args, &[])
+    }
+
+    /// The same with these further variables.
+    pub fn launch_in(&self, capacity: u32, args: &[&str], env: &[(&str, &str)]) -> Process {
         // Another build of the agent, for measuring: the simulator is then found beside this one all the same.
         let agent = std::env::var_os("ASTERISM_AGENT_BIN").map(PathBuf::from);
         let child = Command::new(agent.unwrap_or_else(|| env!("CARGO_BIN_EXE_asterism-agent").into()))
@@ -232,6 +237,7 @@ impl Fleet {
             .arg("--dir")
             .arg(self.node_dir())
             .args(args)
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
