@@ -9,6 +9,7 @@ mod demo;
 mod demo_throughput;
 mod dialplan;
 mod import_rows;
+mod lab_speed;
 mod log_append;
 mod log_disk;
 mod log_framing;
@@ -19,6 +20,7 @@ mod log_reopen;
 mod log_stream;
 mod log_verify;
 mod node;
+mod plan_latency;
 mod probe;
 mod replay_fold;
 mod report;
@@ -32,7 +34,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 13] = [
+const BENCHES: [Bench; 15] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -46,6 +48,8 @@ const BENCHES: [Bench; 13] = [
     ("log-memory", log_memory::run),
     ("replay-fold", replay_fold::run),
     ("import-rows", import_rows::run),
+    ("plan-latency", plan_latency::run),
+    ("lab-speed", lab_speed::run),
 ];
 
 /// The names, for people.
