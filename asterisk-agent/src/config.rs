@@ -102,6 +102,20 @@ pub struct RunArgs {
     /// Nobody is asked without it.
     #[arg(long, env = "ASTERISM_METADATA_URL")]
     pub metadata_url: Option<hyper::Uri>,
+    /// File the PBX reads its trunks from; written by this agent [default: DIR/trunks.conf].
+    #[arg(long, env = "ASTERISM_TRUNKS_FILE")]
+    pub trunks_file: Option<PathBuf>,
+    /// File with the carriers' credentials, lines NAME USER PASSWORD, readable by its owner alone. Instead of a line the
+    /// variables ASTERISM_TRUNK_NAME_USER and ASTERISM_TRUNK_NAME_PASSWORD are taken.
+    #[allow(clippy::doc_markdown)] // help shows no backticks
+    #[arg(long, env = "ASTERISM_TRUNK_CREDENTIALS_FILE")]
+    pub trunk_credentials_file: Option<PathBuf>,
+    /// The address the world knows this machine by, for its trunks.
+    #[arg(long, env = "ASTERISM_ADVERTISED_ADDRESS", default_value = "127.0.0.1")]
+    pub advertised_address: std::net::Ipv4Addr,
+    /// Media leaves from that address: it is this machine's own.
+    #[arg(long, env = "ASTERISM_BIND_RTP")]
+    pub bind_rtp: bool,
     /// Largest spool, MiB: beyond it the node takes no orders.
     #[arg(long, env = "ASTERISM_SPOOL_MIB", default_value_t = 64)]
     pub spool_mib: u64,

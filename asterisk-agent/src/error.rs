@@ -91,6 +91,14 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// A trunk cannot be used on this node.
+    #[error("AST-A026: the trunk {trunk} cannot be used here: {why}")]
+    Trunk {
+        /// The trunk.
+        trunk: String,
+        /// What is wrong; never a secret.
+        why: String,
+    },
     /// Something on the bus refused this node.
     #[error("AST-A009: the fleet refused this node: {0}")]
     Bus(String),
@@ -132,6 +140,8 @@ pub mod code {
     pub const MEMORY_FULL: &str = "AST-A021";
     /// The frame asked for again is not in the spool.
     pub const NOT_HELD: &str = "AST-A023";
+    /// The trunk is not on this node.
+    pub const NO_TRUNK: &str = "AST-A027";
     /// The log showed this node two histories.
     pub const TWO_HISTORIES: &str = "AST-A025";
     /// Withdrawn before its order came.

@@ -45,6 +45,8 @@ pub enum Body {
     LogRefused(v1::LogRefused),
     /// A manifest is on disk and verified.
     ManifestHeld(v1::ManifestHeld),
+    /// The PBX has a trunk.
+    TrunkHeld(v1::TrunkHeld),
 }
 
 impl Fact {
@@ -75,7 +77,8 @@ impl Fact {
             | Body::NodeUncovered(_)
             | Body::NodeHolds(_)
             | Body::LogRefused(_)
-            | Body::ManifestHeld(_) => "",
+            | Body::ManifestHeld(_)
+            | Body::TrunkHeld(_) => "",
         }
     }
 
@@ -101,6 +104,7 @@ impl Fact {
             Body::NodeUncovered(b) => (EventType::NodeUncovered, b.encode_to_vec()),
             Body::LogRefused(b) => (EventType::LogRefused, b.encode_to_vec()),
             Body::ManifestHeld(b) => (EventType::ManifestHeld, b.encode_to_vec()),
+            Body::TrunkHeld(b) => (EventType::TrunkHeld, b.encode_to_vec()),
         }
     }
 

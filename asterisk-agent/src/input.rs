@@ -71,6 +71,15 @@ pub enum Input {
     Channels(BTreeMap<String, bool>),
     /// A manifest is on disk and verified.
     Manifest(String),
+    /// A trunk order was tried: trunks the PBX has, each with its revision, and what is wrong with the others.
+    Trunks {
+        /// The order.
+        ticket: u64,
+        /// Name and revision of each.
+        held: Vec<(String, String)>,
+        /// Empty if nothing is.
+        problem: String,
+    },
     /// Time to end in order.
     Stop,
 }

@@ -16,7 +16,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::config::{BusArgs, NodeArgs};
-use crate::render::{AsteriskSettings, Trunk, endpoint};
+use asterism_proto::v1;
+
+use crate::render::{AsteriskSettings, endpoint, plain_trunk};
 use crate::{Error, files};
 use child::Program;
 pub use ports::Ports;
@@ -32,7 +34,7 @@ pub enum PbxKind {
 
 /// A carrier as it is given on the command line: `NAME=HOST:PORT` or `NAME=sip:HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TrunkArg(pub Trunk);
+pub struct TrunkArg(pub v1::TrunkEntry);
 
 impl FromStr for TrunkArg {
     type Err = String;
@@ -43,7 +45,7 @@ impl FromStr for TrunkArg {
         let address = address.strip_prefix("sip:").unwrap_or(address);
         let (host, port) = address.rsplit_once(':').ok_or_else(expected)?;
         let port = port.parse().map_err(|_| expected())?;
-        Ok(Self(Trunk { name: name.to_owned(), host: host.to_owned(), port }))
+        Ok(Self(plain_trunk(name, host, port)))
     }
 }
 
@@ -80,9 +82,15 @@ pub struct InstanceArgs {
     /// Real Asterisk: the root of its installation; `/` for the system's own.
     #[arg(long, env = "ASTERISM_ASTERISK_ROOT", default_value = "/")]
     pub asterisk_root: PathBuf,
-    /// A carrier, NAME=HOST:PORT; may be repeated.
+    /// A carrier known at launch, NAME=HOST:PORT; may be repeated. Those of the fleet come by order.
     #[arg(long = "trunk")]
     pub trunks: Vec<TrunkArg>,
+    /// File with the carriers' credentials, lines NAME USER PASSWORD, readable by its owner alone.
+    #[arg(long, env = "ASTERISM_TRUNK_CREDENTIALS_FILE")]
+    pub trunk_credentials_file: Option<PathBuf>,
+    /// Certificates (PEM) that vouch for carriers over TLS [default: the system's, where they are].
+    #[arg(long, env = "ASTERISM_TRUNK_CA_FILE")]
+    pub trunk_ca_file: Option<PathBuf>,
     /// How long a step question may take before the fallback answers, ms.
     #[arg(long, env = "ASTERISM_STEP_TIMEOUT_MS", default_value_t = 800)]
     pub step_timeout_ms: u64,
@@ -95,6 +103,13 @@ struct Places {
     step_secret: PathBuf,
     journal: PathBuf,
     sounds: PathBuf,
+}
+
+impl Places {
+    /// Where the PBX reads its trunks.
+    fn trunks(&self) -> PathBuf {
+        self.dir.join("etc/trunks.conf")
+    }
 }
 
 /// Runs until SIGTERM or SIGINT: then the agent stops in order, and the PBX after it.
@@ -111,7 +126,7 @@ pub async fn run(args: InstanceArgs) -> Result<(), Error> {
         sounds: dir.join(if asterisk { "data/sounds" } else { "sounds" }),
         dir: dir.clone(),
     };
-    for path in [&dir.join("secret"), &dir.join("log"), &places.journal, &places.sounds] {
+    for path in [&dir.join("secret"), &dir.join("etc"), &dir.join("log"), &places.journal, &places.sounds] {
         files::private_dir(path)?;
     }
     let secrets = [files::secret_or_new(&places.ami_secret)?, files::secret_or_new(&places.step_secret)?];
@@ -166,6 +181,7 @@ fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path, am
         .pair("--journal-dir", places.journal.display())
         .pair("--sounds-dir", places.sounds.display())
         .pair("--clock-scale", args.clock_scale)
+        .pair("--trunks-file", places.trunks().display())
         .word("--exit-on-stdin-eof");
     if let Some(carrier) = args.carrier {
         program = program.pair("--carrier", carrier);
@@ -177,9 +193,14 @@ fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path, am
         program = program.pair("--seed", seed);
     }
     for trunk in &args.trunks {
-        program = program.pair("--trunk", endpoint(ami_secret, &trunk.0.name));
+        program = program.pair("--trunk", endpoint(ami_secret, &trunk.0.trunk));
     }
     program
+}
+
+/// The certificates Debian and its kin keep in one file.
+fn system_certificates() -> Option<PathBuf> {
+    Some(PathBuf::from("/etc/ssl/certs/ca-certificates.crt")).filter(|path| path.is_file())
 }
 
 /// Where an installation of Asterisk has its parts.
@@ -242,6 +263,7 @@ fn real(
         external_address: None,
         rtp_start: ports.rtp_start,
         rtp_end: ports.rtp_end,
+        trunk_ca_file: args.trunk_ca_file.clone().or_else(system_certificates),
         trunks: args.trunks.iter().map(|trunk| trunk.0.clone()).collect(),
     }
     .write()?;
@@ -278,8 +300,13 @@ fn agent(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Pro
         .pair("--http-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, ports.http)))
         .pair("--journal-dir", places.journal.display())
         .pair("--sounds-dir", places.sounds.display())
+        .pair("--trunks-file", places.trunks().display())
+        .word("--bind-rtp")
         .word("--exit-on-stdin-eof")
         .env("ASTERISM_TOKEN", &args.node.token);
+    if let Some(file) = &args.trunk_credentials_file {
+        program = program.pair("--trunk-credentials-file", file.display());
+    }
     if let Some(key) = &args.node.log_key {
         program = program.pair("--log-key", key);
     }
@@ -306,7 +333,7 @@ mod tests {
     #[test]
     fn trunks_are_name_host_and_port() {
         let trunk = "trunk-a=sip.example.com:5070".parse::<TrunkArg>().unwrap().0;
-        assert_eq!(trunk, Trunk { name: "trunk-a".into(), host: "sip.example.com".into(), port: 5070 });
+        assert_eq!(trunk, plain_trunk("trunk-a", "sip.example.com", 5070));
         assert_eq!("trunk-a=sip:sip.example.com:5070".parse::<TrunkArg>().unwrap().0, trunk);
         for bad in ["", "trunk-a", "trunk-a=host", "trunk-a=host:", "trunk-a=host:70000"] {
             assert!(bad.parse::<TrunkArg>().is_err(), "{bad}");

@@ -26,5 +26,6 @@ pub mod shell;
 pub mod spool;
 pub mod step_server;
 pub mod store;
+pub mod trunks;
 
 pub use error::Error;

@@ -99,6 +99,13 @@ pub enum Effect {
     },
     /// Fetch a manifest; [`Machine::on_manifest`] follows.
     Sync(v1::SyncOrder),
+    /// Have these trunks; [`Machine::on_trunks_tried`] follows.
+    Trunks {
+        /// The shell's own number of the order.
+        ticket: u64,
+        /// What was ordered.
+        order: v1::TrunkOrder,
+    },
     /// Ask the ledger for a checkpoint.
     RequestCheckpoint,
     /// Ask the PBX which channels it has; [`Machine::on_channels`] follows.
@@ -285,11 +292,29 @@ impl Machine {
     }
 }
 
+/// The carrier's final response, and what was heard before it. Nobody can have been rung where the channel was watched
+/// from its dial to a refusal and nothing of a ring came; a 408 is the PBX's own word for silence.
+fn heard(attempt: &Attempt, cause: Option<u32>) -> (u32, v1::Heard) {
+    use crate::ami::reason::TIMEOUT;
+    let watch = &attempt.watch;
+    let given_up = watch.failed_reason == Some(TIMEOUT) || watch.sip_status == 408;
+    let status = if given_up || attempt.phase == Phase::Answered { 0 } else { watch.sip_status };
+    let heard = match () {
+        () if watch.rang || attempt.phase == Phase::Answered => v1::Heard::Ringing,
+        () if watch.trail != Trail::Dialled => v1::Heard::Unspecified,
+        () if given_up => v1::Heard::Silence,
+        () if status >= 300 && cause.is_some() && watch.hangup_cause == cause => v1::Heard::OnlyTheEnd,
+        () => v1::Heard::Unspecified,
+    };
+    (status, heard)
+}
+
 /// How an attempt ended, from what is known of it.
 fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, never_rang: bool, now_ms: u64) -> Body {
     let answered = attempt.phase == Phase::Answered;
     let ring_until_ms = if answered { attempt.answered_ms } else { now_ms };
     let between = |from: u64, to: u64| u32::try_from(to.saturating_sub(from)).unwrap_or(u32::MAX);
+    let (sip_status, heard) = heard(attempt, cause);
     let reason = if answered { Some(crate::ami::reason::ANSWERED) } else { attempt.watch.failed_reason };
     Body::Ended(v1::AttemptEnded {
         attempt: id.to_owned(),
@@ -301,5 +326,7 @@ fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, never_rang: bool,
         digits: attempt.talk.digits.clone(),
         path: attempt.talk.state.clone(),
         never_rang,
+        sip_status,
+        heard: heard as u32,
     })
 }

@@ -3,15 +3,19 @@
 //! It hands on only what is about attempts. After each login it asks for the PBX process's start and its channels, so
 //! that the machine can adopt what is alive.
 
+mod reload;
 mod session;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::input::{Input, Inputs};
 use crate::machine::{Originate, PbxEvent};
+use crate::trunks::Trunks;
 
 /// Shortest and longest pause between two connections.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -28,10 +32,12 @@ pub struct PbxConfig {
     pub ami_secret_file: PathBuf,
     /// Technology before the number, for example `PJSIP`.
     pub technology: String,
+    /// How each trunk wants its numbers.
+    pub trunks: Arc<Trunks>,
 }
 
 /// What the loop asks of the PBX.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum PbxCommand {
     /// Dial.
     Originate(Originate),
@@ -42,6 +48,13 @@ pub enum PbxCommand {
     },
     /// List the channels.
     List,
+    /// Read the trunks' file again and say which endpoints there are, each with its account code: the revision.
+    Reload {
+        /// The endpoints' names.
+        endpoints: Vec<String>,
+        /// Where the answer goes; dropped if the connection ends before.
+        answer: oneshot::Sender<Result<BTreeMap<String, String>, String>>,
+    },
 }
 
 /// Runs until the loop is gone.
@@ -76,7 +89,7 @@ pub async fn run(config: PbxConfig, inputs: Inputs, mut commands: mpsc::Unbounde
                             return;
                         }
                     }
-                    Some(PbxCommand::Hangup { .. } | PbxCommand::List) => {}
+                    Some(PbxCommand::Hangup { .. } | PbxCommand::List | PbxCommand::Reload { .. }) => {}
                 },
             }
         }

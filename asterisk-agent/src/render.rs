@@ -7,23 +7,35 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use asterism_proto::origin::is_token;
+use asterism_proto::v1;
 
+use crate::trunks::{self, Credentials, Place};
 use crate::{Error, files};
 
 /// Most trunks of a node.
 pub const TRUNKS_MAX: usize = 64;
 /// Names pjsip.conf uses for itself.
-const RESERVED: [&str; 3] = ["global", "system", "udp"];
+const RESERVED: [&str; 5] = ["global", "system", "udp", "tcp", "tls"];
 
-/// One carrier.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trunk {
-    /// Its name, as orders name it.
-    pub name: String,
-    /// Where its SIP is: a name or address.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
+/// A carrier by its address alone, until the dialer says more of it.
+pub fn plain_trunk(name: &str, host: &str, port: u16) -> v1::TrunkEntry {
+    v1::TrunkEntry {
+        trunk: name.to_owned(),
+        revision: "launch".to_owned(),
+        settings: Some(v1::TrunkSettings {
+            hosts: vec![format!("{host}:{port}")],
+            transport: 1,
+            codecs: vec!["ulaw".to_owned(), "alaw".to_owned()],
+            number_format: 1,
+            caller_id_header: 1,
+            ..v1::TrunkSettings::default()
+        }),
+    }
+}
+
+/// Whether pjsip.conf uses the name for itself.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name)
 }
 
 /// Everything the configuration depends on.
@@ -53,8 +65,10 @@ pub struct AsteriskSettings {
     pub rtp_start: u16,
     /// Last RTP port.
     pub rtp_end: u16,
-    /// The carriers.
-    pub trunks: Vec<Trunk>,
+    /// The certificates (PEM) that vouch for carriers over TLS; without them there is no TLS.
+    pub trunk_ca_file: Option<PathBuf>,
+    /// The carriers known when the node is launched. Those there are come by order.
+    pub trunks: Vec<v1::TrunkEntry>,
 }
 
 /// One file.
@@ -93,7 +107,8 @@ impl AsteriskSettings {
             PLAIN.iter().map(|(name, text)| public(*name, (*text).to_owned())).collect();
         all.push(public("asterisk.conf", self.asterisk()?));
         all.push(public("rtp.conf", self.rtp()));
-        all.push(private("pjsip.conf", self.pjsip()));
+        all.push(public("pjsip.conf", self.pjsip()?));
+        all.push(private("trunks.conf", self.trunks()?));
         all.push(private(
             "manager.conf",
             fill(
@@ -120,6 +135,10 @@ impl AsteriskSettings {
         }
         for file in rendered {
             let path = self.dir.join("etc").join(file.name);
+            // Those it has came by order: a start changes nothing about them.
+            if file.name == "trunks.conf" && (self.trunks.is_empty() || path.exists()) {
+                continue;
+            }
             let write = if file.private { files::write_private } else { files::write_public };
             write(&path, file.text.as_bytes())?;
         }
@@ -148,14 +167,8 @@ impl AsteriskSettings {
             return bad("the trunks", "more than 64");
         }
         for (index, trunk) in self.trunks.iter().enumerate() {
-            if !is_token(&trunk.name) || RESERVED.contains(&trunk.name.as_str()) {
-                return bad("a trunk's name", "expected 1 to 64 of [A-Za-z0-9_-], not global, system or udp");
-            }
-            if self.trunks[..index].iter().any(|other| other.name == trunk.name) {
+            if self.trunks[..index].iter().any(|other| other.trunk == trunk.trunk) {
                 return bad("a trunk's name", "it is there twice");
-            }
-            if !is_host(&trunk.host) || trunk.port == 0 {
-                return bad("a trunk's address", "expected a host name or ipv4 address, and a port");
             }
         }
         Ok(())
@@ -177,32 +190,38 @@ impl AsteriskSettings {
         fill(include_str!("render/templates/rtp.conf"), &[("RTP_START", &start), ("RTP_END", &end)])
     }
 
-    fn pjsip(&self) -> String {
+    fn pjsip(&self) -> Result<String, Error> {
         let address = self.sip_address.to_string();
         let external = self.external_address.map_or_else(String::new, |external| {
             format!("external_media_address = {external}\nexternal_signaling_address = {external}\n")
         });
-        let advertised = self.external_address.unwrap_or(self.sip_address).to_string();
-        let bind_rtp = if self.external_address.is_some() { "no" } else { "yes" };
-        let mut text = fill(
+        let tls = match &self.trunk_ca_file {
+            Some(path) => fill(
+                include_str!("render/templates/tls.conf"),
+                &[("SIP_ADDRESS", &address), ("CA_FILE", path_text("the carriers' certificates", path)?)],
+            ),
+            None => String::new(),
+        };
+        let text = fill(
             include_str!("render/templates/pjsip.conf"),
             &[("SIP_ADDRESS", &address), ("SIP_PORT", &self.sip_port.to_string())],
-        )
-        .replace("@EXTERNAL@\n", &external);
-        for trunk in &self.trunks {
-            text.push_str(&fill(
-                include_str!("render/templates/trunk.conf"),
-                &[
-                    ("TRUNK", &trunk.name),
-                    ("ENDPOINT", &endpoint(&self.ami_secret, &trunk.name)),
-                    ("HOST", &trunk.host),
-                    ("PORT", &trunk.port.to_string()),
-                    ("ADVERTISED", &advertised),
-                    ("BIND_RTP", bind_rtp),
-                ],
-            ));
+        );
+        Ok(text
+            .replace("@EXTERNAL@\n", &external)
+            .replace("@TLS@\n", &tls.replace("@EXTERNAL@\n", &external)))
+    }
+
+    /// What trunks need to know of this node.
+    pub fn place(&self) -> Place {
+        Place {
+            advertised: self.external_address.unwrap_or(self.sip_address),
+            bind_rtp: self.external_address.is_none(),
         }
-        text
+    }
+
+    fn trunks(&self) -> Result<String, Error> {
+        let (place, none) = (self.place(), Credentials::default());
+        self.trunks.iter().map(|trunk| trunks::render(trunk, &place, &self.ami_secret, &none)).collect()
     }
 }
 
@@ -215,11 +234,11 @@ pub fn endpoint(ami_secret: &str, trunk: &str) -> String {
 }
 
 /// Replaces each `@NAME@`. Values are checked by the caller and hold no `@`.
-fn fill(template: &str, values: &[(&str, &str)]) -> String {
+pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))
 }
 
-fn is_host(text: &str) -> bool {
+pub(crate) fn is_host(text: &str) -> bool {
     let name = (1..=253).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
         && !text.starts_with(['.', '-']);

@@ -17,6 +17,7 @@ use crate::pbx::{self, PbxConfig};
 use crate::shell::{self, Parts, Status};
 use crate::spool::{Signer, Spool};
 use crate::store::Store;
+use crate::trunks::{Credentials, Place, Trunks};
 use crate::{Error, files, health, media, notice, step_server};
 
 /// How often a port that is taken is tried again: an agent that died a moment ago may still have it.
@@ -76,11 +77,18 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         let inputs = inputs.clone();
         async move { step_server::serve(listener, &step_secret, inputs).await }
     });
+    let trunks_file = args.trunks_file.clone().unwrap_or_else(|| args.dir.join("trunks.conf"));
+    let place = Place { advertised: args.advertised_address, bind_rtp: args.bind_rtp };
+    let credentials = args.trunk_credentials_file.clone();
+    // A file that cannot be used is told now, not with the first order.
+    Credentials::load(credentials.as_deref())?;
+    let trunks = Arc::new(Trunks::open(trunks_file, place, args.ami_secret_file.clone(), credentials)?);
     let pbx_config = PbxConfig {
         ami_port: args.ami_port,
         ami_user: args.ami_user.clone(),
         ami_secret_file: args.ami_secret_file.clone(),
         technology: "PJSIP".to_owned(),
+        trunks: Arc::clone(&trunks),
     };
     tokio::spawn(pbx::run(pbx_config, inputs.clone(), pbx_waiting));
     let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, trust, inputs.clone());
@@ -101,6 +109,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         step_timeout: args.step_timeout(),
         journal_dir,
         sounds_dir,
+        trunks,
         pbx: pbx_commands,
         inputs,
         status,

@@ -11,6 +11,7 @@ mod uplink;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use asterism_nats::{Bus, Reply, Verb, crash};
@@ -29,6 +30,7 @@ use crate::machine::{Effect, Gate, Judged, Machine, Output, PbxUp, SpoolView};
 use crate::pbx::PbxCommand;
 use crate::spool::{Signer, Spool, SpoolChange};
 use crate::store::{Commit, Committed, Committer, Store, StoreChange};
+use crate::trunks::Trunks;
 
 /// How often time-outs, load and drain are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -59,6 +61,8 @@ pub struct Parts {
     pub journal_dir: PathBuf,
     /// Where prompts live.
     pub sounds_dir: PathBuf,
+    /// Trunks: their files and what is on them.
+    pub trunks: Arc<Trunks>,
     /// To the PBX.
     pub pbx: mpsc::UnboundedSender<PbxCommand>,
     /// For tasks the loop starts.
@@ -316,6 +320,7 @@ impl Shell {
             Input::PbxDown(why) => machine.on_pbx_down(&why, now_ms),
             Input::Channels(channels) => machine.on_channels(&channels, now_ms),
             Input::Manifest(manifest) => machine.on_manifest(&manifest),
+            Input::Trunks { ticket, held, problem } => machine.on_trunks_tried(ticket, &held, &problem),
             Input::Stop => {
                 self.stopping = Some(now);
                 self.heart.beat_now();
@@ -356,6 +361,11 @@ impl Shell {
             Verb::Drain => v1::DrainOrder::decode(payload).map(|order| machine.on_drain(ticket, &order)),
             Verb::Sync => v1::SyncOrder::decode(payload).map(|order| machine.on_sync(ticket, order)),
             Verb::Resend => v1::ResendOrder::decode(payload).map(|order| self.resend(ticket, &order)),
+            Verb::Trunks => v1::TrunkOrder::decode(payload).map(|order| machine.on_trunks(ticket, order)),
+            Verb::Check => match v1::CheckOrder::decode(payload) {
+                Ok(order) => return self.check_trunk(&order.trunk, reply),
+                Err(error) => Err(error),
+            },
             Verb::Have => {
                 let held = machine.held().collect::<Vec<_>>().join(" ");
                 Ok(effects::plain_reply(ticket, true, "", &held))

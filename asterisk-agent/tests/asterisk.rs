@@ -175,7 +175,7 @@ fn a_carrier_that_sends_a_call_on_does_not_make_real_asterisk_dial_what_nobody_o
         assert!(!said.contains("ast_yyerror"), "a call without a flow walked the dialplan: {said}");
         let secret = std::fs::read_to_string(fleet.node_dir().join("secret/ami")).unwrap();
         let endpoint = endpoint(secret.trim(), "trunk-a");
-        let pjsip = std::fs::read_to_string(fleet.node_dir().join("etc/pjsip.conf")).unwrap();
+        let pjsip = std::fs::read_to_string(fleet.node_dir().join("etc/trunks.conf")).unwrap();
         let heard = std::fs::read_to_string(fleet.dir.path().join("messages.log")).unwrap();
         assert!(pjsip.contains(&format!("[{endpoint}]\n")) && heard.contains(&last));
         assert!(!heard.contains(&endpoint), "the carrier was told the name of its endpoint");

@@ -49,11 +49,24 @@ pub enum Verb {
     Resend,
     /// Say which manifests are there.
     Have,
+    /// Have these trunks.
+    Trunks,
+    /// Ask a trunk's carrier whether it is there.
+    Check,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Verb; 6] = [Verb::Dial, Verb::Hangup, Verb::Drain, Verb::Sync, Verb::Resend, Verb::Have];
+    pub const ALL: [Verb; 8] = [
+        Verb::Dial,
+        Verb::Hangup,
+        Verb::Drain,
+        Verb::Sync,
+        Verb::Resend,
+        Verb::Have,
+        Verb::Trunks,
+        Verb::Check,
+    ];
 
     /// The last word of the subject.
     pub const fn name(self) -> &'static str {
@@ -64,6 +77,8 @@ impl Verb {
             Verb::Sync => "sync",
             Verb::Resend => "resend",
             Verb::Have => "have",
+            Verb::Trunks => "trunks",
+            Verb::Check => "check",
         }
     }
 }

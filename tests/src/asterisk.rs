@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use asterism_agent::instance::Ports;
-use asterism_agent::render::{AsteriskSettings, Trunk};
+use asterism_agent::render::{AsteriskSettings, plain_trunk};
 
 use crate::child::Guarded;
 
@@ -101,7 +101,8 @@ impl Asterisk {
             external_address: None,
             rtp_start: ports.rtp_start,
             rtp_end: ports.rtp_end,
-            trunks: vec![Trunk { name: "trunk".to_owned(), host: "127.0.0.1".to_owned(), port: carrier }],
+            trunk_ca_file: None,
+            trunks: vec![plain_trunk("trunk", "127.0.0.1", carrier)],
         };
         settings.write().unwrap();
         std::os::unix::fs::symlink(root.join("data/documentation"), dir.join("data/documentation")).unwrap();

@@ -105,6 +105,8 @@ mod tests {
             attempts: rang,
             rang,
             never_rang: 0,
+            turned_away: 0,
+            tried: 0,
             zone: 0,
             consent: false,
             due_ms: 0,
@@ -148,6 +150,8 @@ mod tests {
             live: false,
             allowed_hashes: vec![],
             rules: None,
+            trunks: vec![],
+            caller_ids: vec![],
         };
         let origin = asterism_proto::Origin::Role(asterism_proto::Role::Dialer);
         let id = asterism_domain::EventRef { origin: origin.to_string(), epoch: vec![], frame: 1, index: 0 };

@@ -446,13 +446,11 @@ fn agent_args(nats: &NatsServer, carrier: u16, options: &StackOptions) -> toml::
             "--carrier".to_owned(),
             format!("127.0.0.1:{carrier}"),
         ],
-        StackPbx::Asterisk { root, carrier } => vec![
+        StackPbx::Asterisk { root, .. } => vec![
             "--pbx".to_owned(),
             "asterisk".to_owned(),
             "--asterisk-root".to_owned(),
             root.display().to_string(),
-            "--trunk".to_owned(),
-            format!("carrier=127.0.0.1:{carrier}"),
         ],
     };
     let bus = match options.pbx {
@@ -476,10 +474,14 @@ fn write_config(dir: &Path, nats: &NatsServer, carrier: u16, options: &StackOpti
     let StackOptions { max_nodes, capacity, .. } = options;
     let text = |value: &dyn std::fmt::Display| toml::Value::String(value.to_string()).to_string();
     let path = dir.join("asterism.toml");
+    let sip = match &options.pbx {
+        StackPbx::Sim | StackPbx::SimBehind(_) => 5060,
+        StackPbx::Asterisk { carrier, .. } => *carrier,
+    };
     let file = format!(
         "fleet = {}\n[nats]\nurl = {}\nuser = \"service\"\npassword_file = {}\n[paths]\ndata_dir = {}\nkeys_dir = {}\n\
          [objects]\nurl = {}\n[scaler]\nmax_nodes = {max_nodes}\nnode_capacity = {capacity}\nagent_bin = {}\nagent_args = {agent_args}\n\
-         [ledger]\ncheckpoint_every_ms = 2000\n[trunks.carrier]\nuri = \"sip:127.0.0.1:5060\"\nmax_channels = 10000\ncalls_per_second = 10000\n",
+         [ledger]\ncheckpoint_every_ms = 2000\n[trunks.carrier]\nuri = \"sip:127.0.0.1:{sip}\"\nmax_channels = 10000\ncalls_per_second = 10000\n",
         text(&FLEET),
         text(&nats.service("x").unwrap().url),
         text(&nats.password_file("service").display()),

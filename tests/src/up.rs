@@ -46,8 +46,13 @@ impl Up {
 
     /// [`Up::start`] with more on its command line.
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_of("", more).await
+    }
+
+    /// The same with more about the callees, behind all else of their table.
+    pub async fn start_of(callees: &str, more: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-commands-").tempdir().unwrap();
-        fs::write(dir.path().join("callees.toml"), CALLEES).unwrap();
+        fs::write(dir.path().join("callees.toml"), format!("{CALLEES}{callees}")).unwrap();
         let folder = dir.path().join("fleet").display().to_string();
         let server =
             asterism_nats::server::find_binary().expect("nats-server: run tests/setup/nats-server.sh");

@@ -87,12 +87,29 @@ async fn a_program_places_a_call_once_and_by_the_rules() {
     let (status, seen) = api.ask(&format!("GET /calls/{id}"), &[("authorization", &token)], "");
     assert_eq!((status, &seen["report"]["answered"]), (200, &json!(1)), "{seen:#}");
     assert_eq!(api.ask("GET /calls/call-no", &[("authorization", &token)], "").0, 404);
+    over_another_trunk(&up, &api).await;
     let rings = up.rings();
-    assert_eq!(rings.len(), 2, "{rings:?}");
-    assert!(rings["+12025550101"] == 1 && rings["+12025550100"] == 1, "{rings:?}");
+    assert_eq!(rings.len(), 3, "{rings:?}");
+    assert!(rings.values().all(|rang| *rang == 1), "{rings:?}");
     up.stop().await;
     let verified = up.run(&["replay", "verify", "fleet/log"]);
     assert_eq!(verified.status, 0, "{}{}", verified.out, verified.err);
+}
+
+/// A trunk that was added while the fleet runs carries calls as those of the configuration do, and shows its own number.
+async fn over_another_trunk(up: &Up, api: &Api) {
+    up.done("trunk add backup --host 127.0.0.1:5999 --caller-id +12015550198");
+    let body = json!({ "number": "+12025550103", "flow": "demo" });
+    api.refused("k2", &body, 422, "AST-D062"); // which of the two?
+    let named = json!({ "number": "+12025550103", "flow": "demo", "trunk": "backup" });
+    let (status, made) = api.post("k2", &named);
+    assert_eq!(status, 201, "{made:#}");
+    let id = made["call"].as_str().unwrap();
+    let shown = up.until_of(id, "it is done", |shown| shown["status"] == "completed").await;
+    assert_eq!(shown["answered"], 1, "{shown:#}");
+    let wrong =
+        json!({ "number": "+12025550104", "flow": "demo", "trunk": "backup", "caller_id": "+12015540197" });
+    api.refused("k3", &wrong, 422, "AST-D009");
 }
 
 /// Who may not come in, and what cannot be a request.

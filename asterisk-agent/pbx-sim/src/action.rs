@@ -49,6 +49,11 @@ pub(crate) async fn take(session: &Session<'_>, name: &str, request: &Message) -
             ];
             session.reply(request, &pairs).await
         }
+        "reload" => {
+            ctx.endpoints.reload(ctx.config.trunks_file.as_deref());
+            session.reply(request, &[("Response", "Success"), ("Message", "Module Reloaded")]).await
+        }
+        "pjsipshowendpoint" => show_endpoint(session, request).await,
         "coresettings" => {
             let version = concat!("22.10.1-pbx-sim-", env!("CARGO_PKG_VERSION"));
             let pairs = [
@@ -129,6 +134,37 @@ async fn list(session: &Session<'_>, request: &Message) -> Option<()> {
     session.send(&complete).await
 }
 
+async fn show_endpoint(session: &Session<'_>, request: &Message) -> Option<()> {
+    let name = request.get("Endpoint").unwrap_or_default();
+    let Some(endpoint) = session.ctx.endpoints.get(name) else {
+        return session.refuse(request, &format!("Unable to retrieve endpoint {name}")).await;
+    };
+    let head = [
+        ("Response", "Success"),
+        ("EventList", "start"),
+        ("Message", "Following are Events for each object associated with the the Endpoint"),
+    ];
+    session.reply(request, &head).await?;
+    let named = |event| {
+        let id = request.get("ActionID").map(|id| ("ActionID", id));
+        Message::from_pairs([("Event", event)].into_iter().chain(id))
+    };
+    let mut detail = named("EndpointDetail");
+    for (key, value) in [
+        ("ObjectType", "endpoint"),
+        ("ObjectName", name),
+        ("Accountcode", &endpoint.account_code),
+        ("Aors", &endpoint.trunk),
+    ] {
+        push(&mut detail, key, value);
+    }
+    session.send(&detail).await?;
+    let mut complete = named("EndpointDetailComplete");
+    push(&mut complete, "EventList", "Complete");
+    push(&mut complete, "ListItems", "1");
+    session.send(&complete).await
+}
+
 async fn originate(session: &Session<'_>, request: &Message) -> Option<()> {
     let ctx = session.ctx;
     let origin = match read_originate(request) {
@@ -200,7 +236,8 @@ fn variable<'a>(request: &'a Message, name: &'a str) -> Option<&'a str> {
 /// not be recorded does not happen, and one the agent may believe in is recorded.
 async fn dial(ctx: Arc<Ctx>, origin: Box<Origin>, outbox: Arc<Outbox>) {
     let exists = !origin.number.is_empty()
-        && (ctx.config.trunks.is_empty() || ctx.config.trunks.contains(&origin.trunk));
+        && (ctx.config.trunks.is_empty() || ctx.config.trunks.contains(&origin.trunk))
+        && ctx.endpoints.exists(&origin.trunk);
     let reserved = if exists { ctx.channels.reserve(origin) } else { Err(origin) };
     let channel = match reserved {
         Ok(channel) => channel,
@@ -210,7 +247,7 @@ async fn dial(ctx: Arc<Ctx>, origin: Box<Origin>, outbox: Arc<Outbox>) {
             return;
         }
     };
-    if ctx.callees.callee(&channel.origin.number).habit == Habit::NoPort {
+    if ctx.callee(&channel.origin).habit == Habit::NoPort {
         queued(&outbox, &channel.origin).await;
         call::without_port(&ctx, &channel);
     } else if let Err(error) = record(&ctx, &channel.origin).await {

@@ -7,7 +7,7 @@ use asterism_agent::ami::Message;
 use tokio::time::Instant;
 
 use crate::callees::{Callee, Habit};
-use crate::channel::{Channel, ChannelState};
+use crate::channel::{Channel, ChannelState, Origin};
 use crate::sim::Ctx;
 use crate::walk::walk;
 
@@ -29,7 +29,7 @@ enum Dialled {
 
 /// Runs a call whose ring is recorded, from `Newchannel` to `Hangup`, and frees its unique id.
 pub(crate) async fn run(ctx: Arc<Ctx>, channel: Arc<Channel>) {
-    let callee = ctx.callees.callee(&channel.origin.number);
+    let callee = ctx.callee(&channel.origin);
     ctx.channels.count_processed();
     ctx.bus.emit(&ctx.events.newchannel(&channel));
     channel.update(|place| {
@@ -191,6 +191,12 @@ async fn hung_up_before(channel: &Channel, until: Instant) -> Option<Dialled> {
 }
 
 impl Ctx {
+    /// What the callee of this originate does.
+    pub(crate) fn callee(&self, origin: &Origin) -> Callee {
+        let trunk = self.endpoints.get(&origin.trunk).map(|endpoint| endpoint.trunk);
+        self.callees.callee_on(trunk.as_deref().unwrap_or(&origin.trunk), &origin.number)
+    }
+
     /// A duration of the simulated world as it passes here.
     pub(crate) fn scaled(&self, ms: u32) -> Duration {
         Duration::from_millis(u64::from(ms)) / self.config.clock_scale.get()

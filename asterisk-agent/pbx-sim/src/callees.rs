@@ -3,6 +3,7 @@
 //! A number's habit and every duration come from a hash of the number, a seed and what the duration is for. Nothing
 //! is drawn: the same number behaves the same on every node and in every run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +47,13 @@ pub enum Habit {
     Silent,
     /// Is never asked: the PBX has no free port for the call's media, and sends no INVITE.
     NoPort,
+}
+
+impl Habit {
+    /// Whether it rings before anything else.
+    fn rings(self) -> bool {
+        !matches!(self, Habit::Busy | Habit::NotFound | Habit::Unavailable | Habit::Congested | Habit::Silent)
+    }
 }
 
 /// Every habit with its weight, in the order in which weights are laid out.
@@ -200,6 +208,8 @@ pub struct Callees {
     pub early: RangeMs,
     /// How often each habit occurs.
     pub weights: Weights,
+    /// Trunks on which every callee has one habit, whatever its number: a carrier that is down.
+    pub trunks: BTreeMap<String, Habit>,
     /// Exact numbers.
     #[serde(rename = "number")]
     pub overrides: Vec<Override>,
@@ -215,6 +225,7 @@ impl Default for Callees {
             press: RangeMs::new(200, 600),
             early: RangeMs::new(200, 900),
             weights: Weights::default(),
+            trunks: BTreeMap::new(),
             overrides: Vec::new(),
         }
     }
@@ -310,15 +321,22 @@ impl Callees {
         toml::to_string(self).unwrap_or_default() // cannot fail: plain numbers and strings
     }
 
+    /// What the callee at `number` does when it is called over `trunk`.
+    pub fn callee_on(&self, trunk: &str, number: &str) -> Callee {
+        let mut callee = self.callee(number);
+        if let Some(habit) = self.trunks.get(trunk) {
+            (callee.habit, callee.ring_ms) = (*habit, if habit.rings() { callee.ring_ms } else { 0 });
+        }
+        callee
+    }
+
     /// What the callee at `number` does.
     pub fn callee(&self, number: &str) -> Callee {
         let pick = |range: RangeMs, what: &str| range.pick(self.hash(number, what));
         let exact = self.overrides.iter().find(|o| o.is_of(number));
         let habit = exact.map_or_else(|| self.habit(number), |o| o.habit);
-        let ring_ms = exact.and_then(|o| o.ring_ms).unwrap_or_else(|| match habit {
-            Habit::Busy | Habit::NotFound | Habit::Unavailable | Habit::Congested | Habit::Silent => 0,
-            _ => pick(self.ring, "ring"),
-        });
+        let usual = || if habit.rings() { pick(self.ring, "ring") } else { 0 };
+        let ring_ms = exact.and_then(|o| o.ring_ms).unwrap_or_else(usual);
         let digits = exact.and_then(|o| o.digits.clone());
         let presses = match (digits, exact.and_then(|o| o.press_at_ms), habit) {
             (Some(digits), Some(at_ms), _) => Presses::At { digits, at_ms },

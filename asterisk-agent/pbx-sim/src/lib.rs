@@ -21,6 +21,7 @@ pub mod start;
 mod action;
 mod call;
 mod channel;
+mod endpoints;
 mod error;
 mod event;
 mod session;

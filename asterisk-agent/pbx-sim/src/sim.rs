@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use crate::Error;
 use crate::callees::Callees;
 use crate::channel::{ChannelState, ChannelTable};
+use crate::endpoints::Endpoints;
 use crate::event::{Bus, Events};
 use crate::recorder::{RecorderClient, is_node};
 use crate::session;
@@ -40,6 +41,9 @@ pub struct SimConfig {
     pub node: String,
     /// Trunks that exist; empty means any.
     pub trunks: Vec<String>,
+    /// File with the endpoints the agent wrote, in Asterisk's own form; read at start and on `Reload`. While it is not
+    /// there, every trunk exists.
+    pub trunks_file: Option<PathBuf>,
     /// Where end reports go that nobody took; created if absent.
     pub journal_dir: Option<PathBuf>,
     /// Folder of the sounds, in which a prompt is `en/NAME.ulaw`; without one every prompt is there.
@@ -83,6 +87,7 @@ pub(crate) struct Ctx {
     pub(crate) recorder: Option<RecorderClient>,
     pub(crate) started: SystemTime,
     pub(crate) stopping: AtomicBool,
+    pub(crate) endpoints: Endpoints,
 }
 
 /// A running simulated node. Dropping it stops listening; calls that are up go on until they end.
@@ -117,6 +122,7 @@ impl Sim {
             recorder: config.carrier.map(RecorderClient::new),
             started: SystemTime::now(),
             stopping: AtomicBool::new(false),
+            endpoints: Endpoints::read(config.trunks_file.as_deref()),
             config,
         });
         let accept = tokio::spawn(session::accept(listener, Arc::clone(&ctx)));

@@ -176,6 +176,10 @@ pub struct Watch {
     pub failed_reason: Option<u32>,
     /// `Hangup` came with this cause.
     pub hangup_cause: Option<u32>,
+    /// The SIP status behind it; 0 if there was none.
+    pub sip_status: u32,
+    /// Ringing or early media came.
+    pub rang: bool,
     /// When the first of the two halves of an end came.
     pub half_ended_ms: u64,
     /// The step now being asked for.

@@ -28,6 +28,11 @@ pub enum PbxEvent {
         /// The attempt.
         attempt: String,
     },
+    /// Ringing or early media: 180 or 183.
+    Rings {
+        /// The attempt.
+        attempt: String,
+    },
     /// `OriginateResponse`.
     Originated {
         /// The attempt.
@@ -48,6 +53,8 @@ pub enum PbxEvent {
         attempt: String,
         /// Q.850 cause.
         cause: u32,
+        /// The SIP status behind it; 0 if there was none.
+        sip_status: u32,
     },
 }
 
@@ -153,11 +160,21 @@ impl Machine {
                 self.saw(&attempt, Trail::Sent, Trail::Dialled);
                 self.saw(&attempt, Trail::Channel, Trail::Dialled);
             }
+            PbxEvent::Rings { attempt } => {
+                if let Some(attempt) = self.active.get_mut(&attempt) {
+                    attempt.watch.rang = true;
+                }
+            }
             PbxEvent::Originated { attempt, answered, reason } => {
                 self.originated(&attempt, answered, reason, now_ms, &mut out);
             }
             PbxEvent::Up { attempt } => self.answer(&attempt, now_ms, &mut out),
-            PbxEvent::Hangup { attempt, cause } => self.hung_up(&attempt, cause, now_ms, &mut out),
+            PbxEvent::Hangup { attempt, cause, sip_status } => {
+                if let Some(attempt) = self.active.get_mut(&attempt) {
+                    attempt.watch.sip_status = sip_status;
+                }
+                self.hung_up(&attempt, cause, now_ms, &mut out);
+            }
         }
         out
     }

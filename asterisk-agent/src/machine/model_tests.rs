@@ -210,7 +210,7 @@ impl World {
                 machine.on_pbx_event(PbxEvent::Originated { attempt: name(id), answered, reason }, now)
             }
             Act::Hangup { id } if self.live.remove(&name(id)) => {
-                machine.on_pbx_event(PbxEvent::Hangup { attempt: name(id), cause: 16 }, now)
+                machine.on_pbx_event(PbxEvent::Hangup { attempt: name(id), cause: 16, sip_status: 0 }, now)
             }
             Act::Question { id, step } => {
                 let question = Question {

@@ -225,6 +225,41 @@ impl Machine {
         out
     }
 
+    /// A trunk order: answered when the PBX has them, or not.
+    pub fn on_trunks(&mut self, ticket: u64, order: v1::TrunkOrder) -> Output {
+        let mut out = Output::default();
+        let usable = order.trunks.len() <= crate::render::TRUNKS_MAX
+            && order.trunks.iter().all(|entry| is_token(&entry.trunk) && is_token(&entry.revision));
+        let refused = match self.see_term("dialer", order.term, &mut out) {
+            Err(refusal) => Some(refusal),
+            Ok(()) if !usable => Some((code::MALFORMED, "at most 64 trunks with usable names")),
+            Ok(()) => None,
+        };
+        out.effects.push(match refused {
+            Some((code, reason)) => {
+                Effect::ReplyOrder { ticket, reply: self.refusal("dialer", code, reason) }
+            }
+            None => Effect::Trunks { ticket, order },
+        });
+        out
+    }
+
+    /// What became of a trunk order: the trunks the PBX proved to have are told, the others named in the answer.
+    pub fn on_trunks_tried(&mut self, ticket: u64, held: &[(String, String)], problem: &str) -> Output {
+        let mut out = Output::default();
+        for (trunk, revision) in held {
+            let (node, trunk, revision) = (self.node.clone(), trunk.clone(), revision.clone());
+            out.facts.push(Fact::of_node(Body::TrunkHeld(v1::TrunkHeld { node, trunk, revision })));
+        }
+        let reply = if problem.is_empty() {
+            self.taken("dialer")
+        } else {
+            self.refusal("dialer", code::NO_TRUNK, problem)
+        };
+        out.effects.push(Effect::ReplyOrder { ticket, reply });
+        out
+    }
+
     /// Takes note of a term; a lower one than the highest synced is a leader that was replaced.
     fn see_term(&mut self, role: &str, term: u64, out: &mut Output) -> Result<(), Refusal> {
         let seen = self.term(role);

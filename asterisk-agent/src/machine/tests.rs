@@ -203,7 +203,7 @@ fn an_attempt_is_refused_when_its_window_passes_before_it_is_sent() {
 #[test]
 fn a_failed_originate_ends_once_in_either_order() {
     let response = || PbxEvent::Originated { attempt: "a".into(), answered: false, reason: 0 };
-    let hangup = || PbxEvent::Hangup { attempt: "a".into(), cause: 17 };
+    let hangup = || PbxEvent::Hangup { attempt: "a".into(), cause: 17, sip_status: 0 };
     for events in [[response(), hangup()], [hangup(), response()]] {
         let mut machine = sent();
         let [first, second] = events;
@@ -239,8 +239,8 @@ fn an_answered_call_ends_with_its_times_digits_and_state() {
         ..EndReport::default()
     };
     assert!(machine.on_end_report(&report, NOW + 2_100).0);
-    let out = machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16 }, NOW + 2_900);
-    let body = ended(&out);
+    let hangup = PbxEvent::Hangup { attempt: "a".into(), cause: 16, sip_status: 0 };
+    let body = ended(&machine.on_pbx_event(hangup, NOW + 2_900)).clone();
     assert_eq!(body.outcome, v1::Outcome::Answered as u32);
     assert_eq!(
         (body.ring_ms, body.talk_ms, body.digits.as_str(), body.path.as_str()),
@@ -260,7 +260,7 @@ fn the_dialplan_may_ask_before_the_pbx_says_answered() {
     assert!(out.facts.is_empty());
     // Over before the response came.
     let mut machine = sent();
-    machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16 }, NOW + 5);
+    machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16, sip_status: 0 }, NOW + 5);
     let out = machine
         .on_pbx_event(PbxEvent::Originated { attempt: "a".into(), answered: true, reason: 4 }, NOW + 6);
     assert!(matches!(out.facts[0].body, Body::Answered(_)));
@@ -456,7 +456,7 @@ fn a_drained_node_is_empty_when_a_checkpoint_covers_it() {
     let open = SpoolView { unpublished: true, uncovered_ms: Some(NOW), ..SpoolView::default() };
     let asks = |out: &Output| out.effects.contains(&Effect::RequestCheckpoint);
     assert!(!asks(&machine.on_tick(NOW, 0, SpoolView { unpublished: false, ..open })), "a call is up");
-    machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16 }, NOW + 1);
+    machine.on_pbx_event(PbxEvent::Hangup { attempt: "a".into(), cause: 16, sip_status: 0 }, NOW + 1);
     assert!(!asks(&machine.on_tick(NOW + 2, 0, open)), "facts are on their way");
     assert!(asks(&machine.on_tick(NOW + 3, 0, SpoolView { unpublished: false, ..open })));
     let out = machine.on_tick(NOW + 4, 0, SpoolView { settled: true, ..SpoolView::default() });

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+use super::reload::{Reload, Step};
 use super::{PbxCommand, PbxConfig};
 use crate::ami::{self, Action, Decoder, Event, Item, Kind, Message, Role, Status};
 use crate::input::{Input, Inputs};
@@ -28,6 +29,7 @@ const READ_BYTES: usize = 8 * 1024;
 const HANGUP_CAUSE: u8 = 16;
 
 const LIST_ID: &str = "list";
+const STATE_RINGING: u32 = 5;
 const STATE_UP: u32 = 6;
 
 pub(super) enum End {
@@ -44,6 +46,8 @@ struct Connection<'a> {
     secret: String,
     /// A list being received.
     list: Option<BTreeMap<String, bool>>,
+    /// A reload of the trunks under way.
+    reload: Option<Reload>,
 }
 
 type Failure = String;
@@ -81,7 +85,15 @@ impl<'a> Connection<'a> {
             .map_err(|error| format!("no connection to ami: {error}"))?;
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let secret = crate::files::read_secret(&config.ami_secret_file).map_err(|error| error.to_string())?;
-        Ok(Self { stream, decoder: Decoder::new(Role::Client), inputs, config, secret, list: None })
+        Ok(Self {
+            stream,
+            decoder: Decoder::new(Role::Client),
+            inputs,
+            config,
+            secret,
+            list: None,
+            reload: None,
+        })
     }
 
     async fn log_in(&mut self) -> Result<PbxUp, Failure> {
@@ -195,12 +207,18 @@ impl<'a> Connection<'a> {
                 self.write(&Action::new("CoreShowChannels", LIST_ID)).await
             }
             PbxCommand::List => Ok(()),
+            PbxCommand::Reload { endpoints, answer } => {
+                let (reload, action) = Reload::begin(endpoints, answer);
+                self.reload = Some(reload); // one that waits still is answered by its end
+                self.write(&action).await
+            }
         }
     }
 
     fn originate(&self, originate: &Originate) -> Result<Action, ami::Error> {
         let endpoint = endpoint(&self.secret, &originate.trunk);
-        let channel = format!("{}/{}@{endpoint}", self.config.technology, originate.number.0);
+        let number = self.config.trunks.written(&originate.trunk, &originate.number.0);
+        let channel = format!("{}/{number}@{endpoint}", self.config.technology);
         Action::originate(
             &originate.attempt,
             &ami::Originate {
@@ -217,6 +235,14 @@ impl<'a> Connection<'a> {
 
     /// Hands an event on; the finished list, if this message ended one.
     async fn take(&mut self, message: &Message) -> Result<Option<BTreeMap<String, bool>>, Failure> {
+        if let Some(next) = self.reload.as_mut().and_then(|reload| reload.take(message)) {
+            match next {
+                Step::Ask(action) => self.write(&action).await?,
+                Step::Wait => {}
+                Step::Done => self.reload = None,
+            }
+            return Ok(None);
+        }
         let event = match message.kind() {
             Kind::Response { status: Status::Error, action_id: Some(id), .. } => {
                 // Only an originate has an attempt's id; others that fail need no answer.
@@ -234,12 +260,17 @@ impl<'a> Connection<'a> {
                     crash::point("ring.begun");
                     Some(PbxEvent::Dialled { attempt: unique_id.to_owned() })
                 }
+                Event::Newstate { unique_id, state: STATE_RINGING }
+                | Event::DialState { unique_id, status: "RINGING" | "PROGRESS" } => {
+                    Some(PbxEvent::Rings { attempt: unique_id.to_owned() })
+                }
                 Event::Newstate { unique_id, state: STATE_UP }
                 | Event::DialEnd { unique_id, status: "ANSWER" } => {
                     Some(PbxEvent::Up { attempt: unique_id.to_owned() })
                 }
-                Event::Hangup { unique_id, cause, .. } => {
-                    Some(PbxEvent::Hangup { attempt: unique_id.to_owned(), cause })
+                Event::Hangup { unique_id, cause, tech_cause } => {
+                    let (attempt, sip_status) = (unique_id.to_owned(), tech_cause);
+                    Some(PbxEvent::Hangup { attempt, cause, sip_status })
                 }
                 Event::CoreShowChannel { unique_id, state, .. } => {
                     if let Some(list) = &mut self.list {

@@ -48,6 +48,7 @@ impl Shell {
                 }
             }
             Effect::Sync(order) => self.sync(order),
+            Effect::Trunks { ticket, order } => self.have_trunks(ticket, order),
             Effect::Cosign { log, size, root } => self.cosign(&log, TreeHead { size, root }),
             Effect::RequestCheckpoint => {
                 let Some(bus) = self.bus.clone() else { return };
@@ -114,6 +115,38 @@ impl Shell {
         tokio::spawn(async move {
             let steps = bus::growth(&bus, &subject, from, notice.size).await;
             let _ = inputs.send(Input::Growth(notice, steps)).await; // the agent is stopping
+        });
+    }
+
+    /// One order after another: each is the whole of what the node has.
+    fn have_trunks(&mut self, ticket: u64, order: v1::TrunkOrder) {
+        let (inputs, trunks, pbx) =
+            (self.parts.inputs.clone(), self.parts.trunks.clone(), self.parts.pbx.clone());
+        tokio::spawn(async move {
+            let (held, problem) = trunks.have(order, &pbx).await;
+            if !problem.is_empty() {
+                tracing::warn!(problem, "not every trunk can be used here");
+            }
+            let _ = inputs.send(Input::Trunks { ticket, held, problem }).await; // the agent is stopping
+        });
+    }
+
+    /// Asks a carrier whether it is there. Changes nothing, so no term is asked for.
+    pub(super) fn check_trunk(&self, trunk: &str, to: asterism_nats::Reply) {
+        let Some(bus) = self.bus.clone() else { return };
+        let (trunks, trunk) = (self.parts.trunks.clone(), trunk.to_owned());
+        tokio::spawn(async move {
+            let reply = match trunks.check(&trunk).await {
+                Some(answers) => v1::OrderReply { taken: true, answers, ..v1::OrderReply::default() },
+                None => v1::OrderReply {
+                    code: code::NO_TRUNK.into(),
+                    reason: "the node does not have the trunk".into(),
+                    ..v1::OrderReply::default()
+                },
+            };
+            if let Err(error) = bus.respond(to, reply.encode_to_vec()).await {
+                tracing::debug!(%error, "a check's answer could not be sent");
+            }
         });
     }
 

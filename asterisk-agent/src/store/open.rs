@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Store;
 use crate::Error;
@@ -13,6 +14,9 @@ use crate::Error;
 const CACHE_BYTES: u64 = 1024 * 1024;
 /// sled's log segment; small, since its write buffers take several.
 const SEGMENT_BYTES: usize = 256 * 1024;
+/// How long a former database of the folder may hold its file: sled's threads let go of it a moment after its drop.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 pub(super) fn open(dir: &Path) -> Result<Store, Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(Error::file("create", dir))?;
@@ -24,9 +28,14 @@ pub(super) fn open(dir: &Path) -> Result<Store, Error> {
         .segment_size(SEGMENT_BYTES)
         .flush_every_ms(Some(500));
     // A damaged file makes sled panic in some places instead of returning an error.
-    let db = catch_unwind(AssertUnwindSafe(|| config.open()))
-        .map_err(|_| bad("it is damaged".to_owned()))?
-        .map_err(|error| bad(error.to_string()))?;
+    let began = Instant::now();
+    let db = loop {
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
+        match opened.map_err(|_| bad("it is damaged".to_owned()))? {
+            Err(error) if is_held(&error) && began.elapsed() < LOCK_TIMEOUT => std::thread::sleep(LOCK_PAUSE),
+            opened => break opened.map_err(|error| bad(error.to_string()))?,
+        }
+    };
     let tree = |name: &str| db.open_tree(name).map_err(|error| bad(error.to_string()));
     let path = dir.join("db");
     let file = File::open(&path).map_err(Error::file("read", &path))?;
@@ -44,6 +53,11 @@ pub(super) fn open(dir: &Path) -> Result<Store, Error> {
     store.sync()?;
     File::open(dir).and_then(|folder| folder.sync_all()).map_err(Error::file("sync", dir))?;
     Ok(store)
+}
+
+/// sled has no kind of error for it.
+fn is_held(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 /// A kill during open leaves `snap.X.generating`, which makes every later open fail; the log itself is whole.

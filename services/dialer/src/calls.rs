@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::config::DialerConfig;
+use crate::trunks;
 use request::{Asked, CallRequest};
 
 /// Longest body.
@@ -173,6 +174,9 @@ impl Office {
         let reading = axum::body::to_bytes(body, BODY_MAX_BYTES);
         let bytes = tokio::time::timeout(BODY_DEADLINE, reading).await.map_err(|_| late())?.map_err(long)?;
         let request = CallRequest::read(&bytes)?;
+        // It may rest on a trunk of a configuration that was read a moment ago.
+        let unready = |why| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "AST-D056", why);
+        trunks::configure(&self.deps, &self.config, &self.desk).await.map_err(unready)?;
         let asked = request.understand(&key, &self.deps, &self.config, &self.numbers)?;
         let Asked { call, problems, forecast, .. } = &asked;
         if request.dry_run {

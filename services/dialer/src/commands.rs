@@ -2,6 +2,7 @@
 
 mod asked;
 pub mod check;
+mod set;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,18 +21,20 @@ use asterism_runtime::seal::{self, PersonalData};
 use serde::{Deserialize, Serialize};
 
 pub use asked::{
-    ChangeList, CreateCampaign, EraseContacts, ImportContacts, Imported, OneCampaign, PlaceCall, SetCampaign,
+    ChangeList, CreateCampaign, EraseContacts, ImportContacts, Imported, OneCampaign, PlaceCall,
 };
 
+pub use self::set::SetCampaign;
 use crate::Error;
 use crate::config::DialerConfig;
 use crate::emergency::{self, Brake};
+use crate::trunks::{self, Refusals};
 
 /// The column that says whether a person agreed to be called, in any case: yes, y, true or 1.
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 20] = [
+pub const VERBS: [&str; 24] = [
     "call.create",
     "campaign.create",
     "campaign.check",
@@ -52,6 +55,10 @@ pub const VERBS: [&str; 20] = [
     "emergency.stop",
     "emergency.resume",
     "emergency.show",
+    "trunk.set",
+    "trunk.remove",
+    "trunk.list",
+    "trunk.check",
 ];
 
 /// Answers commands while this process leads.
@@ -60,16 +67,28 @@ pub fn serve(
     desk: &Desk<CampaignCommand>,
     config: &Arc<DialerConfig>,
     brake: &Brake,
+    refusals: &Refusals,
 ) -> Result<(), Error> {
     let numbers = deps.keyring.numbers()?;
-    let (all, office, config, brake) = (deps.clone(), desk.clone(), config.clone(), brake.clone());
+    let (all, office, config) = (deps.clone(), desk.clone(), config.clone());
+    let (brake, refusals) = (brake.clone(), refusals.clone());
     deps.serve_commands(Role::Dialer, desk, move |command| {
-        let (deps, desk, config, brake) = (all.clone(), office.clone(), config.clone(), brake.clone());
+        let (deps, desk, config) = (all.clone(), office.clone(), config.clone());
+        let (brake, refusals) = (brake.clone(), refusals.clone());
         async move {
-            match emergency::answer(&deps, &desk, &brake, &command).await {
-                Some(reply) => reply,
-                None => handle(&deps, &desk, &config, &numbers, command).await,
+            if let Some(reply) = emergency::answer(&deps, &desk, &brake, &command).await {
+                return reply;
             }
+            // What follows may rest on a trunk of a configuration that was read a moment ago.
+            if ["campaign.", "call.", "trunk."].iter().any(|about| command.verb.starts_with(about))
+                && let Err(error) = trunks::configure(&deps, &config, &desk).await
+            {
+                tracing::debug!(error, "the configuration's trunks are not in the log yet");
+            }
+            if let Some(reply) = trunks::command(&deps, &desk, &refusals, &command).await {
+                return reply;
+            }
+            handle(&deps, &desk, &numbers, command).await
         }
     });
     Ok(())
@@ -78,7 +97,6 @@ pub fn serve(
 async fn handle(
     deps: &Deps,
     desk: &Desk<CampaignCommand>,
-    config: &DialerConfig,
     numbers: &[u8; 32],
     command: RoleCommand,
 ) -> RoleReply {
@@ -95,19 +113,25 @@ async fn handle(
         return reply_json(position, &lists);
     }
     if command.verb == "campaign.check" {
-        return answered(json(&command).map(|asked| check::check(deps, config, numbers, &asked)));
+        return answered(json(&command).map(|asked| check::check(deps, numbers, &asked)));
     }
     if command.verb == "call.create" {
-        return match json(&command).and_then(|asked| one_call(deps, config, numbers, asked)) {
+        return match json(&command).and_then(|asked| one_call(deps, numbers, asked)) {
             Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
             Err((code, reason)) => refusal(code, reason),
         };
     }
     if command.verb == "campaign.create" {
-        return create(deps, desk, config, numbers, &command).await;
+        return match json(&command) {
+            Ok(asked) => {
+                let new = CampaignCommand::Create(Box::new(new_campaign(asked, numbers)));
+                reply_of(desk.ask(new, envelope_of(&command)).await)
+            }
+            Err((code, reason)) => refusal(code, reason),
+        };
     }
     if command.verb == "campaign.forecast" {
-        return answered(json(&command).and_then(|asked| check::forecast(deps, config, numbers, &asked)));
+        return answered(json(&command).and_then(|asked| check::forecast(deps, numbers, &asked)));
     }
     if command.verb == "contacts.erase" {
         return erase(deps, desk, &command).await;
@@ -115,7 +139,7 @@ async fn handle(
     let erased =
         |import: &str| deps.log.read(|state| state.erasures.get(import).is_some_and(|erasure| erasure.whole));
     if command.verb == "campaign.set" {
-        return match json(&command).and_then(|asked| set(deps, asked)) {
+        return match json(&command).and_then(|asked| set::set(deps, asked)) {
             Ok(decided) => reply_of(desk.ask(decided, envelope_of(&command)).await),
             Err((code, reason)) => refusal(code, reason),
         };
@@ -138,13 +162,8 @@ fn answered(said: Result<(u64, impl Serialize), Refused>) -> RoleReply {
 }
 
 /// A campaign of one contact, in one decision.
-fn one_call(
-    deps: &Deps,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-    asked: PlaceCall,
-) -> Result<CampaignCommand, Refused> {
-    if let Some(refused) = check::refused(deps, config, numbers, &asked.call) {
+fn one_call(deps: &Deps, numbers: &[u8; 32], asked: PlaceCall) -> Result<CampaignCommand, Refused> {
+    if let Some(refused) = check::refused(deps, numbers, &asked.call) {
         return Err(refused);
     }
     let number = E164::parse(&asked.number).map_err(|problem| (problem.code(), problem.to_string()))?;
@@ -158,27 +177,6 @@ fn one_call(
     let new = new_campaign(asked.call, numbers);
     let digits = number.digits().to_string();
     Ok(CampaignCommand::Call(Box::new(NewCall { new, import: asked.import, row, digits })))
-}
-
-/// Refused with every problem there is, those of this configuration and those of the log.
-async fn create(
-    deps: &Deps,
-    desk: &Desk<CampaignCommand>,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-    command: &RoleCommand,
-) -> RoleReply {
-    let asked: CreateCampaign = match json(command) {
-        Ok(asked) => asked,
-        Err((code, reason)) => return refusal(code, reason),
-    };
-    // A repeat finds the campaign it made: the log answers it.
-    let said = deps.log.read(|state| state.command_position(&command.command_id).is_some());
-    if !said && let Some((code, reason)) = check::refused(deps, config, numbers, &asked) {
-        return refusal(code, reason);
-    }
-    let new = CampaignCommand::Create(Box::new(new_campaign(asked, numbers)));
-    reply_of(desk.ask(new, envelope_of(command)).await)
 }
 
 /// The answer to an import says what became of its rows.
@@ -271,45 +269,19 @@ pub(crate) fn new_campaign(new: CreateCampaign, numbers: &[u8; 32]) -> NewCampai
         name: new.name,
         flow: new.flow,
         manifest: new.manifest,
-        trunk: new.trunk,
+        trunks: std::iter::once(new.trunk).chain(new.trunks).collect(),
         limits: Limits {
             max_channels: new.max_channels,
             calls_per_second: new.calls_per_second,
             ring_timeout_ms: new.ring_timeout_ms,
             max_attempts: new.max_attempts,
             caller_id: new.caller_id,
+            caller_ids: new.caller_ids,
             rules: new.rules,
         },
         live: new.live,
         allowed_hashes,
     }
-}
-
-/// What is not named is taken from the campaign as it stands.
-fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Refused> {
-    let now = deps.log.read(|state| {
-        state.campaigns.get(&asked.campaign).map(|campaign| Limits {
-            max_channels: campaign.max_channels,
-            calls_per_second: campaign.calls_per_second,
-            ring_timeout_ms: campaign.ring_timeout_ms,
-            max_attempts: campaign.max_attempts,
-            caller_id: campaign.caller_id.clone(),
-            rules: campaign.rules.clone(),
-        })
-    });
-    let now = now.ok_or(("AST-D046", NO_CAMPAIGN.to_owned()))?;
-    Ok(CampaignCommand::Change {
-        campaign: asked.campaign,
-        limits: Box::new(Limits {
-            max_channels: asked.max_channels.unwrap_or(now.max_channels),
-            calls_per_second: asked.calls_per_second.unwrap_or(now.calls_per_second),
-            ring_timeout_ms: asked.ring_timeout_ms.unwrap_or(now.ring_timeout_ms),
-            max_attempts: asked.max_attempts.unwrap_or(now.max_attempts),
-            caller_id: asked.caller_id.unwrap_or(now.caller_id),
-            rules: asked.rules.unwrap_or(now.rules),
-        }),
-        reason: asked.reason,
-    })
 }
 
 fn list_change(asked: ChangeList, add: bool, numbers: &[u8; 32]) -> Result<CampaignCommand, Refused> {

@@ -10,6 +10,7 @@ pub mod emergency;
 mod erase;
 pub mod orders;
 pub mod tick;
+pub mod trunks;
 
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ pub async fn run(
     let desk = deps.lead(Role::Dialer, campaign::decide)?;
     let config = Arc::new(config);
     let brake = emergency::Brake::default();
-    commands::serve(&deps, &desk, &config, &brake)?;
+    let refusals = trunks::Refusals::default();
+    commands::serve(&deps, &desk, &config, &brake, &refusals)?;
     let _calls = calls::serve(&deps, &desk, &config).await?;
     let ticks = tick::run(config.clone(), deps.clone(), desk.clone(), heartbeats, brake.clone());
     let orders = orders::run(deps.clone(), desk.clone(), store, brake);
@@ -51,6 +53,7 @@ pub async fn run(
         () = ticks => {}
         () = orders => {}
         () = emergency::run(deps.clone(), desk.clone()) => {}
+        () = trunks::run(config, deps.clone(), desk.clone(), refusals) => {}
         () = erase::run(deps.clone()) => {}
         () = shutdown.requested() => {}
     }

@@ -280,7 +280,11 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
             ring_timeout_ms: campaign.ring_timeout_ms,
             flow: campaign.flow.clone(),
             manifest: campaign.manifest.clone(),
-            caller_id: campaign.caller_id.clone(),
+            // In logs from before each attempt had one, the campaign's.
+            caller_id: Some(&flight.caller_id)
+                .filter(|id| !id.is_empty())
+                .unwrap_or(&campaign.caller_id)
+                .clone(),
             fallback: String::new(),
             fields: Vec::new(),
         },

@@ -36,7 +36,6 @@ pub async fn run(
         }
         let tick = DialTick {
             fresh: heartbeats.fresh_ready(),
-            trunks: config.trunks.clone(),
             order_window_ms: config.order_window_ms,
             max_intents: config.max_intents,
         };

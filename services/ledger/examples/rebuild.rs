@@ -39,6 +39,8 @@ fn campaign() -> Event {
         live: false,
         allowed_hashes: Vec::new(),
         rules: None,
+        trunks: vec![],
+        caller_ids: vec![],
     }
 }
 

@@ -125,6 +125,8 @@ impl Running {
             live: false,
             allowed_hashes: vec![],
             rules: None,
+            trunks: vec![],
+            caller_ids: vec![],
         };
         self.commit(Role::Dialer, &[created]).await;
     }

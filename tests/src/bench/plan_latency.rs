@@ -9,6 +9,7 @@ use asterism_domain::campaign::CampaignCommand;
 use asterism_domain::campaign::command::{ImportRow, Limits, NewCampaign};
 use asterism_domain::fleet::{FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome};
 use asterism_domain::rules::{CallingWindow, CampaignRules};
+use asterism_domain::trunk::TrunkSettings;
 use asterism_domain::{Event, EventRef, Recorded, State, campaign, fleet};
 use asterism_proto::{Origin, Role};
 use serde_json::json;
@@ -126,6 +127,10 @@ impl World {
             size_bytes: 1,
         };
         self.write(Origin::Role(Role::MediaSync), manifest);
+        let settings = TrunkSettings { hosts: vec!["127.0.0.1:5060".into()], ..TrunkSettings::default() };
+        let (trunk, reason) = ("t".into(), String::new());
+        let set = Event::TrunkSet { trunk, settings, configured: true, reason };
+        self.write(Origin::Role(Role::Dialer), set);
     }
 
     fn dialer(&mut self, command: &CampaignCommand) -> anyhow::Result<()> {
@@ -156,6 +161,7 @@ impl World {
             ring_timeout_ms: 30_000,
             max_attempts: 3,
             caller_id: String::new(),
+            caller_ids: Vec::new(),
             rules,
         };
         self.dialer(&CampaignCommand::Create(Box::new(NewCampaign {
@@ -163,7 +169,7 @@ impl World {
             name: campaign.clone(),
             flow: "f".into(),
             manifest: "m".into(),
-            trunk: "t".into(),
+            trunks: vec!["t".into()],
             limits,
             live: true,
             allowed_hashes: Vec::new(),

@@ -39,6 +39,9 @@ struct Args {
     /// A trunk that exists; may be repeated. Without any, every trunk does.
     #[arg(long = "trunk")]
     trunks: Vec<String>,
+    /// File with the endpoints the agent writes; while it is not there, every trunk exists.
+    #[arg(long)]
+    trunks_file: Option<PathBuf>,
     /// Table of callees (TOML).
     #[arg(long)]
     callees: Option<PathBuf>,
@@ -91,6 +94,7 @@ fn main() -> anyhow::Result<()> {
         carrier: args.carrier,
         node: args.node,
         trunks: args.trunks,
+        trunks_file: args.trunks_file,
         journal_dir: args.journal_dir,
         sounds_dir: args.sounds_dir,
         clock_scale: args.clock_scale,

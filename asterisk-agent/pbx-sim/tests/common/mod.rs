@@ -81,6 +81,7 @@ pub fn config(
         trunks: vec!["trunk".into()],
         journal_dir: Some(folder.path().join("journal")),
         sounds_dir: None,
+        trunks_file: None,
         clock_scale: NonZeroU32::new(scale).unwrap(),
     }
 }

@@ -223,6 +223,8 @@ mod tests {
                 live: false,
                 allowed_hashes: vec![],
                 rules: None,
+                trunks: vec![],
+                caller_ids: vec![],
             },
         );
         assert_eq!(owed_syncs(&state).count(), 0, "the node has not registered");

@@ -1,5 +1,6 @@
 //! Every event there is, as the domain sees it, and who may write it.
 
+mod about;
 mod writers;
 
 use asterism_proto::Origin;
@@ -7,6 +8,8 @@ use asterism_proto::Origin;
 use crate::fleet::FleetLimits;
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
+use crate::trunk::TrunkSettings;
+use crate::trunk::health::{BreakerState, Heard};
 use crate::wire::DecodeError;
 
 /// Where an event stands: its derived id.
@@ -262,6 +265,8 @@ pub enum Event {
         live: bool,
         allowed_hashes: Vec<Vec<u8>>,
         rules: Option<CampaignRules>,
+        trunks: Vec<String>,
+        caller_ids: Vec<String>,
     },
     CampaignChanged {
         campaign: CampaignId,
@@ -272,6 +277,7 @@ pub enum Event {
         caller_id: String,
         rules: Option<CampaignRules>,
         reason: String,
+        caller_ids: Vec<String>,
     },
     ContactsImported {
         campaign: CampaignId,
@@ -357,6 +363,7 @@ pub enum Event {
         not_after_ms: Timestamp,
         reason: String,
         closes_at_ms: Timestamp,
+        caller_id: String,
     },
     AttemptAccepted {
         attempt: AttemptId,
@@ -383,6 +390,8 @@ pub enum Event {
         digits: String,
         path: String,
         never_rang: bool,
+        sip_status: u32,
+        heard: Heard,
     },
     AttemptUncertain {
         attempt: AttemptId,
@@ -427,68 +436,42 @@ pub enum Event {
         manifest: String,
     },
 
+    TrunkSet {
+        trunk: String,
+        settings: TrunkSettings,
+        configured: bool,
+        reason: String,
+    },
+    TrunkRemoved {
+        trunk: String,
+        reason: String,
+    },
+    TrunkHeld {
+        node: NodeId,
+        trunk: String,
+        revision: String,
+    },
+    TrunkBreaker {
+        trunk: String,
+        state: BreakerState,
+        until_ms: Timestamp,
+        ends: u32,
+        trouble: u32,
+        causes: Vec<String>,
+        reason: String,
+    },
+    TrunkPaced {
+        trunk: String,
+        per_1000_s: u32,
+        before_per_1000_s: u32,
+        ends: u32,
+        rejected: u32,
+        reason: String,
+    },
+
     /// Bytes in the log that are no event, or none of a node's that is known here: never written, only read
     /// ([`crate::wire::recorded`]). It has no effect and is an incident.
     Unreadable {
         why: DecodeError,
     },
-}
-
-impl Event {
-    /// The attempt the event is about.
-    pub fn attempt(&self) -> Option<&AttemptId> {
-        match self {
-            Event::AttemptIntended { attempt, .. }
-            | Event::AttemptAccepted { attempt, .. }
-            | Event::AttemptRefused { attempt, .. }
-            | Event::AttemptOriginating { attempt, .. }
-            | Event::AttemptAnswered { attempt }
-            | Event::AttemptEnded { attempt, .. }
-            | Event::AttemptUncertain { attempt, .. } => Some(attempt),
-            Event::StepDecided { call, .. } | Event::StepTaken { call, .. } => Some(call),
-            _ => None,
-        }
-    }
-
-    /// The campaign the event is about.
-    pub fn campaign(&self) -> Option<&CampaignId> {
-        match self {
-            Event::CampaignCreated { campaign, .. }
-            | Event::CampaignChanged { campaign, .. }
-            | Event::ContactsImported { campaign, .. }
-            | Event::ContactsExcluded { campaign, .. }
-            | Event::ContactsDeferred { campaign, .. }
-            | Event::CampaignStarted { campaign }
-            | Event::CampaignPaused { campaign, .. }
-            | Event::CampaignResumed { campaign }
-            | Event::CampaignStopped { campaign, .. }
-            | Event::CampaignCompleted { campaign }
-            | Event::CampaignBudgetReached { campaign, .. }
-            | Event::CampaignLive { campaign, .. } => Some(campaign),
-            other => other.attempt().map(|attempt| &attempt.campaign),
-        }
-    }
-
-    /// The node the event names.
-    pub fn node(&self) -> Option<&NodeId> {
-        match self {
-            Event::NodeAdmitted { node, .. }
-            | Event::NodeLaunched { node, .. }
-            | Event::NodeReady { node, .. }
-            | Event::NodeStopped { node, .. }
-            | Event::NodeLoad { node, .. }
-            | Event::NodeDraining { node, .. }
-            | Event::NodeUndrained { node, .. }
-            | Event::NodeEmpty { node, .. }
-            | Event::LogRefused { node, .. }
-            | Event::NodeUncovered { node, .. }
-            | Event::NodeHolds { node, .. }
-            | Event::NodeTerminating { node, .. }
-            | Event::NodeTerminated { node, .. }
-            | Event::NodeLost { node, .. }
-            | Event::AttemptIntended { node, .. }
-            | Event::ManifestHeld { node, .. } => Some(node),
-            _ => None,
-        }
-    }
 }

@@ -19,6 +19,7 @@ pub mod media;
 pub mod report;
 pub mod rules;
 pub mod state;
+pub mod trunk;
 pub mod upcast;
 pub mod wire;
 

@@ -57,6 +57,8 @@ pub struct CampaignReport {
     pub rang: u32,
     /// Attempts that failed in the PBX before anything left for the carrier.
     pub never_rang: u32,
+    /// Attempts a carrier turned away, so that another trunk was tried.
+    pub turned_away: u32,
     /// Attempts answered.
     pub answered: u32,
     /// Attempts the nodes refused; they never rang.
@@ -198,6 +200,7 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 attempts: counts.attempts,
                 rang: counts.rang,
                 never_rang: counts.never_rang,
+                turned_away: counts.turned_away,
                 answered: counts.answered,
                 refused: counts.refused,
                 hold: if campaign.status == CampaignStatus::Running { state.hold() } else { String::new() },

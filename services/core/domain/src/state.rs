@@ -6,14 +6,15 @@ use asterism_proto::Origin;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::campaign::state::{Campaigns, Erasure, TrunkUse};
+use crate::campaign::state::{Campaigns, Erasure};
 use crate::catalogue::Catalogue;
 use crate::emergency::{self, Emergency};
 use crate::event::{Event, Recorded};
 use crate::fleet::state::Fleet;
 use crate::ids::{NumberHash, Timestamp, by_number};
 use crate::rules::{DoNotCall, NumberUse};
-use crate::{campaign, catalogue, fleet};
+use crate::trunk::Trunk;
+use crate::{campaign, catalogue, fleet, trunk};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
 pub const REDUCER: &str = "asterism-11";
@@ -76,8 +77,8 @@ pub struct State {
     /// Numbers that rang or are in flight, by keyed hash, over all campaigns.
     #[serde(with = "by_number")]
     pub numbers: BTreeMap<NumberHash, NumberUse>,
-    /// Use of each trunk.
-    pub trunks: BTreeMap<String, TrunkUse>,
+    /// Trunks: what was set, their use, how they do.
+    pub trunks: BTreeMap<String, Trunk>,
     /// Attempts in flight, over all campaigns.
     pub in_flight: u32,
     /// Calls up.
@@ -221,6 +222,11 @@ impl State {
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 catalogue::apply(&mut self.catalogue, &recorded.event)
             }
+            Event::TrunkSet { .. }
+            | Event::TrunkRemoved { .. }
+            | Event::TrunkHeld { .. }
+            | Event::TrunkBreaker { .. }
+            | Event::TrunkPaced { .. } => trunk::apply::apply(self, &recorded.event, recorded.at),
             event if is_fleet(event) => {
                 let orphaned = fleet::apply::apply(&mut self.fleet, recorded)?;
                 campaign::apply::orphaned(self, &orphaned, recorded.at);

@@ -171,7 +171,7 @@ pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
 }
 
 /// How one field looks on the wire.
-trait Field<W>: Sized {
+pub(crate) trait Field<W>: Sized {
     fn put(&self) -> W;
     fn take(wire: W) -> Result<Self, &'static str>;
 }
@@ -329,7 +329,7 @@ macro_rules! events {
                     (EventType::$kind, body.encode_to_vec())
                 } )*
                 Event::AttemptIntended {
-                    attempt, node, trunk, not_before_ms, not_after_ms, reason, closes_at_ms
+                    attempt, node, trunk, not_before_ms, not_after_ms, reason, closes_at_ms, caller_id
                 } => {
                     let body = v1::AttemptIntended {
                         attempt: attempt.to_string(),
@@ -342,6 +342,7 @@ macro_rules! events {
                         not_after_ms: *not_after_ms,
                         reason: reason.clone(),
                         closes_at_ms: *closes_at_ms,
+                        caller_id: caller_id.clone(),
                     };
                     (EventType::AttemptIntended, body.encode_to_vec())
                 }
@@ -379,6 +380,7 @@ macro_rules! events {
                         not_after_ms: body.not_after_ms,
                         reason: body.reason,
                         closes_at_ms: body.closes_at_ms,
+                        caller_id: body.caller_id,
                     })
                 }
                 EventType::Unspecified => Err(DecodeError::UnknownType(0)),
@@ -424,10 +426,11 @@ events! {
     FleetStopRequested FleetStopRequested { reason }
     CampaignCreated CampaignCreated {
         campaign, name, flow, manifest, trunk, max_channels, calls_per_second, ring_timeout_ms, max_attempts,
-        caller_id, live, allowed_hashes, rules
+        caller_id, live, allowed_hashes, rules, trunks, caller_ids
     }
     CampaignChanged CampaignChanged {
-        campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason
+        campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason,
+        caller_ids
     }
     ContactsImported ContactsImported {
         campaign, import, contacts, duplicates, last, zones, skip_known, known
@@ -450,11 +453,18 @@ events! {
     AttemptRefused AttemptRefused { attempt, reason }
     AttemptOriginating AttemptOriginating { attempt, boot_id }
     AttemptAnswered AttemptAnswered { attempt }
-    AttemptEnded AttemptEnded { attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang }
+    AttemptEnded AttemptEnded {
+        attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang, sip_status, heard
+    }
     AttemptUncertain AttemptUncertain { attempt, reason }
     StepDecided StepDecided { call, step, flow, state, next_state, reply, input }
     StepTaken StepTaken { call, step, reply, source, decision, input, reason }
     FlowPublished FlowPublished { flow, name, object, sha256 }
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
     ManifestHeld ManifestHeld { node, manifest }
+    TrunkSet TrunkSet { trunk, settings, configured, reason }
+    TrunkRemoved TrunkRemoved { trunk, reason }
+    TrunkHeld TrunkHeld { node, trunk, revision }
+    TrunkBreaker TrunkBreaker { trunk, state, until_ms, ends, trouble, causes, reason }
+    TrunkPaced TrunkPaced { trunk, per_1000_s, before_per_1000_s, ends, rejected, reason }
 }

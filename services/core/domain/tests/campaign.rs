@@ -6,6 +6,8 @@ mod support;
 
 use asterism_domain::campaign::{CampaignCommand, CampaignStatus};
 use asterism_domain::fleet::NodeStatus;
+use asterism_domain::trunk::TrunkSettings;
+use asterism_domain::trunk::health::Heard;
 use asterism_domain::{Event, Outcome, State};
 use proptest::prelude::*;
 use support::Lab;
@@ -89,6 +91,8 @@ fn an_attempt_that_never_rang_is_no_ring_and_still_an_attempt() {
             digits,
             path,
             never_rang,
+            sip_status: 0,
+            heard: Heard::Unknown,
         };
         lab.node(&node, end);
     };
@@ -139,7 +143,6 @@ fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
             fresh: lab.ready(),
             order_window_ms: 2_000,
             max_intents: 9,
-            ..Default::default()
         }),
         lab.now,
     )
@@ -202,19 +205,12 @@ fn a_trunk_outside_dials_only_allowed_numbers_until_go_live() {
     lab.campaign("c", 3, 1);
     lab.plan();
     lab.boot_all();
-    let outside = asterism_domain::campaign::TrunkLimits {
-        outside: true,
-        ..asterism_domain::campaign::TrunkLimits::default()
-    };
-    let tick = CampaignCommand::Tick(asterism_domain::campaign::DialTick {
-        fresh: lab.ready(),
-        trunks: [("t".to_owned(), outside)].into(),
-        order_window_ms: 2_000,
-        max_intents: 9,
-    });
-    assert_eq!(lab.dialer(&tick), []);
+    lab.trunk("t", TrunkSettings { hosts: vec!["192.0.2.10".into()], ..support::loopback() });
+    let node = lab.ready().into_iter().next().unwrap();
+    lab.hold_trunks(&node);
+    assert_eq!(lab.tick(), []);
     lab.dialer(&CampaignCommand::GoLive { campaign: "c".into(), reason: "tested".into() });
-    assert_eq!(lab.dialer(&tick).len(), 3);
+    assert_eq!(lab.tick().len(), 3);
 }
 
 #[test]
@@ -223,19 +219,10 @@ fn starts_keep_the_trunks_pace() {
     lab.campaign("c", 9, 1);
     lab.plan();
     lab.boot_all();
-    let limits = asterism_domain::campaign::TrunkLimits {
-        calls_per_second: 10,
-        ..asterism_domain::campaign::TrunkLimits::default()
-    };
+    lab.trunk("t", TrunkSettings { calls_per_second: 10, ..support::loopback() });
     let mut starts = Vec::new();
     for _ in 0..40 {
-        let tick = CampaignCommand::Tick(asterism_domain::campaign::DialTick {
-            fresh: lab.ready(),
-            trunks: [("t".to_owned(), limits.clone())].into(),
-            order_window_ms: 2_000,
-            max_intents: 9,
-        });
-        for event in lab.dialer(&tick) {
+        for event in lab.tick() {
             let Event::AttemptIntended { not_before_ms, .. } = event else { continue };
             starts.push(not_before_ms);
         }

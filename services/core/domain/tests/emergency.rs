@@ -4,8 +4,6 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use asterism_domain::campaign::AttemptStatus::{Accepted, Answered, Intended, Originating};
 use asterism_domain::campaign::{AttemptStatus, CampaignCommand, DialTick, decide};
 use asterism_domain::emergency::endings;
@@ -18,12 +16,7 @@ fn stop(cancel_ringing: bool, cut_calls: bool) -> CampaignCommand {
 }
 
 fn tick(lab: &Lab, order_window_ms: u32) -> CampaignCommand {
-    CampaignCommand::Tick(DialTick {
-        fresh: lab.ready(),
-        trunks: BTreeMap::new(),
-        order_window_ms,
-        max_intents: 100,
-    })
+    CampaignCommand::Tick(DialTick { fresh: lab.ready(), order_window_ms, max_intents: 100 })
 }
 
 /// A campaign whose contacts are all to be dialled, on nodes that can.
@@ -115,12 +108,11 @@ fn no_attempt_may_start_later_than_its_window_after_the_decision() {
         lab.campaign("c", 6, 1);
         lab.plan();
         lab.boot_all();
-        let slow = asterism_domain::campaign::TrunkLimits { calls_per_second: 3, ..Default::default() };
+        let slow = asterism_domain::trunk::TrunkSettings { calls_per_second: 3, ..support::loopback() };
+        lab.trunk("t", slow);
         let mut starts = 0;
         for _ in 0..100 {
-            let CampaignCommand::Tick(mut asked) = tick(&lab, order_window_ms) else { unreachable!() };
-            asked.trunks = [("t".to_owned(), slow.clone())].into();
-            for event in lab.dialer(&CampaignCommand::Tick(asked)) {
+            for event in lab.dialer(&tick(&lab, order_window_ms)) {
                 let Event::AttemptIntended { not_before_ms, not_after_ms, .. } = event else { continue };
                 let window = u64::from(order_window_ms.min(2_000));
                 assert!(not_after_ms <= lab.now + window, "{not_after_ms} at {} of {window}", lab.now);

@@ -193,13 +193,14 @@ fn everything_that_is_wrong_with_a_campaign_is_said_at_once() {
         name: String::new(),
         flow: "gone".into(),
         manifest: "gone".into(),
-        trunk: "t".into(),
+        trunks: vec!["t".into()],
         limits: Limits {
             max_channels: 0,
             calls_per_second: 0,
             ring_timeout_ms: 10,
             max_attempts: 0,
             caller_id: String::new(),
+            caller_ids: vec![],
             rules: CampaignRules {
                 windows: vec![CallingWindow { weekdays: 0, ..daytime() }],
                 default_zone: "Mars/Olympus".into(),

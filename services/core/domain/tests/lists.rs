@@ -176,6 +176,7 @@ fn one_call_is_one_decision_asked_again_the_same_and_by_the_rules() {
             ring_timeout_ms: 30_000,
             max_attempts: 1,
             caller_id: String::new(),
+            caller_ids: vec![],
             rules: CampaignRules::default(),
         };
         let new = NewCampaign {
@@ -183,7 +184,7 @@ fn one_call_is_one_decision_asked_again_the_same_and_by_the_rules() {
             name: "call".into(),
             flow: "f".into(),
             manifest: "m".into(),
-            trunk: "t".into(),
+            trunks: vec!["t".into()],
             limits,
             live: false,
             allowed_hashes: vec![],

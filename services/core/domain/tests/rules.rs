@@ -320,6 +320,7 @@ fn rules_change_while_a_campaign_runs() {
         ring_timeout_ms: 20_000,
         max_attempts: 1,
         caller_id: String::new(),
+        caller_ids: vec![],
         rules: CampaignRules::default(),
     };
     lab.dialer(&CampaignCommand::Change {
@@ -361,6 +362,7 @@ fn a_leader_that_lies_about_the_hours_is_found_out_by_whoever_reads_the_log() {
         not_after_ms: lab.now + 1_000,
         reason: "it is day".into(),
         closes_at_ms: lab.now + HOUR,
+        caller_id: String::new(),
     };
     lab.write(asterism_proto::Origin::Role(asterism_proto::Role::Dialer), lie);
     assert_eq!(lab.in_flight().len(), 1, "the reducer has no clock of the callee's");

@@ -97,7 +97,7 @@ fn only_the_hours_in_which_people_may_be_rung_count_before_a_deadline() {
 fn dialled(outcome: Outcome, rounds: u8) -> Lab {
     let mut lab = Lab::new();
     let again = |outcome| RetryRule { outcome, delay_ms: 1_800_000, max: 9, doubling: false };
-    let retries = vec![again(Outcome::Congestion), again(Outcome::NoAnswer)];
+    let retries = vec![again(Outcome::Failed), again(Outcome::NoAnswer)];
     lab.campaign_with("c", rows(6 * rounds), 9, CampaignRules { retries, ..CampaignRules::default() });
     let two = FleetPolicy { max_nodes: 2, ..support::policy() };
     for _ in 0..rounds {
@@ -123,7 +123,7 @@ fn plan_with(lab: &mut Lab, policy: &FleetPolicy) -> Vec<Event> {
 
 #[test]
 fn a_fleet_whose_calls_all_fail_is_not_drained_for_want_of_work() {
-    let mut broken = dialled(Outcome::Congestion, 5);
+    let mut broken = dialled(Outcome::Failed, 5);
     assert_eq!(broken.state.fleet.existing().count(), 2);
     assert_eq!(drained(&broken.plan()).len(), 0, "nothing is due for half an hour, and no call went through");
     let (_, why) = wanted(&broken.state, &policy(), broken.now);
@@ -140,7 +140,7 @@ fn a_fleet_whose_calls_all_fail_is_not_drained_for_want_of_work() {
 
 #[test]
 fn who_folds_the_log_again_plans_the_same() {
-    let lab = dialled(Outcome::Congestion, 5);
+    let lab = dialled(Outcome::Failed, 5);
     let mut again = State::default();
     lab.written.iter().for_each(|recorded| again.apply(recorded));
     let read = State::from_bytes(&again.to_bytes()).unwrap();

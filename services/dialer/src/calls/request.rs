@@ -29,9 +29,9 @@ pub(super) struct CallRequest {
     flow: String,
     /// Id or name of published prompts; may be left out where only one set is published.
     prompts: Option<String>,
-    /// A trunk of the configuration; may be left out where there is only one.
+    /// A trunk; may be left out where there is only one.
     trunk: Option<String>,
-    /// E.164; the trunk's own if left out.
+    /// E.164; if left out the trunk's own, where it has any.
     caller_id: Option<String>,
     ring_timeout_ms: Option<u32>,
     /// The contact's fields, `timezone` and `consent` among them.
@@ -98,7 +98,7 @@ impl CallRequest {
         };
         let number = parse(&self.number)?;
         let caller_id = self.caller_id.as_deref().map(parse).transpose()?;
-        let trunk = self.trunk(config)?;
+        let trunk = deps.log.read(|state| self.trunk(state))?;
         let id = |what: &str, text: &str| hex::encode(number_hash(numbers, &format!("{what} {text}")));
         let campaign = format!("{CALL_CAMPAIGN}{}", id("key", key));
         let rules = self.rules()?;
@@ -113,6 +113,8 @@ impl CallRequest {
                 .or_else(|| config.caller_ids.get(&trunk).cloned())
                 .unwrap_or_default(),
             trunk,
+            trunks: Vec::new(),
+            caller_ids: Vec::new(),
             max_channels: 1,
             calls_per_second: 1,
             ring_timeout_ms: self.ring_timeout_ms.unwrap_or(30_000),
@@ -144,10 +146,12 @@ impl CallRequest {
         Ok(Asked { call, person, problems, forecast })
     }
 
-    fn trunk(&self, config: &DialerConfig) -> Result<String, Refusal> {
-        let known: Vec<&String> = config.trunks.keys().collect();
+    /// Those of the configuration are in the log too, as those that were added while the fleet ran.
+    fn trunk(&self, state: &State) -> Result<String, Refusal> {
+        let usable = state.trunks.iter().filter(|(_, trunk)| trunk.usable().is_some());
+        let known: Vec<&String> = usable.map(|(name, _)| name).collect();
         match (&self.trunk, known.as_slice()) {
-            (Some(trunk), _) if config.trunks.contains_key(trunk) => Ok(trunk.clone()),
+            (Some(trunk), _) if known.contains(&trunk) => Ok(trunk.clone()),
             (Some(_), _) => Err(bad("AST-D062", "there is no trunk of this name")),
             (None, [only]) => Ok((*only).clone()),
             (None, _) => Err(bad("AST-D062", "name the trunk: there is none, or more than one")),

@@ -17,8 +17,11 @@ pub struct CreateCampaign {
     pub flow: String,
     /// Manifest id.
     pub manifest: String,
-    /// Trunk name of the configuration.
+    /// Its trunk.
     pub trunk: String,
+    /// Further trunks: where priorities are equal, tried in this order.
+    #[serde(default)]
+    pub trunks: Vec<String>,
     /// Most attempts in flight; 0 = no cap.
     #[serde(default)]
     pub max_channels: u32,
@@ -34,6 +37,9 @@ pub struct CreateCampaign {
     /// Caller id.
     #[serde(default)]
     pub caller_id: String,
+    /// Further ones: each attempt shows one of all.
+    #[serde(default)]
+    pub caller_ids: Vec<String>,
     /// Dial every number on a trunk that leads outside this machine.
     #[serde(default)]
     pub live: bool,
@@ -55,28 +61,6 @@ pub struct PlaceCall {
     pub import: String,
     /// Canonical number.
     pub number: String,
-}
-
-/// `campaign.set`: what is not named stays as it is.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SetCampaign {
-    /// The campaign.
-    pub campaign: String,
-    /// Most attempts in flight; 0 = no cap.
-    pub max_channels: Option<u32>,
-    /// Most attempts started a second; 0 = no cap.
-    pub calls_per_second: Option<u32>,
-    /// How long a callee may ring.
-    pub ring_timeout_ms: Option<u32>,
-    /// Attempts per contact.
-    pub max_attempts: Option<u32>,
-    /// Caller id.
-    pub caller_id: Option<String>,
-    /// Whom it may ring and when, all of it.
-    pub rules: Option<CampaignRules>,
-    /// Why, for the log.
-    pub reason: String,
 }
 
 /// `dnc.add`, `dnc.remove`: at most 1,000 entries.

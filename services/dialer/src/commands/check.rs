@@ -8,13 +8,13 @@ use asterism_domain::campaign::decide::{self, Stage};
 use asterism_domain::campaign::forecast::{self, Asked, Forecast};
 use asterism_domain::contact::E164;
 use asterism_domain::rules::CampaignRules;
+use asterism_domain::trunk::{Trunk, TrunkSettings};
 use asterism_runtime::leader::now_ms;
 use asterism_runtime::role::Deps;
 use asterism_runtime::seal;
 use serde::{Deserialize, Serialize};
 
 use super::{CreateCampaign, Refused, is_yes, new_campaign, zone_names};
-use crate::config::DialerConfig;
 
 /// Most rows of one question.
 pub const FORECAST_MAX_ROWS: usize = 1_000;
@@ -44,6 +44,8 @@ pub struct AskForecast {
     pub campaign: String,
     /// The trunk.
     pub trunk: String,
+    /// Further trunks.
+    pub trunks: Vec<String>,
     /// Dials every number on a trunk that leads outside this machine.
     pub live: bool,
     /// Numbers allowed on such a trunk before go-live.
@@ -71,57 +73,25 @@ pub struct ForecastRow {
 }
 
 /// Everything that is wrong with a campaign that is to be created.
-fn problems(
-    deps: &Deps,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-    asked: &CreateCampaign,
-    stage: Stage,
-) -> (u64, Vec<Rejection>) {
+fn problems(deps: &Deps, numbers: &[u8; 32], asked: &CreateCampaign, stage: Stage) -> (u64, Vec<Rejection>) {
     let new = new_campaign(asked.clone(), numbers);
-    let (position, mut found) =
-        deps.log.read(|state| (state.size, decide::problems(state, &new, stage, state.at.max(now_ms()))));
-    match config.trunks.get(&asked.trunk) {
-        None => {
-            let known: Vec<&str> = config.trunks.keys().map(String::as_str).collect();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            let reason = format!("there is no trunk `{}`; configured: {known}", asked.trunk);
-            found.push(Rejection::with("AST-D043", reason));
-        }
-        Some(trunk) if trunk.outside && !asked.live && asked.allowed.is_empty() => {
-            let reason = "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";
-            found.push(Rejection::new("AST-D044", reason));
-        }
-        Some(_) => {}
-    }
-    (position, found)
+    deps.log.read(|state| (state.size, decide::problems(state, &new, stage, state.at.max(now_ms()))))
 }
 
 /// Why a campaign is not created.
-pub(super) fn refused(
-    deps: &Deps,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-    asked: &CreateCampaign,
-) -> Option<Refused> {
-    let (_, found) = problems(deps, config, numbers, asked, Stage::Final);
+pub(super) fn refused(deps: &Deps, numbers: &[u8; 32], asked: &CreateCampaign) -> Option<Refused> {
+    let (_, found) = problems(deps, numbers, asked, Stage::Final);
     Rejection::of_all(&found).map(|all| (all.code, all.reason.into_owned()))
 }
 
-pub(super) fn check(
-    deps: &Deps,
-    config: &DialerConfig,
-    numbers: &[u8; 32],
-    asked: &CreateCampaign,
-) -> (u64, Checked) {
-    let (position, found) = problems(deps, config, numbers, asked, Stage::Draft);
+pub(super) fn check(deps: &Deps, numbers: &[u8; 32], asked: &CreateCampaign) -> (u64, Checked) {
+    let (position, found) = problems(deps, numbers, asked, Stage::Draft);
     let problem = |one: Rejection| Problem { code: one.code.to_owned(), what: one.reason.into_owned() };
     (position, Checked { problems: found.into_iter().map(problem).collect() })
 }
 
 pub(super) fn forecast(
     deps: &Deps,
-    config: &DialerConfig,
     numbers: &[u8; 32],
     asked: &AskForecast,
 ) -> Result<(u64, Forecast), Refused> {
@@ -138,11 +108,15 @@ pub(super) fn forecast(
             "" => None,
             id => Some(state.campaigns.get(id).ok_or(("AST-D046", super::NO_CAMPAIGN.to_owned()))?),
         };
-        let (trunk, live, only) = match known {
-            Some(campaign) => (&campaign.trunk, campaign.live, &campaign.allowed),
-            None => (&asked.trunk, asked.live, &named),
+        let (trunks, live, only) = match known {
+            Some(campaign) => (campaign.trunks.clone(), campaign.live, &campaign.allowed),
+            None => {
+                (std::iter::once(&asked.trunk).chain(&asked.trunks).cloned().collect(), asked.live, &named)
+            }
         };
-        let outside = config.trunks.get(trunk).is_some_and(|trunk| trunk.outside);
+        let outside = trunks.iter().any(|trunk| {
+            state.trunks.get(trunk).and_then(Trunk::usable).is_some_and(TrunkSettings::is_outside)
+        });
         let ask = Asked {
             rules: known.map_or(&asked.rules, |campaign| &campaign.rules),
             campaign: known.map(|_| asked.campaign.as_str()),

@@ -15,6 +15,7 @@ use asterism_domain::campaign::command::{ImportRow, Limits, NewCampaign};
 use asterism_domain::campaign::{self, CampaignCommand, DialTick};
 use asterism_domain::fleet::{FleetPolicy, NodeStatus};
 use asterism_domain::rules::CampaignRules;
+use asterism_domain::trunk::{TrunkCommand, TrunkSettings};
 use asterism_domain::wire::Envelope;
 use asterism_domain::{Event, State};
 use asterism_nats::{Bus, LeaseTiming, NatsServer, Subject};
@@ -66,6 +67,11 @@ impl Scaler {
         self.deps.shutdown.request();
         within("the scaler stops", &mut self.task).await.unwrap().unwrap();
     }
+}
+
+/// The trunk `t` of the campaigns, as every node has it.
+pub fn trunk() -> TrunkSettings {
+    TrunkSettings { hosts: vec!["127.0.0.1:5060".into()], ..TrunkSettings::default() }
 }
 
 /// Fast times; nothing is ended for being an orphan unless a test says so.
@@ -129,13 +135,14 @@ impl Rig {
             name: id.into(),
             flow: "f".into(),
             manifest: "m".into(),
-            trunk: "t".into(),
+            trunks: vec!["t".into()],
             limits: Limits {
                 max_channels: 0,
                 calls_per_second: 0,
                 ring_timeout_ms: 30_000,
                 max_attempts: 1,
                 caller_id: String::new(),
+                caller_ids: vec![],
                 rules: CampaignRules::default(),
             },
             live: false,
@@ -160,7 +167,7 @@ impl Rig {
     pub async fn dial(&mut self) {
         let desk = self.dialer().await;
         let fresh = self.nodes(NodeStatus::Ready).into_iter().collect();
-        let tick = DialTick { fresh, order_window_ms: 2_000, max_intents: 100, ..DialTick::default() };
+        let tick = DialTick { fresh, order_window_ms: 2_000, max_intents: 100 };
         desk.tell(CampaignCommand::Tick(tick)).await.unwrap();
     }
 
@@ -196,6 +203,13 @@ impl Rig {
         media.commit(&published, &Envelope::default()).await.unwrap();
         let desk = self.deps.lead(Role::Dialer, campaign::decide).unwrap();
         within("the dialer leads", desk.leading().wait_for(Option::is_some)).await.unwrap();
+        let set = TrunkCommand::Set {
+            trunk: "t".into(),
+            settings: Box::new(trunk()),
+            new: true,
+            reason: String::new(),
+        };
+        within("a trunk", desk.tell(CampaignCommand::Trunk(set))).await.unwrap();
         self.dialer.insert(desk).clone()
     }
 

@@ -136,6 +136,9 @@ impl Body {
         let ready =
             Event::NodeReady { node: self.id.clone(), capacity: 2, pbx: "none".into(), boot_id: "b".into() };
         self.write(ready).await;
+        let (trunk, revision) = ("t".to_owned(), super::trunk().revision());
+        self.write(Event::TrunkHeld { node: self.id.clone(), trunk, revision }).await;
+        // Last: whoever sees it may dial here.
         self.write(Event::ManifestHeld { node: self.id.clone(), manifest: "m".into() }).await;
         let mut clock = tokio::time::interval(Duration::from_millis(100));
         loop {

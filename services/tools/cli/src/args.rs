@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod dnc;
 pub mod emergency;
 pub mod lab;
+pub mod trunk;
 mod values;
 
 use std::path::PathBuf;
@@ -93,6 +94,9 @@ Examples:
     /// Stop all dialling now, on every node, and let it go on again
     #[command(subcommand)]
     Emergency(emergency::EmergencyCommand),
+    /// Trunks: add a carrier, change it, ask it whether it is there, list them, take one away
+    #[command(subcommand)]
+    Trunk(trunk::TrunkCommand),
     /// Place one test call and wait for its outcome
     Call(CallArgs),
     /// The nodes: list them, drain one, send all home
@@ -419,7 +423,7 @@ mod tests {
         assert_eq!((args.campaign.as_str(), args.ring_timeout.0, args.max_attempts), ("spring", 30_000, 1));
         assert_eq!((args.max_channels, args.calls_per_second, args.live, args.start), (0, 0, false, false));
         assert_eq!(args.allowed, [Number::from("+1"), Number::from("+2")]);
-        assert!(args.list.rejects.is_none() && args.caller_id.is_none() && args.name.is_none());
+        assert!(args.list.rejects.is_none() && args.caller_ids.is_empty() && args.name.is_none());
     }
 
     #[test]

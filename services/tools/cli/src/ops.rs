@@ -81,6 +81,8 @@ pub struct CampaignReport {
     pub attempts: u32,
     /// Attempts that reached the carrier.
     pub rang: u32,
+    /// Attempts a carrier turned away, so that another trunk was tried.
+    pub turned_away: u32,
     /// Attempts answered.
     pub answered: u32,
     /// Attempts the nodes refused; they never rang.

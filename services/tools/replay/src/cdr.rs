@@ -206,7 +206,9 @@ impl Book<'_> {
 
     fn cells(&mut self, id: &AttemptId, attempt: &Attempt, call: &Call) -> Result<[String; 27], Error> {
         let campaign = self.state.campaigns.get(&id.campaign);
-        let caller = campaign.map(|campaign| campaign.caller_id.clone()).unwrap_or_default();
+        let of_campaign = || campaign.map(|campaign| campaign.caller_id.clone()).unwrap_or_default();
+        // In logs from before each attempt had one, its campaign's.
+        let caller = if attempt.caller_id.is_empty() { of_campaign() } else { attempt.caller_id.clone() };
         let dst = match (&mut self.keys, campaign) {
             (Some(keys), Some(campaign)) => keys.number(campaign, id.contact)?,
             _ => String::new(),

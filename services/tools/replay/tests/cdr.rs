@@ -41,6 +41,8 @@ fn ended(contact: u32, outcome: Outcome, cause: u32, times: (u32, u32), never_ra
         digits: if times.1 > 0 { "=1".into() } else { String::new() },
         path: "menu".into(),
         never_rang,
+        sip_status: 0,
+        heard: asterism_domain::trunk::health::Heard::Unknown,
     }
 }
 

@@ -112,6 +112,8 @@ fn campaigns() -> tempfile::TempDir {
             digits: digits.into(),
             path: if talk_ms > 0 { "thanks".into() } else { String::new() },
             never_rang: false,
+            sip_status: 0,
+            heard: asterism_domain::trunk::health::Heard::Unknown,
         };
         support::write(&mut script, support::NODE, &ended);
         // Told twice it counts once.

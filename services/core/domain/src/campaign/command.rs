@@ -1,30 +1,16 @@
 //! What the dialer can be asked.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 use crate::ids::{CampaignId, ContactId, NodeId, NumberHash};
 use crate::rules::{CampaignRules, Exclusion};
-
-/// Caps of a trunk, from the configuration.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrunkLimits {
-    /// Most attempts in flight; 0 = no cap.
-    pub max_channels: u32,
-    /// Most attempts started a second; 0 = no cap.
-    pub calls_per_second: u32,
-    /// Whether it leads outside this machine: then only allowed numbers until go-live.
-    pub outside: bool,
-}
+use crate::trunk::TrunkCommand;
 
 /// The dialer's own tick: everything it rests on beside the log is an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DialTick {
     /// Nodes whose last heartbeat is fresh and says ready.
     pub fresh: BTreeSet<NodeId>,
-    /// Trunk caps.
-    pub trunks: BTreeMap<String, TrunkLimits>,
     /// How long an order may be carried out, at most 2,000.
     pub order_window_ms: u32,
     /// Most attempts in one decision.
@@ -57,6 +43,8 @@ pub struct Limits {
     pub max_attempts: u32,
     /// Caller id.
     pub caller_id: String,
+    /// Further ones: each attempt shows one of all.
+    pub caller_ids: Vec<String>,
     /// Whom it may ring and when.
     pub rules: CampaignRules,
 }
@@ -72,8 +60,8 @@ pub struct NewCampaign {
     pub flow: String,
     /// Manifest id.
     pub manifest: String,
-    /// Trunk name.
-    pub trunk: String,
+    /// The trunks it may use, at least one.
+    pub trunks: Vec<String>,
     /// What can be changed later.
     pub limits: Limits,
     /// Dials every number on a trunk that leads outside.
@@ -175,5 +163,6 @@ pub enum CampaignCommand {
     EmergencyResume {
         reason: String,
     },
+    Trunk(TrunkCommand),
     Tick(DialTick),
 }

@@ -11,6 +11,7 @@ use crate::rules::number::Block;
 use crate::rules::window::{self, Opening};
 use crate::rules::{CampaignRules, DoNotCall, Exclusion};
 use crate::state::State;
+use crate::trunk::Trunk;
 
 /// What the rules say about one contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,6 +184,23 @@ pub fn next_due(campaign: &Campaign, at: Timestamp) -> Option<Timestamp> {
     waiting.zones().filter_map(opens).min()
 }
 
+/// Why none of a campaign's trunks can take a contact, if none can.
+fn trunks_closed(state: &State, campaign: &Campaign, contact: &Contact) -> Option<String> {
+    if state.trunks.values().all(|trunk| trunk.settings.is_none()) {
+        return None; // a log from before trunks were in it
+    }
+    let mut closed = Vec::new();
+    for (place, name) in campaign.trunks.iter().enumerate() {
+        let known = state.trunks.get(name);
+        match known.map_or_else(|| Some("it was never set".to_owned()), Trunk::closed) {
+            _ if contact.tried & (1 << place) != 0 => closed.push(format!("{name} turned it away")),
+            Some(why) => closed.push(format!("{name}: {why}")),
+            None => return None,
+        }
+    }
+    Some(format!("for a trunk: {}", closed.join("; ")))
+}
+
 /// Why a waiting contact is not dialled at `at`, in one phrase, and until when if that is known.
 pub fn waits_for(
     state: &State,
@@ -227,6 +245,9 @@ pub fn waits_for(
         }
         ZoneStands::Unknown => return ("nobody knows its time zone: it will be excluded".into(), None),
         ZoneStands::Open(_) => {}
+    }
+    if let Some(why) = trunks_closed(state, known, contact) {
+        return (why, None);
     }
     match judge(&state.do_not_call, &state.numbers, rules, contact.asked(), at) {
         Verdict::Dial => ("for its turn, a free slot or the campaign's pace".into(), None),

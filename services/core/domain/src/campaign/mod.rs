@@ -18,6 +18,6 @@ pub mod judge;
 pub mod state;
 pub mod waiting;
 
-pub use command::{CampaignCommand, DialTick, TrunkLimits};
+pub use command::{CampaignCommand, DialTick};
 pub use decide::decide;
 pub use state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts, Erasure};

@@ -57,6 +57,10 @@ pub struct Contact {
     pub rang: u32,
     /// Attempts that certainly did not, though they were sent to a PBX. They count against the most attempts.
     pub never_rang: u16,
+    /// Attempts a carrier turned away, so that another trunk was tried: nobody can have been rung, and they cost nothing.
+    pub turned_away: u16,
+    /// Places of the trunks that turned it away since it was last rung or put off, a bit each.
+    pub tried: u8,
     /// Zone it is in: 1 = the first of the campaign's, 0 = nobody knows.
     pub zone: ZoneIndex,
     /// It agreed to be called.
@@ -112,6 +116,8 @@ pub struct Attempt {
     pub node: NodeId,
     /// Its trunk.
     pub trunk: String,
+    /// The number it shows; empty = its campaign's own, or none.
+    pub caller_id: String,
     /// Where it stands.
     pub status: AttemptStatus,
     /// Earliest originate.
@@ -157,6 +163,8 @@ pub struct Counts {
     pub rang: u32,
     /// Attempts sent to a PBX that failed before anything left for the carrier.
     pub never_rang: u32,
+    /// Attempts a carrier turned away, so that another trunk was tried.
+    pub turned_away: u32,
     /// Calls: attempts answered.
     pub answered: u32,
     /// Calls up: attempts answered that have not ended.
@@ -187,8 +195,10 @@ pub struct Campaign {
     pub flow: String,
     /// Manifest id.
     pub manifest: String,
-    /// Trunk name.
+    /// The trunk named first.
     pub trunk: String,
+    /// All of its trunks, that one included.
+    pub trunks: Vec<String>,
     /// Most attempts in flight; 0 = no cap of its own.
     pub max_channels: u32,
     /// Most attempts started a second; 0 = no cap of its own.
@@ -199,6 +209,8 @@ pub struct Campaign {
     pub max_attempts: u32,
     /// Caller id.
     pub caller_id: String,
+    /// Further ones: each attempt shows one of all.
+    pub more_caller_ids: Vec<String>,
     /// Whom it may ring and when.
     pub rules: CampaignRules,
     /// May use a trunk outside loopback for every number.
@@ -246,6 +258,12 @@ impl Campaign {
     pub fn import(&self, id: &str) -> Option<u16> {
         self.imports.iter().position(|known| known == id).map(|index| index as u16)
     }
+
+    /// All of its caller ids.
+    pub fn caller_ids(&self) -> impl Iterator<Item = &str> + Clone {
+        let all = std::iter::once(&self.caller_id).chain(&self.more_caller_ids);
+        all.map(String::as_str).filter(|number| !number.is_empty())
+    }
 }
 
 /// Every campaign.
@@ -265,13 +283,4 @@ impl Erasure {
     pub fn covers(&self, number: &NumberHash) -> bool {
         self.whole || self.numbers.contains(number)
     }
-}
-
-/// What a trunk carries, over all campaigns.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrunkUse {
-    /// Attempts in flight.
-    pub in_flight: u32,
-    /// Latest `not_before_ms` given out, for the trunk's calls per second.
-    pub last_start_ms: Timestamp,
 }

@@ -52,7 +52,11 @@ impl Event {
             | Event::ContactsErased { .. }
             | Event::EmergencyStopped { .. }
             | Event::EmergencyResumed { .. }
-            | Event::AttemptIntended { .. } => *origin == Origin::Role(Role::Dialer),
+            | Event::AttemptIntended { .. }
+            | Event::TrunkSet { .. }
+            | Event::TrunkRemoved { .. }
+            | Event::TrunkBreaker { .. }
+            | Event::TrunkPaced { .. } => *origin == Origin::Role(Role::Dialer),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 *origin == Origin::Role(Role::MediaSync)
             }
@@ -64,7 +68,8 @@ impl Event {
             | Event::LogRefused { node, .. }
             | Event::NodeUncovered { node, .. }
             | Event::NodeHolds { node, .. }
-            | Event::ManifestHeld { node, .. } => {
+            | Event::ManifestHeld { node, .. }
+            | Event::TrunkHeld { node, .. } => {
                 matches!(origin, Origin::Node(writer) if writer == node)
             }
             Event::AttemptAccepted { .. }

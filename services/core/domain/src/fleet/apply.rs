@@ -296,6 +296,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             pbx: String::new(),
             boot_id: String::new(),
             manifests: BTreeSet::new(),
+            trunks: std::collections::BTreeMap::new(),
             attempts: BTreeSet::new(),
             unanswered: BTreeSet::new(),
             drain: 0,

@@ -127,6 +127,8 @@ pub struct Node {
     pub boot_id: String,
     /// Manifests the node proved to hold.
     pub manifests: BTreeSet<String>,
+    /// Trunks its PBX proved to have, each with the revision of its settings.
+    pub trunks: BTreeMap<String, String>,
     /// Attempts that hold a slot: intended and not yet ended.
     pub attempts: BTreeSet<AttemptId>,
     /// Of these, the ones whose order the node has not yet answered by a fact: what `pending` offers.

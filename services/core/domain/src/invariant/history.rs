@@ -8,12 +8,16 @@ use super::{Verdict, local};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, CampaignId};
 use crate::state::State;
+use crate::trunk::Trunk;
+use crate::trunk::state::spacing_us;
 
 /// What has to be remembered of a log so far: a number for each campaign and for each attempt in flight.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
-    /// Earliest next start of each campaign with a pace, in microseconds.
-    next_start_us: BTreeMap<CampaignId, u64>,
+    /// Latest start of each campaign with a pace, in microseconds, as late in its millisecond as the pace made it.
+    last_start_us: BTreeMap<CampaignId, u64>,
+    /// The same of each trunk.
+    last_on_trunk_us: BTreeMap<String, u64>,
     /// The term in which each attempt in flight was decided.
     decided_in: BTreeMap<AttemptId, u64>,
     /// Fewest attempts in flight since the scaler's last word.
@@ -41,8 +45,9 @@ impl History {
     ) -> Vec<(&'static str, Option<String>)> {
         let mut found = Vec::new();
         match &recorded.event {
-            Event::AttemptIntended { attempt, not_before_ms, .. } if effect.took => {
+            Event::AttemptIntended { attempt, trunk, not_before_ms, .. } if effect.took => {
                 found.push(("INV-03", self.pace(state, attempt, *not_before_ms)));
+                found.push(("INV-03", self.trunk_pace(state, attempt, trunk, *not_before_ms)));
                 found.push(("INV-12", local::in_bounds(state, attempt)));
                 self.intended += 1;
                 self.decided_in.insert(attempt.clone(), recorded.term);
@@ -83,17 +88,27 @@ impl History {
         self.decided_in.remove(attempt);
     }
 
-    /// A start is known to the millisecond: it may have been meant for that millisecond's end, and counts from its
-    /// beginning.
     fn pace(&mut self, state: &State, attempt: &AttemptId, start_ms: u64) -> Option<String> {
         let campaign = state.campaigns.get(&attempt.campaign)?;
         let per_second = Some(campaign.calls_per_second).filter(|limit| *limit > 0)?;
-        let next = self.next_start_us.entry(attempt.campaign.clone()).or_default();
-        let (at, due) = (start_ms.saturating_mul(1_000), *next);
-        *next = due.max(at).saturating_add(1_000_000 / u64::from(per_second));
-        (at.saturating_add(999) < due).then(|| {
-            format!("{attempt} was to start {} µs before the pace of {per_second} a second lets it", due - at)
-        })
+        let last = self.last_start_us.entry(attempt.campaign.clone()).or_default();
+        let early = early_us(last, start_ms, per_second.saturating_mul(1_000))?;
+        Some(format!("{attempt} was to start {early} µs before the pace of {per_second} a second lets it"))
+    }
+
+    fn trunk_pace(
+        &mut self,
+        state: &State,
+        attempt: &AttemptId,
+        trunk: &str,
+        start_ms: u64,
+    ) -> Option<String> {
+        let pace = state.trunks.get(trunk).map(Trunk::per_1000_s).filter(|pace| *pace > 0)?;
+        let last = self.last_on_trunk_us.entry(trunk.to_owned()).or_default();
+        let early = early_us(last, start_ms, pace)?;
+        Some(format!(
+            "{attempt} was to start {early} µs before the pace of trunk {trunk}, {pace} in 1,000 s, lets it"
+        ))
     }
 
     fn order(&mut self, state: &State, attempt: &AttemptId, term: u64) -> Option<String> {
@@ -133,4 +148,13 @@ impl History {
             _ => return None,
         })
     }
+}
+
+/// By how much a start is too early; and the latest start is then this one. A start is known to the millisecond: it may
+/// have been meant for that millisecond's end, and counts from its beginning.
+fn early_us(last_us: &mut u64, start_ms: u64, per_1000_s: u32) -> Option<u64> {
+    let (at, due) = (start_ms.saturating_mul(1_000), last_us.saturating_add(spacing_us(per_1000_s)));
+    let first = *last_us == 0;
+    *last_us = if first { at } else { due.max(at).min(at.saturating_add(999)) };
+    (!first && at.saturating_add(999) < due).then(|| due - at)
 }

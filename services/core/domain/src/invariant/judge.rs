@@ -129,6 +129,9 @@ impl Judge {
         let flight = state.campaigns.get(&id.campaign).and_then(|campaign| campaign.in_flight.get(id));
         let Some(flight) = flight else { return self.history.left(id) };
         found.push(("INV-11", local::prompts(state, id, flight)));
+        if let Some(trunk) = state.trunks.get(&flight.trunk) {
+            found.push(("INV-03", local::trunk_cap(&flight.trunk, trunk)));
+        }
         if let Some(node) = state.fleet.nodes.get(&flight.node) {
             found.push(("INV-03", local::node_cap(&flight.node, node)));
             found.push(("INV-04", local::cut(&flight.node, node, id)));

@@ -6,6 +6,7 @@ use crate::fleet::state::Fleet;
 use crate::fleet::{IntentStatus, Node, NodeStatus};
 use crate::ids::{AttemptId, ContactId};
 use crate::state::{Incident, State};
+use crate::trunk::Trunk;
 
 /// The contacts of a campaign, counted one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -120,6 +121,15 @@ pub(super) fn campaign_cap(id: &str, campaign: &Campaign) -> Option<String> {
     let (cap, flying) = (campaign.max_channels.max(campaign.above_cap), campaign.counts.in_flight);
     (campaign.max_channels > 0 && flying > cap)
         .then(|| format!("campaign {id} has {flying} in flight, its cap is {cap}"))
+}
+
+/// INV-03, of a trunk that was set.
+pub(super) fn trunk_cap(name: &str, trunk: &Trunk) -> Option<String> {
+    let set = trunk.settings.as_ref()?;
+    // What was in flight when the cap was lowered ends in its own time.
+    let cap = set.max_channels.max(trunk.above_cap);
+    (set.max_channels > 0 && trunk.in_flight > cap)
+        .then(|| format!("trunk {name} has {} in flight, its cap is {cap}", trunk.in_flight))
 }
 
 /// INV-04, of an attempt that may be on a node.

@@ -99,8 +99,8 @@ pub const INVARIANTS: [Invariant; 16] = [
     invariant(
         "INV-03",
         "active <= cap on every node, trunk and campaign, and calls per second too",
-        "slots of each node; channels of each campaign and its pace, as ordered; a trunk's limits are configuration, not \
-         in the log",
+        "slots of each node; channels of each campaign and trunk and their paces, as ordered, by the limits in the log; logs \
+         from before trunks were in them say nothing of theirs",
         whole::caps,
     ),
     invariant(

@@ -6,6 +6,7 @@ use asterism_domain::campaign::Attempt;
 use asterism_domain::event::{SealedContact, StepSource};
 use asterism_domain::fleet::FleetLimits;
 use asterism_domain::rules::Exclusion;
+use asterism_domain::trunk::health::Heard;
 use asterism_domain::wire::DecodeError;
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State};
 use asterism_proto::{Origin, Role};
@@ -115,6 +116,8 @@ fn ended(attempt: AttemptId, outcome: Outcome, never_rang: bool) -> Event {
         digits: String::new(),
         path: String::new(),
         never_rang,
+        sip_status: 0,
+        heard: Heard::Unknown,
     }
 }
 
@@ -155,6 +158,8 @@ fn created(id: &str, max_channels: u32, calls_per_second: u32) -> Event {
         live: false,
         allowed_hashes: vec![],
         rules: None,
+        trunks: vec![],
+        caller_ids: vec![],
     }
 }
 
@@ -187,6 +192,7 @@ fn intended(attempt: AttemptId, node: &str, at: u64) -> Event {
         not_after_ms: at + 1,
         reason: String::new(),
         closes_at_ms: 0,
+        caller_id: String::new(),
     }
 }
 
@@ -387,6 +393,7 @@ fn of_rules(state: &State, pick: usize, campaign: String) -> Event {
             caller_id: String::new(),
             rules: None,
             reason: String::new(),
+            caller_ids: vec![],
         },
         _ if pick.is_multiple_of(2) => {
             Event::DoNotCallRemoved { list, numbers, prefixes: vec![], reason: String::new() }

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 pub mod hostile;
+pub mod trunks;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +11,7 @@ use asterism_domain::campaign::command::{ImportRow, Limits, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, DialTick, decide};
 use asterism_domain::fleet::{FleetCommand, FleetPolicy, Heard, Hearing, Inventory, LaunchOutcome};
 use asterism_domain::rules::CampaignRules;
+use asterism_domain::trunk::TrunkSettings;
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{AttemptId, Event, EventRef, Outcome, Recorded, State, fleet, invariant};
 use asterism_proto::{Origin, Role};
@@ -29,8 +31,14 @@ fn limits(max_attempts: u32, calls_per_second: u32, rules: CampaignRules) -> Lim
         ring_timeout_ms: 30_000,
         max_attempts,
         caller_id: String::new(),
+        caller_ids: vec![],
         rules,
     }
+}
+
+/// A trunk on this machine without limits.
+pub fn loopback() -> TrunkSettings {
+    TrunkSettings { hosts: vec!["127.0.0.1:5060".into()], ..TrunkSettings::default() }
 }
 
 pub fn policy() -> FleetPolicy {
@@ -103,7 +111,24 @@ impl Lab {
                 size_bytes: 1,
             },
         );
+        lab.trunk("t", loopback());
         lab
+    }
+
+    /// Sets a trunk, as its configuration would.
+    pub fn trunk(&mut self, trunk: &str, settings: TrunkSettings) {
+        let (trunk, reason) = (trunk.to_owned(), String::new());
+        self.write(Origin::Role(Role::Dialer), Event::TrunkSet { trunk, settings, configured: true, reason });
+    }
+
+    /// The node proves that its PBX has every trunk as it is set.
+    pub fn hold_trunks(&mut self, node: &str) {
+        let known = self.state.trunks.iter().filter(|(_, trunk)| trunk.usable().is_some());
+        let all: Vec<(String, String)> =
+            known.map(|(name, trunk)| (name.clone(), trunk.revision.clone())).collect();
+        for (trunk, revision) in all {
+            self.node(node, Event::TrunkHeld { node: node.to_owned(), trunk, revision });
+        }
     }
 
     /// Every event passes through its wire form, as in life.
@@ -168,7 +193,7 @@ impl Lab {
             name: id.into(),
             flow: "f".into(),
             manifest: "m".into(),
-            trunk: "t".into(),
+            trunks: vec!["t".into()],
             limits,
             live: false,
             allowed_hashes: vec![],
@@ -200,8 +225,25 @@ impl Lab {
             let ready =
                 Event::NodeReady { node: node.clone(), capacity: 3, pbx: "sim".into(), boot_id: "b".into() };
             self.node(&node, ready);
-            self.node(&node.clone(), Event::ManifestHeld { node, manifest: "m".into() });
+            self.node(&node.clone(), Event::ManifestHeld { node: node.clone(), manifest: "m".into() });
+            self.hold_trunks(&node);
         }
+    }
+
+    /// One node, `i-wide`, with the prompts and every trunk.
+    pub fn wide_node(&mut self, capacity: u32) {
+        let (intent, node) = ("wide".to_owned(), "i-wide".to_owned());
+        let scaler = Origin::Role(Role::Scaler);
+        let (reason, instance_type) = (String::new(), String::new());
+        let launch = Event::LaunchIntended { intent: intent.clone(), reason, instance_type };
+        self.write(scaler.clone(), launch);
+        self.write(scaler.clone(), Event::NodeLaunched { intent: intent.clone(), node: node.clone() });
+        let (public_key, epoch) = (vec![1; 32], vec![2; 16]);
+        self.write(scaler, Event::NodeAdmitted { node: node.clone(), public_key, epoch, intent });
+        let ready = Event::NodeReady { node: node.clone(), capacity, pbx: "sim".into(), boot_id: "b".into() };
+        self.node(&node, ready);
+        self.node(&node, Event::ManifestHeld { node: node.clone(), manifest: "m".into() });
+        self.hold_trunks(&node);
     }
 
     pub fn ready(&self) -> BTreeSet<String> {
@@ -209,13 +251,14 @@ impl Lab {
     }
 
     pub fn tick(&mut self) -> Vec<Event> {
-        let tick = DialTick {
-            fresh: self.ready(),
-            trunks: std::collections::BTreeMap::new(),
-            order_window_ms: 2_000,
-            max_intents: 100,
-        };
+        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100 };
         self.dialer(&CampaignCommand::Tick(tick))
+    }
+
+    /// What a tick would decide.
+    pub fn decided(&self) -> Vec<Event> {
+        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100 };
+        decide(&self.state, &CampaignCommand::Tick(tick), self.now).unwrap()
     }
 
     pub fn in_flight(&self) -> Vec<(AttemptId, String)> {
@@ -248,6 +291,8 @@ impl Lab {
                 digits: digits.into(),
                 path: "thanks".into(),
                 never_rang: false,
+                sip_status: 0,
+                heard: asterism_domain::trunk::health::Heard::Unknown,
             },
         );
     }
@@ -262,19 +307,7 @@ impl Lab {
 /// A campaign with a pace of its own, dialled by the dialer's own decisions: the state and everything written.
 pub fn paced(calls_per_second: u32, contacts: u8) -> (State, Vec<Recorded>) {
     let mut lab = Lab::new();
-    let intent = "wide".to_owned();
-    let node = "i-wide".to_owned();
-    let scaler = Origin::Role(Role::Scaler);
-    let launch =
-        Event::LaunchIntended { intent: intent.clone(), reason: String::new(), instance_type: String::new() };
-    lab.write(scaler.clone(), launch);
-    lab.write(scaler.clone(), Event::NodeLaunched { intent: intent.clone(), node: node.clone() });
-    let (public_key, epoch) = (vec![1; 32], vec![2; 16]);
-    lab.write(scaler, Event::NodeAdmitted { node: node.clone(), public_key, epoch, intent });
-    let ready =
-        Event::NodeReady { node: node.clone(), capacity: 200, pbx: "sim".into(), boot_id: "b".into() };
-    lab.node(&node, ready);
-    lab.node(&node.clone(), Event::ManifestHeld { node, manifest: "m".into() });
+    lab.wide_node(200);
     lab.campaign_at("p", contacts, 1, calls_per_second);
     while lab.state.waiting() > 0 {
         lab.tick();

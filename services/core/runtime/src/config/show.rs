@@ -60,7 +60,7 @@ fn shown(path: &str, value: &Value) -> String {
             let items: Vec<String> = items.iter().map(|item| shown(path, item)).collect();
             format!("[{}]", items.join(", "))
         }
-        Value::String(text) if matches!(field, "allowed_numbers" | "caller_id") => {
+        Value::String(text) if matches!(field, "allowed_numbers" | "caller_id" | "caller_ids") => {
             Value::String(masked_number(text)).to_string()
         }
         Value::String(text) if matches!(field, "url" | "uri" | "endpoint") => {

@@ -143,8 +143,15 @@ impl<'a> Checks<'a> {
     fn trunk(&mut self, name: &str, trunk: &TrunkConfig) {
         let key = |field: &str| format!("trunks.{name}.{field}");
         self.token(&format!("trunks.{name}"), name);
-        if !is_sip_uri(&trunk.uri) {
+        let elsewhere = !trunk.hosts.is_empty() || !trunk.srv.is_empty();
+        if trunk.uri.is_empty() != elsewhere {
+            self.say("AST-C010", &key("uri"), "expected one of uri, hosts and srv");
+        } else if !elsewhere && !is_sip_uri(&trunk.uri) {
             self.say("AST-C010", &key("uri"), "expected sip:host or sip:host:port");
+        } else {
+            for problem in asterism_domain::trunk::check(name, &trunk.settings(name)) {
+                self.say("AST-C010", &key(problem.field), problem.to_string());
+            }
         }
         self.range(&key("max_channels"), trunk.max_channels.into(), 1, 100_000);
         self.range(&key("calls_per_second"), trunk.calls_per_second.into(), 1, 10_000);

@@ -84,9 +84,9 @@ pub struct SetArgs {
     /// Attempts per contact, 1 to 20
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20))]
     pub max_attempts: Option<u32>,
-    /// The number callees see
-    #[arg(long, value_name = "+NUMBER")]
-    pub caller_id: Option<Number>,
+    /// A number callees see; all of them, where several are given
+    #[arg(long = "caller-id", value_name = "+NUMBER")]
+    pub caller_ids: Vec<Number>,
     /// Whom it may ring and when: a file that replaces the rules it has
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,
@@ -188,9 +188,9 @@ pub struct CreateArgs {
     /// The prompts: a folder, or the name or id of published ones
     #[arg(long, value_name = "DIR|NAME|ID")]
     pub prompts: String,
-    /// The trunk, as the configuration names it
-    #[arg(long, value_name = "NAME")]
-    pub trunk: String,
+    /// A trunk; several are tried by their priority, then in this order
+    #[arg(long = "trunk", value_name = "NAME", required = true)]
+    pub trunks: Vec<String>,
     /// The contacts: CSV with a header row; numbers with + and country code
     #[arg(long, value_name = "FILE")]
     pub contacts: PathBuf,
@@ -209,9 +209,9 @@ pub struct CreateArgs {
     /// Attempts per contact that reach the carrier, 1 to 20
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub max_attempts: u32,
-    /// The number callees see [default: the trunk's]
-    #[arg(long, value_name = "+NUMBER")]
-    pub caller_id: Option<Number>,
+    /// A number callees see; of several each attempt shows one [default: the trunk's]
+    #[arg(long = "caller-id", value_name = "+NUMBER")]
+    pub caller_ids: Vec<Number>,
     /// Whom it may ring and when: hours, do-not-call lists, caps, retries. See the README
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,

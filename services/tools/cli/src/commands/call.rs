@@ -40,6 +40,8 @@ pub(super) async fn run(context: &Context, args: CallArgs) -> Result<ExitCode, C
         manifest,
         caller_id: config.trunks.get(&trunk).and_then(|trunk| trunk.caller_id.clone()).unwrap_or_default(),
         trunk,
+        trunks: Vec::new(),
+        caller_ids: Vec::new(),
         max_channels: 1,
         calls_per_second: 1,
         ring_timeout_ms: args.ring_timeout.0,

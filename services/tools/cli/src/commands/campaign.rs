@@ -89,7 +89,7 @@ fn list_next(error: CliError) -> CliError {
     match error.code.as_str() {
         // It is there already, is not there, or is not in a state for this: the list says which.
         "AST-D002" | "AST-D020" | "AST-D021" | "AST-D046" => error.next("asterism campaign list"),
-        "AST-D043" => error.next("asterism config print"),
+        "AST-D043" => error.next("asterism trunk list"),
         _ => error,
     }
 }
@@ -172,8 +172,8 @@ fn describe(one: &CampaignReport) -> String {
         (
             "attempts",
             format!(
-                "{} (rang {}, answered {}, refused by nodes {})",
-                one.attempts, one.rang, one.answered, one.refused
+                "{} (rang {}, answered {}, refused by nodes {}, turned away by trunks {})",
+                one.attempts, one.rang, one.answered, one.refused, one.turned_away
             ),
         ),
         ("talk", format!("{} s", one.talk_ms / 1_000)),

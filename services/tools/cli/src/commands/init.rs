@@ -72,11 +72,24 @@ url = "nats://127.0.0.1:4222"
 [paths]
 data_dir = "asterism-data"
 
-# A carrier. Numbers outside allowed_numbers are dialled only after `asterism campaign go-live`.
+# A carrier; `asterism trunk add` adds one while the fleet runs. Numbers outside allowed_numbers are dialled only after
+# `asterism campaign go-live`.
 # [trunks.carrier]
-# uri = "sip:192.0.2.10:5060"
+# uri = "sip:192.0.2.10:5060"           # or hosts = ["192.0.2.10", "192.0.2.11:5070"], or srv = "example.com"
+# transport = "udp"                     # tcp, tls
+# srtp = false                          # with tls
+# codecs = ["ulaw", "alaw"]             # and g722
+# number_format = "plus"                # +1…; digits 1…; double-zero 001…
+# caller_id_header = "from"             # p-asserted-identity, remote-party-id
+# caller_ids = ["+12025550123"]         # numbers it may show; none = any
+# qualify_s = 30                        # an OPTIONS every 30 s; 0 = none
 # max_channels = 30
 # calls_per_second = 5
+# priority = 10                         # of a campaign's trunks the highest is tried first
+# failover = [500, 502, 503, 504]       # after these, and no ringing before, the next trunk is tried
+# user = "alice"                        # the nodes have the password: --trunk-credentials-file
+# password_file = "carrier.password"    # for `asterism up`, which gives it to its nodes; mode 600
+# outbound_proxy = "192.0.2.20:5060"
 # allowed_numbers = ["+12025550123"]
 "#
     );

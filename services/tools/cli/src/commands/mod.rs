@@ -16,6 +16,7 @@ mod logic;
 mod media;
 mod replay;
 mod resolve;
+mod trunk;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -102,6 +103,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Contacts(command) => contacts::run(&context, command).await?,
         Command::Dnc(command) => dnc::run(&context, command).await?,
         Command::Emergency(command) => emergency::run(&context, command).await?,
+        Command::Trunk(command) => trunk::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,

@@ -74,6 +74,8 @@ async fn campaign(system: &System, args: &UpArgs, progress: &mut Progress) -> an
         ring_timeout_ms: 15_000,
         max_attempts: 1,
         caller_id: "+12015550199".to_owned(),
+        trunks: Vec::new(),
+        caller_ids: Vec::new(),
         live: args.live,
         allowed: args.allowed.clone(),
         // A simulated callee without room has none later either: once more is enough to show it.

@@ -18,10 +18,9 @@ const FOLDER: &str = "`up` has one folder for all, --dir";
 const LOCAL: &str = "the nodes of `up` are processes of this machine";
 const SILENT: &str = "`up` serves no health pages; the programs of the services do";
 const NODE: &str = "a node is told this by the program that starts it, not by a configuration";
-const CARRIER: &str = "nodes do not log in to a carrier yet";
 
 /// Keys and whole sections that `up` decides, each with the reason or the flag that is meant.
-const OWN: [(&str, &str); 37] = [
+const OWN: [(&str, &str); 34] = [
     ("fleet", "the fleet of `up` is called local"),
     ("nats.url", SERVER),
     ("nats.user", SERVER),
@@ -41,9 +40,6 @@ const OWN: [(&str, &str); 37] = [
     ("trunks.carrier.uri", "say --trunk"),
     ("trunks.carrier.live", "say --live"),
     ("trunks.carrier.allowed_numbers", "say --allow"),
-    ("trunks.carrier.user", CARRIER),
-    ("trunks.carrier.password_file", CARRIER),
-    ("trunks.carrier.from_domain", CARRIER),
     ("dialer.http_listen", SILENT),
     ("scaler.http_listen", SILENT),
     ("logic.http_listen", SILENT),
@@ -136,8 +132,6 @@ fn refuse_own(config: &Config, args: &UpArgs) -> Result<(), CliError> {
     if args.capacity.is_some() {
         own.push(("scaler.node_capacity".to_owned(), "--capacity says so already"));
     }
-    let others = config.trunks.keys().filter(|name| *name != TRUNK);
-    own.extend(others.map(|name| (format!("trunks.{name}"), "the only trunk of `up` is called carrier")));
     let refused: Vec<String> = own
         .iter()
         .filter_map(|(key, why)| {
@@ -211,7 +205,7 @@ mod tests {
              AST-U079: --set nats.insecure: cannot be set here: `up` starts a nats-server of its own"
         );
         assert!(say(&["--set=trunks.carrier.uri=sip:127.0.0.1"]).ends_with("say --trunk"));
-        assert!(say(&["--set=trunks.b.uri=sip:127.0.0.1"]).contains("trunks.b: cannot be set here"));
+        assert!(read(&["--set=trunks.b.uri=sip:127.0.0.1"]).unwrap().trunks.contains_key("b"));
         assert!(say(&["--max-nodes=2", "--set=scaler.max_nodes=3"]).contains("--max-nodes says so already"));
         // A mistake is told as of any configuration.
         assert!(say(&["--set=dialer.tik_ms=50"]).starts_with("AST-C003: --set dialer.tik_ms: "));
@@ -227,7 +221,6 @@ mod tests {
         std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let password = format!("--set=nats.password_file={}", password.display());
         let user = ["--set=nats.user=a", password.as_str()];
-        let carrier = ["--set=trunks.carrier.user=a", "--set=trunks.carrier.password_file=b"];
         for (key, _) in OWN {
             // One of these is of the key's kind; a key that is not there would be AST-C003 for all of them.
             let values = [
@@ -248,7 +241,6 @@ mod tests {
                 let with: &[&str] = match key {
                     "nats.user" => &user[1..],
                     "nats.password_file" => return read(&user).expect_err(key).to_string(),
-                    "trunks.carrier.user" | "trunks.carrier.password_file" => &carrier,
                     _ => &[],
                 };
                 let set = format!("--set={key_set}={value}");

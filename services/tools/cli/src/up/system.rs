@@ -291,9 +291,10 @@ fn local_config(
             )?;
             given.insert("--pbx", "asterisk".to_owned());
             given.insert("--asterisk-root", root.display().to_string());
-            let address = args.trunk.strip_prefix("sip:").unwrap_or(&args.trunk);
-            given.insert("--trunk", format!("{TRUNK}={address}"));
         }
+    }
+    if let Some(file) = credentials(config, dir)? {
+        given.insert("--trunk-credentials-file", file.display().to_string());
     }
     let flat = given.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
     Ok(LocalConfig {
@@ -302,6 +303,32 @@ fn local_config(
         env: Vec::new(),
         dir: dir.to_owned(),
     })
+}
+
+/// The carriers' credentials for the nodes of this machine, as the configuration names them: each under its trunk's name.
+fn credentials(config: &Config, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let mut lines = String::new();
+    for (name, trunk) in &config.trunks {
+        let (Some(user), Some(path)) = (&trunk.user, &trunk.password_file) else { continue };
+        let about = std::fs::metadata(path)
+            .with_context(|| format!("AST-U084: the password of the trunk {name}, {}", path.display()))?;
+        if about.permissions().mode() & 0o077 != 0 {
+            bail!("AST-U084: others can read {}: chmod 600 it", path.display());
+        }
+        let password = std::fs::read_to_string(path)
+            .with_context(|| format!("AST-U084: the password of the trunk {name}, {}", path.display()))?;
+        lines.extend([name, " ", user, " ", password.trim_end(), "\n"]);
+    }
+    if lines.is_empty() {
+        return Ok(None);
+    }
+    let file = dir.join("keys/trunk-credentials");
+    let _ = std::fs::remove_file(&file); // made anew, for its owner alone
+    let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
+    opened.write_all(lines.as_bytes())?;
+    Ok(Some(file))
 }
 
 /// Restarts the nats-server child whenever it has ended.

@@ -1,6 +1,7 @@
 //! Each event in plain words: what happened or was decided, with the reason its writer gave.
 
 use asterism_domain::event::StepSource;
+use asterism_domain::trunk::health::{BreakerState, Heard};
 use asterism_domain::{AttemptId, Event};
 
 /// One sentence without its subject's time and writer.
@@ -9,6 +10,7 @@ pub(crate) fn words(event: &Event) -> String {
         .or_else(|| node(event))
         .or_else(|| campaign(event))
         .or_else(|| attempt(event))
+        .or_else(|| trunk(event))
         .unwrap_or_else(|| logic(event))
 }
 
@@ -99,6 +101,7 @@ fn node(event: &Event) -> Option<String> {
         Event::NodeTerminated { node, reason } => format!("the cloud confirms that {node} is gone: {reason}"),
         Event::NodeLost { node, reason } => format!("{node} is lost: {reason}"),
         Event::ManifestHeld { node, manifest } => format!("{node} holds the prompts of {}", short(manifest)),
+        Event::TrunkHeld { node, trunk, .. } => format!("{node} has the trunk {trunk}"),
         _ => return None,
     })
 }
@@ -109,13 +112,16 @@ fn campaign(event: &Event) -> Option<String> {
             campaign,
             name,
             trunk,
+            trunks,
             max_channels,
             calls_per_second,
             max_attempts,
             ..
         } => {
+            let all: Vec<&str> = std::iter::once(trunk).chain(trunks).map(String::as_str).collect();
+            let all = all.join(", then ");
             format!(
-                "campaign {campaign} ({name}) is created: trunk {trunk}, at most {max_channels} channels, \
+                "campaign {campaign} ({name}) is created: trunk {all}, at most {max_channels} channels, \
                  {calls_per_second} calls a second, {max_attempts} attempts a contact"
             )
         }
@@ -185,6 +191,39 @@ fn campaign(event: &Event) -> Option<String> {
     })
 }
 
+fn trunk(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::TrunkSet { trunk, settings, configured, reason } => {
+            let places =
+                if settings.srv.is_empty() { settings.hosts.join(", ") } else { settings.srv.clone() };
+            let by = if *configured { ", by the configuration" } else { "" };
+            format!(
+                "the trunk {trunk} is set{by}: {places}, at most {} channels, {} calls a second ({reason})",
+                settings.max_channels, settings.calls_per_second
+            )
+        }
+        Event::TrunkRemoved { trunk, reason } => format!("the trunk {trunk} is removed: {reason}"),
+        Event::TrunkBreaker { trunk, state, until_ms, causes, reason, .. } => {
+            let what = match state {
+                BreakerState::Closed => "is used again".to_owned(),
+                BreakerState::HalfOpen => "is tried".to_owned(),
+                BreakerState::Open => format!("rests until {}", crate::when::shown(*until_ms)),
+            };
+            let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+            format!("the trunk {trunk} {what}: {reason}{causes}")
+        }
+        Event::TrunkPaced { trunk, per_1000_s, reason, .. } => match per_1000_s {
+            0 => format!("the trunk {trunk} is at its full pace again: {reason}"),
+            slow => format!(
+                "the trunk {trunk} is slowed down to {}.{:03} calls a second: {reason}",
+                slow / 1_000,
+                slow % 1_000
+            ),
+        },
+        _ => return None,
+    })
+}
+
 /// Contacts of one exclusion or delay, with their verb: named while they are few.
 fn contacts_in_words(campaign: &str, contacts: &[u32]) -> String {
     match contacts {
@@ -199,19 +238,41 @@ fn contacts_in_words(campaign: &str, contacts: &[u32]) -> String {
 
 fn attempt(event: &Event) -> Option<String> {
     Some(match event {
-        Event::AttemptIntended { attempt, node, trunk, not_before_ms, not_after_ms, reason, .. } => format!(
-            "attempt {attempt} is ordered on {node} by trunk {trunk}, within {} ms: {reason}",
+        Event::AttemptIntended {
+            attempt,
+            node,
+            trunk,
+            not_before_ms,
+            not_after_ms,
+            reason,
+            caller_id,
+            ..
+        } => format!(
+            "attempt {attempt} is ordered on {node} by trunk {trunk}{}, within {} ms: {reason}",
+            if caller_id.is_empty() { String::new() } else { format!(" as {caller_id}") },
             not_after_ms.saturating_sub(*not_before_ms)
         ),
         Event::AttemptAccepted { attempt, .. } => format!("the node has {attempt} in its own store"),
         Event::AttemptRefused { attempt, reason } => format!("{attempt} was not dialled: {reason}"),
         Event::AttemptOriginating { attempt, .. } => format!("{attempt} is being dialled"),
         Event::AttemptAnswered { attempt } => format!("{attempt} was answered"),
-        Event::AttemptEnded { attempt, outcome, cause, ring_ms, talk_ms, digits, never_rang, .. } => {
-            let rang = if *never_rang {
-                ", nothing left for the carrier".to_owned()
-            } else {
-                format!(", rang {ring_ms} ms")
+        Event::AttemptEnded {
+            attempt,
+            outcome,
+            cause,
+            ring_ms,
+            talk_ms,
+            digits,
+            never_rang,
+            sip_status,
+            heard,
+            ..
+        } => {
+            let rang = match heard {
+                _ if *never_rang => ", nothing left for the carrier".to_owned(),
+                Heard::OnlyTheEnd => format!(", the carrier said {sip_status} at once and rang nobody"),
+                Heard::Silence => format!(", the carrier said nothing for {ring_ms} ms"),
+                Heard::Unknown | Heard::Ringing => format!(", rang {ring_ms} ms"),
             };
             let talked = if *talk_ms > 0 { format!(", talked {talk_ms} ms") } else { String::new() };
             let pressed = if digits.is_empty() { String::new() } else { format!(", pressed {digits}") };

@@ -90,6 +90,8 @@ fn call(id: &AttemptId) -> [Event; 5] {
         digits: "1".into(),
         path: "menu".into(),
         never_rang: false,
+        sip_status: 0,
+        heard: asterism_domain::trunk::health::Heard::Unknown,
     };
     [
         Event::AttemptAccepted { attempt: attempt.clone(), order_term: 1 },

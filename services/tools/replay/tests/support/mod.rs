@@ -43,6 +43,7 @@ pub fn ordered(contact: u32, ordinal: u32) -> Event {
         not_after_ms: 1_700_000_002_000,
         reason: "waiting, a slot is free".into(),
         closes_at_ms: 0,
+        caller_id: String::new(),
     }
 }
 
@@ -62,6 +63,8 @@ pub fn created(id: &str, name: &str) -> Event {
         live: false,
         allowed_hashes: vec![],
         rules: None,
+        trunks: vec![],
+        caller_ids: vec![],
     }
 }
 
@@ -132,6 +135,8 @@ pub fn campaign() -> Script {
         digits: "1".into(),
         path: "menu".into(),
         never_rang: false,
+        sip_status: 0,
+        heard: asterism_domain::trunk::health::Heard::Unknown,
     };
     write(&mut script, NODE, &ended);
     // A dialer that is behind decides once more about a contact that is settled.

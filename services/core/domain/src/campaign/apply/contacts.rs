@@ -46,6 +46,8 @@ pub(super) fn imported(
             attempts: 0,
             rang: 0,
             never_rang: 0,
+            turned_away: 0,
+            tried: 0,
             zone,
             consent: row.consent,
             due_ms: 0,

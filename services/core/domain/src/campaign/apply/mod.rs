@@ -3,7 +3,9 @@
 
 mod contacts;
 mod settings;
+mod trunks;
 
+use self::trunks::Away;
 use super::budget;
 use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
@@ -73,11 +75,19 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
     let at = recorded.at;
     match &recorded.event {
         Event::AttemptIntended {
-            attempt, node, trunk, not_before_ms, not_after_ms, closes_at_ms, ..
+            attempt,
+            node,
+            trunk,
+            not_before_ms,
+            not_after_ms,
+            closes_at_ms,
+            caller_id,
+            ..
         } => {
             let new = Attempt {
                 node: node.clone(),
                 trunk: trunk.clone(),
+                caller_id: caller_id.clone(),
                 status: AttemptStatus::Intended,
                 not_before_ms: *not_before_ms,
                 not_after_ms: *not_after_ms,
@@ -123,29 +133,15 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 settle_uncertain(state, attempt, &ended, at)?;
                 return Err(Effectless::incident("refused after it was originated"));
             }
+            trunks::not_probed(state, &ended);
             with(state, attempt, |campaign| {
                 campaign.counts.refused += 1;
                 to_waiting(campaign, attempt, 0);
             })
         }
-        Event::AttemptEnded { attempt, outcome, digits, never_rang, talk_ms, ring_ms, .. } => {
+        Event::AttemptEnded { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
-            let released = release(state, attempt)?;
-            // A node's own word of how long, but no longer than the log says that the slot was held.
-            let held_ms = u64::from(*ring_ms) + u64::from(*talk_ms);
-            let held_ms = held_ms.min(at.saturating_sub(released.intended_at));
-            state.fleet.learnt.ended(at, held_ms, *outcome, *never_rang);
-            let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
-            count_ring(state, attempt, &released, *never_rang && !answered, at)?;
-            with(state, attempt, |campaign| {
-                let talked = if answered { u64::from(*talk_ms) } else { 0 };
-                campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);
-                settle(campaign, attempt, *outcome, digits, at);
-            })?;
-            if *never_rang && answered {
-                return Err(Effectless::incident("an answered attempt that is said not to have rung"));
-            }
-            Ok(())
+            ended(state, attempt, &recorded.event, at)
         }
         Event::AttemptUncertain { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
@@ -167,6 +163,35 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
         }
         _ => Ok(()),
     }
+}
+
+fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -> Result<(), Effectless> {
+    let Event::AttemptEnded { outcome, digits, never_rang, talk_ms, ring_ms, .. } = event else {
+        return Ok(());
+    };
+    let released = release(state, attempt)?;
+    let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
+    let away = trunks::ended(state, attempt, &released, event, at);
+    if away == Away::Another {
+        return with(state, attempt, |campaign| trunks::turn_away(campaign, attempt, &released));
+    }
+    let silent = *never_rang && !answered;
+    count_ring(state, attempt, &released, (silent, silent || away == Away::Last), at)?;
+    // No carrier had room: the contact is put back, and it costs it nothing.
+    let outcome = if away == Away::Last { Outcome::Congestion } else { *outcome };
+    // A node's own word of how long, but no longer than the log says that the slot was held.
+    let held_ms = u64::from(*ring_ms) + u64::from(*talk_ms);
+    let held_ms = held_ms.min(at.saturating_sub(released.intended_at));
+    state.fleet.learnt.ended(at, held_ms, outcome, *never_rang);
+    with(state, attempt, |campaign| {
+        let talked = if answered { u64::from(*talk_ms) } else { 0 };
+        campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);
+        settle(campaign, attempt, outcome, digits, at);
+    })?;
+    if *never_rang && answered {
+        return Err(Effectless::incident("an answered attempt that is said not to have rung"));
+    }
+    Ok(())
 }
 
 /// Settles, as uncertain, what a lost node held.
@@ -215,14 +240,18 @@ fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), 
     if new.closes_at_ms > 0 && new.not_after_ms > new.closes_at_ms {
         return Err(Effectless::void("the callee's calling window closes before"));
     }
-    let Campaign { contacts, waiting, counts, rules, .. } = campaign;
-    let person = contacts.get_mut(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
+    let rules = &campaign.rules;
+    let person =
+        campaign.contacts.get(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
     if person.status != ContactStatus::Waiting || person.attempts + 1 != attempt.ordinal {
         return Err(Effectless::void("the contact is not waiting for this attempt"));
     }
     if judge(&state.do_not_call, &state.numbers, rules, person.asked(), new.not_before_ms) != Verdict::Dial {
         return Err(Effectless::void("a rule about the number came between"));
     }
+    trunks::may_carry(state.trunks.get(&new.trunk), (campaign, person), home, (attempt, &new))?;
+    let Campaign { contacts, waiting, counts, .. } = campaign;
+    let person = contacts.get_mut(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
     waiting.remove(attempt.contact, person.place());
     person.status = ContactStatus::InFlight;
     person.attempts = attempt.ordinal;
@@ -233,9 +262,7 @@ fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), 
     campaign.last_start_ms = campaign.last_start_ms.max(new.not_before_ms);
     home.attempts.insert(attempt.clone());
     home.unanswered.insert(attempt.clone());
-    let carried = state.trunks.entry(new.trunk.clone()).or_default();
-    carried.in_flight += 1;
-    carried.last_start_ms = carried.last_start_ms.max(new.not_before_ms);
+    trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), new.not_before_ms);
     campaign.in_flight.insert(attempt.clone(), new);
     state.in_flight += 1;
     state.peak_in_flight = state.peak_in_flight.max(state.in_flight);
@@ -308,7 +335,7 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
         campaign.counts.up -= 1;
     }
     if let Some(trunk) = state.trunks.get_mut(&gone.trunk) {
-        trunk.in_flight -= 1;
+        trunks::left(trunk);
     }
     if let Some(person) = campaign.contacts.get(attempt.contact as usize)
         && let Some(number) = state.numbers.get_mut(&person.number_hash)
@@ -321,12 +348,13 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     Some(gone)
 }
 
-/// Counts what an ended attempt was: possibly a ring, as its originate was counted, or certainly none.
+/// Counts what an ended attempt was: possibly a ring, as its originate was counted, or certainly none. `nobody` was rung
+/// also where a carrier turned it away, which its own count knows of.
 fn count_ring(
     state: &mut State,
     attempt: &AttemptId,
     ended: &Attempt,
-    never_rang: bool,
+    (never_rang, nobody): (bool, bool),
     at: Timestamp,
 ) -> Result<(), Effectless> {
     let counted = ended.status >= AttemptStatus::Originating;
@@ -339,7 +367,7 @@ fn count_ring(
     person.rang = rings(person.rang);
     person.never_rang = person.never_rang.saturating_add(u16::from(never_rang));
     let hash = person.number_hash;
-    if !never_rang {
+    if !nobody {
         // Whoever may have been rung counts as rung.
         let when = if ended.originated_at > 0 { ended.originated_at } else { at };
         state.numbers.entry(hash).or_default().rang(when);
@@ -350,6 +378,7 @@ fn count_ring(
 fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits: &str, at: Timestamp) {
     let (rules, max_attempts) = (&campaign.rules, campaign.max_attempts);
     let Some(person) = campaign.contacts.get_mut(attempt.contact as usize) else { return };
+    person.tried = 0;
     let same = &mut person.ended[outcome as usize];
     *same = same.saturating_add(1);
     let same = u32::from(*same);
@@ -392,7 +421,7 @@ fn settle_uncertain(
     before: &Attempt,
     at: Timestamp,
 ) -> Result<(), Effectless> {
-    count_ring(state, attempt, before, false, at)?;
+    count_ring(state, attempt, before, (false, false), at)?;
     with(state, attempt, |campaign| {
         contact(campaign, attempt).status = ContactStatus::Uncertain;
         campaign.counts.uncertain += 1;

@@ -61,21 +61,26 @@ pub(super) fn created(event: &Event, at: Timestamp) -> Option<Campaign> {
         live,
         allowed_hashes,
         rules,
+        trunks,
+        caller_ids,
     } = event.clone()
     else {
         return None;
     };
+    let trunks = std::iter::once(trunk.clone()).chain(trunks).collect();
     Some(Campaign {
         name,
         flow,
         manifest,
         trunk,
+        trunks,
         max_channels,
         above_cap: 0,
         calls_per_second,
         ring_timeout_ms,
         max_attempts: max_attempts.max(1),
         caller_id,
+        more_caller_ids: caller_ids,
         rules: rules.unwrap_or_default(),
         live,
         allowed: allowed_hashes.into_iter().collect(),
@@ -102,6 +107,7 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
         ring_timeout_ms,
         max_attempts,
         caller_id,
+        caller_ids,
         rules,
         ..
     } = event
@@ -118,6 +124,7 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
     campaign.ring_timeout_ms = *ring_timeout_ms;
     campaign.max_attempts = (*max_attempts).max(1);
     campaign.caller_id.clone_from(caller_id);
+    campaign.more_caller_ids.clone_from(caller_ids);
     campaign.rules = rules.clone().unwrap_or_default();
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::event::Event;
 use crate::ids::{CampaignId, Outcome, Timestamp};
 use crate::rules::{self, CampaignRules, retry};
 use crate::state::State;
+use crate::trunk::{Trunk, TrunkSettings, choose};
 
 /// How far a new campaign is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,20 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
     let allowed = new.allowed_hashes.len() <= 64;
     unless(allowed, "AST-D006", "at most 64 numbers can be allowed before go-live");
     found.extend(limit_problems(&new.limits, at));
+    found.extend(choose::problems(&new.trunks, &caller_ids(&new.limits), &state.trunks));
+    let outside =
+        |name: &String| state.trunks.get(name).and_then(Trunk::usable).is_some_and(TrunkSettings::is_outside);
+    if new.trunks.iter().any(outside) && !new.live && new.allowed_hashes.is_empty() {
+        let why =
+            "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";
+        found.push(Rejection::new("AST-D044", why));
+    }
     found
+}
+
+fn caller_ids(limits: &Limits) -> Vec<&str> {
+    let all = std::iter::once(&limits.caller_id).chain(&limits.caller_ids);
+    all.map(String::as_str).filter(|number| !number.is_empty()).collect()
 }
 
 fn limit_problems(limits: &Limits, at: Timestamp) -> Vec<Rejection> {
@@ -57,18 +71,21 @@ fn refused(problems: &[Rejection]) -> Result<(), Rejection> {
 
 pub(super) fn create(state: &State, new: &NewCampaign, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     refused(&problems(state, new, Stage::Final, at))?;
-    let NewCampaign { campaign, name, flow, manifest, trunk, limits, live, allowed_hashes } = new.clone();
+    let NewCampaign { campaign, name, flow, manifest, trunks, limits, live, allowed_hashes } = new.clone();
+    let mut trunks = trunks.into_iter();
     Ok(vec![Event::CampaignCreated {
         campaign,
         name,
         flow,
         manifest,
-        trunk,
+        trunk: trunks.next().unwrap_or_default(),
+        trunks: trunks.collect(),
         max_channels: limits.max_channels,
         calls_per_second: limits.calls_per_second,
         ring_timeout_ms: limits.ring_timeout_ms,
         max_attempts: limits.max_attempts,
         caller_id: limits.caller_id,
+        caller_ids: limits.caller_ids,
         live,
         allowed_hashes,
         rules: Some(with_usual_retries(limits.rules)),
@@ -82,10 +99,13 @@ pub(super) fn change(
     reason: &str,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
-    if find(state, campaign)?.ended_at.is_some() {
+    let known = find(state, campaign)?;
+    if known.ended_at.is_some() {
         return Err(Rejection::new("AST-D012", "the campaign has ended"));
     }
-    refused(&limit_problems(limits, at))?;
+    let mut problems = limit_problems(limits, at);
+    problems.extend(choose::problems(&known.trunks, &caller_ids(limits), &state.trunks));
+    refused(&problems)?;
     Ok(vec![Event::CampaignChanged {
         campaign: campaign.clone(),
         max_channels: limits.max_channels,
@@ -93,6 +113,7 @@ pub(super) fn change(
         ring_timeout_ms: limits.ring_timeout_ms,
         max_attempts: limits.max_attempts,
         caller_id: limits.caller_id.clone(),
+        caller_ids: limits.caller_ids.clone(),
         rules: Some(with_usual_retries(limits.rules.clone())),
         reason: reason.to_owned(),
     }])

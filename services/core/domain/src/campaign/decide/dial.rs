@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::contacts::EXCLUDE_MAX_CONTACTS;
 use crate::campaign::budget::{self, Spent};
-use crate::campaign::command::{DialTick, TrunkLimits};
+use crate::campaign::command::DialTick;
 use crate::campaign::judge::{Clock, Verdict, ZoneStands, judge};
-use crate::campaign::state::{Campaign, CampaignStatus};
+use crate::campaign::state::{Campaign, CampaignStatus, Contact};
 use crate::campaign::waiting::{Candidates, ZoneIndex};
 use crate::event::Event;
 use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Timestamp};
 use crate::rules::Exclusion;
 use crate::state::State;
+use crate::trunk::state::spacing_us;
+use crate::trunk::{Trunk, TrunkSettings, choose, health};
 
 /// How far ahead a start may be given out.
 pub const LOOKAHEAD_MS: u64 = 500;
@@ -43,8 +45,13 @@ pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> 
             let reason = "its end time has come".to_owned();
             events.push(Event::CampaignStopped { campaign: id.clone(), reason });
         } else if at >= rules.starts_at_ms && !state.is_held() {
-            queues.push(Queue::new(id, campaign, tick, at));
+            queues.push(Queue::new(id, campaign, state, at));
         }
+    }
+    let before = events.len();
+    events.extend(state.trunks.iter().flat_map(|(name, trunk)| health::decide(name, trunk, at)));
+    if events.len() > before {
+        return events; // what a trunk may carry changes with these: dialled is with the next tick
     }
     let mut budget = Budget::new(state, tick, at);
     let most = tick.max_intents as usize;
@@ -72,7 +79,8 @@ fn expire(news: &mut News, id: &CampaignId, campaign: &Campaign, events: usize) 
 struct Queue<'a> {
     id: &'a CampaignId,
     campaign: &'a Campaign,
-    limits: TrunkLimits,
+    /// Its trunks, in the order they are tried in.
+    trunks: Vec<(u8, &'a str, &'a Trunk)>,
     zones: BTreeMap<ZoneIndex, ZoneStands>,
     source: Source<'a>,
     in_flight: u32,
@@ -90,8 +98,11 @@ enum Source<'a> {
 }
 
 impl<'a> Queue<'a> {
-    fn new(id: &'a CampaignId, campaign: &'a Campaign, tick: &DialTick, at: Timestamp) -> Self {
-        let limits = tick.trunks.get(&campaign.trunk).cloned().unwrap_or_default();
+    fn new(id: &'a CampaignId, campaign: &'a Campaign, state: &'a State, at: Timestamp) -> Self {
+        let mut trunks = choose::in_order(campaign, &state.trunks);
+        trunks.retain(|(_, _, trunk)| trunk.closed().is_none());
+        let outside =
+            trunks.iter().any(|(_, _, trunk)| trunk.usable().is_some_and(TrunkSettings::is_outside));
         let mut clock = Clock::new(campaign);
         let zones: BTreeMap<ZoneIndex, ZoneStands> = campaign
             .waiting
@@ -99,7 +110,7 @@ impl<'a> Queue<'a> {
             .map(|zone| (zone, clock.stands(zone, at)))
             .filter(|(_, stands)| *stands != ZoneStands::Closed)
             .collect();
-        let source = if limits.outside && !campaign.live {
+        let source = if outside && !campaign.live {
             Source::Allowed(allowed(campaign, &zones, at).into_iter())
         } else {
             let open: Vec<ZoneIndex> = zones.keys().copied().collect();
@@ -108,12 +119,12 @@ impl<'a> Queue<'a> {
         Self {
             id,
             campaign,
-            limits,
+            trunks,
             zones,
             source,
             in_flight: campaign.counts.in_flight,
             room: budget::room(campaign),
-            next_us: after(campaign.last_start_ms, at, campaign.calls_per_second),
+            next_us: after(campaign.last_start_ms, at, campaign.calls_per_second.saturating_mul(1_000)),
             looked_at: 0,
             done: false,
         }
@@ -171,10 +182,13 @@ impl<'a> Queue<'a> {
         closes_at_ms: Timestamp,
     ) -> Option<Event> {
         let campaign = self.campaign;
-        let Some((start_us, node)) = budget.take(campaign, &self.limits, self.next_us) else {
-            self.done = true;
+        let person = campaign.contacts.get(contact as usize)?;
+        let Some(claim) = budget.take(campaign, &self.trunks, person, self.next_us) else {
+            // Who was turned away waits for another trunk, and holds up nobody else.
+            self.done = person.tried == 0;
             return None;
         };
+        let Claim { start_us, node, trunk, settings } = claim;
         let not_before_ms = start_us / 1000;
         let latest = budget.at + budget.window_ms();
         let not_after_ms = if closes_at_ms > 0 { latest.min(closes_at_ms) } else { latest };
@@ -185,19 +199,26 @@ impl<'a> Queue<'a> {
         }
         self.in_flight += 1;
         self.room = self.room.map(|room| room.saturating_sub(1));
-        self.next_us = start_us + spacing_us(campaign.calls_per_second);
-        let person = campaign.contacts.get(contact as usize)?;
-        let why =
-            if person.due_ms > 0 { "its delay is over, free slot" } else { "waiting contact, free slot" };
+        self.next_us = start_us + spacing_us(campaign.calls_per_second.saturating_mul(1_000));
+        let attempt = AttemptId { campaign: self.id.clone(), contact, ordinal: person.attempts + 1 };
         Some(Event::AttemptIntended {
-            attempt: AttemptId { campaign: self.id.clone(), contact, ordinal: person.attempts + 1 },
             node: node.clone(),
-            trunk: campaign.trunk.clone(),
+            trunk: trunk.to_owned(),
             not_before_ms,
             not_after_ms,
-            reason: why.to_owned(),
+            reason: why(person).to_owned(),
             closes_at_ms,
+            caller_id: choose::caller_id_of(campaign, settings, &attempt),
+            attempt,
         })
+    }
+}
+
+fn why(person: &Contact) -> &'static str {
+    match () {
+        () if person.tried > 0 => "turned away by another trunk, free slot",
+        () if person.due_ms > 0 => "its delay is over, free slot",
+        () => "waiting contact, free slot",
     }
 }
 
@@ -264,8 +285,7 @@ struct Budget<'a> {
     tick: &'a DialTick,
     at: Timestamp,
     free: BTreeMap<&'a NodeId, u32>,
-    trunk_in_flight: BTreeMap<&'a str, u32>,
-    trunk_next_us: BTreeMap<&'a str, u64>,
+    trunks: BTreeMap<&'a str, Room>,
     /// Numbers dialled in this tick: another campaign may have the same.
     numbers: BTreeSet<NumberHash>,
     news: News,
@@ -285,8 +305,7 @@ impl<'a> Budget<'a> {
             tick,
             at,
             free,
-            trunk_in_flight: BTreeMap::new(),
-            trunk_next_us: BTreeMap::new(),
+            trunks: BTreeMap::new(),
             numbers: BTreeSet::new(),
             news: News::default(),
         }
@@ -297,56 +316,85 @@ impl<'a> Budget<'a> {
         u64::from(self.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS))
     }
 
-    /// A start time and a slot, or nothing while a cap or the fleet is full. Nodes are packed: the fullest that
-    /// still has a slot and the prompts comes first, so that the emptiest empty themselves.
+    /// A start time, a trunk and a slot, or nothing while caps, paces or the fleet are full. Nodes are packed: the fullest
+    /// that still has a slot, the prompts and the trunk comes first, so that the emptiest empty themselves.
     fn take(
         &mut self,
         campaign: &'a Campaign,
-        limits: &TrunkLimits,
+        trunks: &[(u8, &'a str, &'a Trunk)],
+        person: &Contact,
         earliest_us: u64,
-    ) -> Option<(u64, &'a NodeId)> {
+    ) -> Option<Claim<'a>> {
+        trunks
+            .iter()
+            .filter(|(place, ..)| person.tried & (1 << place) == 0)
+            .find_map(|(_, name, trunk)| self.take_on(campaign, name, trunk, earliest_us))
+    }
+
+    fn take_on(
+        &mut self,
+        campaign: &'a Campaign,
+        name: &'a str,
+        trunk: &'a Trunk,
+        earliest_us: u64,
+    ) -> Option<Claim<'a>> {
+        let (at, settings) = (self.at, trunk.usable()?);
         let lookahead_ms = LOOKAHEAD_MS.min(self.window_ms() / 2);
-        let trunk = campaign.trunk.as_str();
-        let used = self.state.trunks.get(trunk).cloned().unwrap_or_default();
-        let in_flight = self.trunk_in_flight.entry(trunk).or_insert(used.in_flight);
-        if limits.max_channels > 0 && *in_flight >= limits.max_channels {
-            return None;
-        }
-        let at = self.at;
-        let next_us = self
-            .trunk_next_us
-            .entry(trunk)
-            .or_insert_with(|| after(used.last_start_ms, at, limits.calls_per_second));
-        let start_us = earliest_us.max(*next_us);
-        if start_us / 1000 > at + lookahead_ms {
+        let room = self.trunks.entry(name).or_insert_with(|| Room::of(trunk, at));
+        let start_us = earliest_us.max(room.next_us);
+        if room.channels == 0 || start_us / 1000 > at + lookahead_ms {
             return None;
         }
         let nodes = &self.state.fleet.nodes;
+        let fits = |id: &NodeId| {
+            nodes.get(id).is_some_and(|node| {
+                node.manifests.contains(&campaign.manifest) && node.trunks.get(name) == Some(&trunk.revision)
+            })
+        };
         let node = self
             .free
             .iter()
-            .filter(|(id, _)| nodes.get(**id).is_some_and(|node| node.manifests.contains(&campaign.manifest)))
+            .filter(|(id, _)| fits(id))
             .min_by_key(|(id, free)| (**free, **id))
             .map(|(id, _)| *id)?;
-        *in_flight += 1;
-        *next_us = start_us + spacing_us(limits.calls_per_second);
+        room.channels -= 1;
+        room.next_us = start_us + spacing_us(trunk.per_1000_s());
         match self.free.get_mut(node) {
             Some(free) if *free > 1 => *free -= 1,
             _ => {
                 self.free.remove(node);
             }
         }
-        Some((start_us, node))
+        Some(Claim { start_us, node, trunk: name, settings })
     }
 }
 
-fn spacing_us(per_second: u32) -> u64 {
-    if per_second == 0 { 0 } else { 1_000_000 / u64::from(per_second) }
+/// What one attempt was given.
+struct Claim<'a> {
+    start_us: u64,
+    node: &'a NodeId,
+    trunk: &'a str,
+    settings: &'a TrunkSettings,
+}
+
+/// What a trunk may carry still in this tick.
+struct Room {
+    channels: u32,
+    next_us: u64,
+}
+
+impl Room {
+    fn of(trunk: &Trunk, at: Timestamp) -> Self {
+        let cap = trunk.usable().map_or(0, |set| set.max_channels);
+        let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.in_flight) };
+        let probes = trunk.health.probes_left().unwrap_or(u32::MAX);
+        Self { channels: channels.min(probes), next_us: after(trunk.last_start_ms, at, trunk.per_1000_s()) }
+    }
 }
 
 /// Earliest next start in microseconds: now, or a full spacing after the last one (known to the millisecond, so
 /// counted from that millisecond's end).
-fn after(last_start_ms: Timestamp, at: Timestamp, per_second: u32) -> u64 {
+fn after(last_start_ms: Timestamp, at: Timestamp, per_1000_s: u32) -> u64 {
     let now = at * 1000;
-    if per_second == 0 { now } else { now.max(last_start_ms * 1000 + 999 + spacing_us(per_second)) }
+    if per_1000_s == 0 { now } else { now.max(last_start_ms * 1000 + 999 + spacing_us(per_1000_s)) }
 }

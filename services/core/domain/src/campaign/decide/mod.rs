@@ -12,6 +12,7 @@ use crate::emergency;
 use crate::event::Event;
 use crate::ids::{CampaignId, Timestamp};
 use crate::state::State;
+use crate::trunk;
 
 pub use create::{Stage, problems};
 pub use dial::{LOOKAHEAD_MS, ORDER_WINDOW_MAX_MS};
@@ -72,6 +73,7 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
             emergency::stop(state, reason, *cancel_ringing, *cut_calls)
         }
         CampaignCommand::EmergencyResume { reason } => emergency::resume(state, reason),
+        CampaignCommand::Trunk(command) => trunk::decide::decide(state, command),
         CampaignCommand::Tick(tick) => Ok(dial::dial(state, tick, at)),
     }
 }

@@ -115,7 +115,7 @@ struct Look {
     list: Option<Summary>,
     flow: Option<Flow>,
     allowed: Vec<E164>,
-    caller_id: Option<E164>,
+    caller_ids: Vec<E164>,
     rules: Option<CampaignRules>,
     problems: Vec<CliError>,
 }
@@ -129,7 +129,7 @@ impl Look {
             list: None,
             flow: None,
             allowed: Vec::new(),
-            caller_id: None,
+            caller_ids: Vec::new(),
             rules: None,
             problems: Vec::new(),
         };
@@ -160,7 +160,10 @@ impl Look {
             let read = self.take(number(text, "--allow"));
             self.allowed.extend(read);
         }
-        self.caller_id = args.caller_id.as_ref().and_then(|text| self.take(number(text, "--caller-id")));
+        for text in &args.caller_ids {
+            let found = self.take(number(text, "--caller-id"));
+            self.caller_ids.extend(found);
+        }
     }
 
     /// What stands in files.
@@ -237,6 +240,7 @@ impl Look {
         let new = self.campaign(args, &config, String::new(), String::new());
         let asked = AskForecast {
             trunk: new.trunk,
+            trunks: new.trunks,
             live: new.live,
             allowed: new.allowed,
             rules: rules.clone(),
@@ -253,7 +257,9 @@ impl Look {
     }
 
     fn campaign(&self, args: &CreateArgs, config: &Config, flow: String, manifest: String) -> CreateCampaign {
-        let trunk = config.trunks.get(&args.trunk);
+        let mut names = args.trunks.iter().cloned();
+        let first = names.next().unwrap_or_default();
+        let trunk = config.trunks.get(&first);
         let mut allowed: Vec<String> = self.allowed.iter().map(|number| number.expose()).collect();
         // What the configuration allows on the trunk needs no flag.
         for number in trunk.into_iter().flat_map(|trunk| &trunk.allowed_numbers) {
@@ -261,18 +267,21 @@ impl Look {
                 allowed.push(number.clone());
             }
         }
-        let caller_id = self.caller_id.map(E164::expose);
+        let mut caller_ids = self.caller_ids.iter().map(|number| number.expose());
+        let caller_id = caller_ids.next().or_else(|| trunk?.caller_id.clone()).unwrap_or_default();
         CreateCampaign {
             campaign: args.campaign.clone(),
             name: args.name.clone().unwrap_or_else(|| args.campaign.clone()),
             flow,
             manifest,
-            trunk: args.trunk.clone(),
+            trunk: first,
+            trunks: names.collect(),
             max_channels: args.max_channels,
             calls_per_second: args.calls_per_second,
             ring_timeout_ms: args.ring_timeout.0,
             max_attempts: args.max_attempts,
-            caller_id: caller_id.or_else(|| trunk?.caller_id.clone()).unwrap_or_default(),
+            caller_id,
+            caller_ids: caller_ids.collect(),
             live: args.live,
             allowed,
             rules: self.rules.clone().unwrap_or_default(),

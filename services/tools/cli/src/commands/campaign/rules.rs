@@ -54,14 +54,16 @@ pub(super) fn check(context: &Context, args: &RulesArgs) -> Result<(), CliError>
 
 /// `asterism campaign set`.
 pub(super) async fn set(context: &Context, args: SetArgs) -> Result<(), CliError> {
-    let caller_id = args.caller_id.map(|text| number(&text, "--caller-id")).transpose()?.map(E164::expose);
+    let all = args.caller_ids.iter().map(|text| number(text, "--caller-id").map(E164::expose));
+    let mut caller_ids = all.collect::<Result<Vec<String>, _>>()?.into_iter();
     let asked = SetCampaign {
         campaign: args.campaign.clone(),
         max_channels: args.max_channels,
         calls_per_second: args.calls_per_second,
         ring_timeout_ms: args.ring_timeout.map(|time| time.0),
         max_attempts: args.max_attempts,
-        caller_id,
+        caller_id: caller_ids.next(),
+        caller_ids: caller_ids.collect(),
         rules: args.rules.as_deref().map(read_file).transpose()?,
         reason: args.reason,
     };

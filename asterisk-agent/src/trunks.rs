@@ -1,0 +1,160 @@
+//! The node's trunks: ordered by the dialer, rendered into a file of their own, read again by the PBX while calls go on,
+//! and told to the log only once the PBX says that it has them.
+//!
+//! Credentials are named in an order and stand in a file of this node, or in its environment; they never come by the bus.
+
+mod credentials;
+mod options;
+mod render;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use asterism_proto::v1;
+use prost::Message;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::pbx::PbxCommand;
+use crate::render::endpoint;
+use crate::{Error, files};
+
+pub use credentials::Credentials;
+pub use render::{Place, render};
+
+/// How long the PBX may take to read its trunks again and say what it has.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The trunks of a node.
+#[derive(Debug)]
+pub struct Trunks {
+    /// Where the PBX reads them.
+    file: PathBuf,
+    place: Place,
+    /// File with the AMI secret; the names of the endpoints follow from it.
+    secret_file: PathBuf,
+    credentials: Option<PathBuf>,
+    now: RwLock<BTreeMap<String, v1::TrunkEntry>>,
+    /// One order after another.
+    turn: Mutex<()>,
+}
+
+impl Trunks {
+    /// Those that were ordered last, if any were.
+    pub fn open(
+        file: PathBuf,
+        place: Place,
+        secret_file: PathBuf,
+        credentials: Option<PathBuf>,
+    ) -> Result<Self, Error> {
+        let ordered = order_file(&file);
+        let order = match std::fs::read(&ordered) {
+            // What cannot be read is ordered again.
+            Ok(bytes) => v1::TrunkOrder::decode(bytes.as_slice()).unwrap_or_default(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => v1::TrunkOrder::default(),
+            Err(error) => return Err(Error::file("read", &ordered)(error)),
+        };
+        let now = RwLock::new(by_name(order.trunks));
+        Ok(Self { file, place, secret_file, credentials, now, turn: Mutex::new(()) })
+    }
+
+    /// A number as the trunk wants it written.
+    pub fn written(&self, trunk: &str, number: &str) -> String {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let settings = now.get(trunk).and_then(|entry| entry.settings.as_ref());
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        match settings.map(|settings| settings.number_format) {
+            Some(2) => digits.to_owned(),
+            Some(3) => format!("00{digits}"),
+            _ => number.to_owned(),
+        }
+    }
+
+    /// Lets the PBX have these trunks and no others. Those it proved to have, and what is wrong with the rest.
+    pub async fn have(
+        &self,
+        order: v1::TrunkOrder,
+        pbx: &mpsc::UnboundedSender<PbxCommand>,
+    ) -> (Vec<(String, String)>, String) {
+        let _turn = self.turn.lock().await;
+        let mut problems = Vec::new();
+        let rendered = match self.write(&order, &mut problems) {
+            Ok(rendered) => rendered,
+            Err(error) => return (Vec::new(), error.to_string()),
+        };
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = by_name(order.trunks);
+        let (answer, answered) = oneshot::channel();
+        let endpoints = rendered.iter().map(|(_, endpoint, _)| endpoint.clone()).collect();
+        let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
+        let found = match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
+            Ok(Ok(Ok(found))) => found,
+            Ok(Ok(Err(why))) => return (Vec::new(), format!("the pbx did not read its trunks again: {why}")),
+            Ok(Err(_)) => return (Vec::new(), "the pbx is not up".to_owned()),
+            Err(_) => return (Vec::new(), "the pbx did not say in time which trunks it has".to_owned()),
+        };
+        let mut held = Vec::new();
+        for (trunk, endpoint, revision) in rendered {
+            if found.get(&endpoint) == Some(&revision) {
+                held.push((trunk, revision));
+            } else {
+                let why = "the pbx did not take it: its own log says why".to_owned();
+                problems.push(Error::Trunk { trunk, why }.to_string());
+            }
+        }
+        (held, problems.join("; "))
+    }
+
+    /// Asks each place of a trunk whether it is there; none if the trunk is not here.
+    pub async fn check(&self, trunk: &str) -> Option<Vec<v1::TrunkAnswer>> {
+        let settings = {
+            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            now.get(trunk).and_then(|entry| entry.settings.clone())?
+        };
+        Some(options::ask(&settings, &self.place).await)
+    }
+
+    /// Name, endpoint and revision of each trunk that could be rendered.
+    fn write(
+        &self,
+        order: &v1::TrunkOrder,
+        problems: &mut Vec<String>,
+    ) -> Result<Vec<(String, String, String)>, Error> {
+        let secret = files::read_secret(&self.secret_file)?;
+        let credentials = Credentials::load(self.credentials.as_deref())?;
+        let mut text = String::new();
+        let mut rendered = Vec::new();
+        for entry in &order.trunks {
+            match render(entry, &self.place, &secret, &credentials) {
+                Ok(section) => {
+                    text.push_str(&section);
+                    let name = endpoint(&secret, &entry.trunk);
+                    rendered.push((entry.trunk.clone(), name, entry.revision.clone()));
+                }
+                Err(error) => problems.push(error.to_string()),
+            }
+        }
+        files::write_private(&self.file, text.as_bytes())?;
+        files::write_private(&order_file(&self.file), &order.encode_to_vec())?;
+        Ok(rendered)
+    }
+}
+
+fn by_name(entries: Vec<v1::TrunkEntry>) -> BTreeMap<String, v1::TrunkEntry> {
+    entries.into_iter().map(|entry| (entry.trunk.clone(), entry)).collect()
+}
+
+fn order_file(file: &std::path::Path) -> PathBuf {
+    file.with_extension("order")
+}
+
+impl Place {
+    /// A node on this machine alone.
+    pub fn loopback() -> Self {
+        Self { advertised: Ipv4Addr::LOCALHOST, bind_rtp: true }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! What stands in the file of trunks, and who may have one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+use std::os::unix::fs::PermissionsExt as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::render::plain_trunk;
+
+const SECRET: &str = "a1b2c3d4e5f6a7b8c9d0";
+
+fn text(entry: &v1::TrunkEntry) -> Result<String, Error> {
+    render(entry, &Place::loopback(), SECRET, &Credentials::parse("acc alice s3cret").unwrap())
+}
+
+fn with(change: impl FnOnce(&mut v1::TrunkSettings)) -> v1::TrunkEntry {
+    let mut entry = plain_trunk("carrier", "192.0.2.10", 5070);
+    change(entry.settings.as_mut().unwrap());
+    entry
+}
+
+#[test]
+fn each_setting_has_its_line() {
+    let has = |entry: &v1::TrunkEntry, line: &str| {
+        let text = text(entry).unwrap();
+        assert!(text.lines().any(|one| one == line), "{line:?} is not in\n{text}");
+    };
+    has(&with(|_| {}), "contact = sip:192.0.2.10:5070");
+    has(&with(|_| {}), "accountcode = launch");
+    has(&with(|s| s.transport = 2), "contact = sip:192.0.2.10:5070\\;transport=tcp");
+    has(&with(|s| s.transport = 3), "transport = tls");
+    has(&with(|s| s.srtp = true), "media_encryption = sdes");
+    has(&with(|s| s.hosts.push("b.example.com".into())), "contact = sip:b.example.com");
+    has(&with(|s| s.hosts.push("b.example.com".into())), "match = b.example.com");
+    has(&with(|s| (s.hosts, s.srv) = (vec![], "example.com".into())), "contact = sip:example.com");
+    has(&with(|s| s.qualify_s = 60), "qualify_frequency = 60");
+    has(&with(|s| s.codecs = vec!["g722".into(), "ulaw".into()]), "allow = g722,ulaw");
+    has(&with(|s| s.caller_id_header = 2), "send_pai = yes");
+    has(&with(|s| s.caller_id_header = 3), "send_rpid = yes");
+    has(&with(|s| s.from_domain = "example.com".into()), "from_domain = example.com");
+    has(
+        &with(|s| s.outbound_proxy = "p.example.com:5062".into()),
+        "outbound_proxy = sip:p.example.com:5062\\;lr",
+    );
+    has(&with(|s| s.credentials = "acc".into()), "password = s3cret");
+    has(&with(|s| s.credentials = "acc".into()), "outbound_auth = carrier");
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_and_no_secret_is_in_the_reason() {
+    let bends: [fn(&mut v1::TrunkEntry); 9] = [
+        |e| e.trunk = "tls".into(),
+        |e| e.trunk = "a\nb".into(),
+        |e| e.settings = None,
+        |e| e.settings.as_mut().unwrap().transport = 9,
+        |e| e.settings.as_mut().unwrap().hosts = vec!["a]\n[b".into()],
+        |e| e.settings.as_mut().unwrap().hosts = vec!["[::1]:5060".into()],
+        |e| e.settings.as_mut().unwrap().codecs = vec!["ulaw\n".into()],
+        |e| e.settings.as_mut().unwrap().outbound_proxy = "x;y".into(),
+        |e| e.settings.as_mut().unwrap().credentials = "none".into(),
+    ];
+    for (number, bend) in bends.into_iter().enumerate() {
+        let mut entry = with(|_| {});
+        bend(&mut entry);
+        let refused = text(&entry).expect_err(&format!("case {number} was taken")).to_string();
+        assert!(refused.starts_with("AST-A026") && !refused.contains("s3cret"), "{refused}");
+    }
+}
+
+#[test]
+fn credentials_are_their_owners_alone_and_never_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("credentials");
+    std::fs::write(&path, "# a carrier\nacc alice s3cret\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let refused = Credentials::load(Some(&path)).unwrap_err().to_string();
+    assert!(refused.starts_with("AST-A001") && refused.contains("chmod 600"), "{refused}");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let read = Credentials::load(Some(&path)).unwrap();
+    assert_eq!(read.get("acc"), Some(("alice".into(), "s3cret".into())));
+    assert_eq!((read.get("other"), format!("{read:?}")), (None, "{\"acc\"}".to_owned()));
+    for bad in ["acc alice", "acc alice s3;cret", "acc alice s3cret\nacc b c", "acc al]ice x", "a b >c"] {
+        let said = Credentials::parse(bad).unwrap_err();
+        assert!(said.starts_with("line ") && !said.contains("s3"), "{said}");
+    }
+}
+
+fn trunks(dir: &std::path::Path) -> Trunks {
+    let secret = dir.join("ami");
+    std::fs::write(&secret, SECRET).unwrap();
+    Trunks::open(dir.join("trunks.conf"), Place::loopback(), secret, None).unwrap()
+}
+
+/// A PBX that has the endpoints it is asked for, all at this revision.
+fn pbx(revision: &'static str) -> mpsc::UnboundedSender<PbxCommand> {
+    let (sender, mut commands) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Some(command) = commands.recv().await {
+            if let PbxCommand::Reload { endpoints, answer } = command {
+                let found = endpoints.into_iter().map(|name| (name, revision.to_owned())).collect();
+                let _ = answer.send(Ok(found));
+            }
+        }
+    });
+    sender
+}
+
+#[tokio::test]
+async fn a_trunk_is_held_once_the_pbx_says_so_and_outlives_the_agent() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = trunks(dir.path());
+    let mut digits = with(|s| s.number_format = 2);
+    digits.revision = "r2".into();
+    let mut broken = with(|s| s.credentials = "none".into());
+    broken.trunk = "other".into();
+    let order = v1::TrunkOrder { term: 1, trunks: vec![digits.clone(), broken] };
+    let (held, problem) = own.have(order.clone(), &pbx("r1")).await;
+    assert!(
+        held.is_empty() && problem.contains("other") && problem.contains("the pbx did not take it"),
+        "{problem}"
+    );
+    let (held, problem) = own.have(order, &pbx("r2")).await;
+    assert_eq!(held, [("carrier".to_owned(), "r2".to_owned())]);
+    assert!(problem.starts_with("AST-A026: the trunk other"), "{problem}");
+    assert_eq!(own.written("carrier", "+12025550123"), "12025550123");
+    let again = trunks(dir.path());
+    assert_eq!(again.written("carrier", "+12025550123"), "12025550123", "after a restart");
+    let mode = std::fs::metadata(dir.path().join("trunks.conf")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (closed, _) = mpsc::unbounded_channel();
+    let (held, problem) = again.have(v1::TrunkOrder { term: 1, trunks: vec![digits] }, &closed).await;
+    assert!(held.is_empty() && problem == "the pbx is not up", "{problem}");
+}
+
+proptest! {
+    #[test]
+    fn no_value_adds_a_line(
+        trunk in "[ -~\\n\\r;=\\[\\]]{0,20}", host in "[ -~\\n]{0,20}", domain in "[ -~\\n\\r]{0,20}", proxy in "[ -~\\n]{0,20}"
+    ) {
+        let lines = |text: &str| text.lines().count();
+        let plain = text(&with(|s| s.outbound_proxy = "a.b".into())).unwrap();
+        let mut bent = with(|s| (s.hosts, s.from_domain, s.outbound_proxy) = (vec![host], domain, proxy));
+        bent.trunk = trunk;
+        if let Ok(text) = text(&bent) {
+            let spared = if bent.settings.unwrap().outbound_proxy.is_empty() { 2 } else { 0 };
+            prop_assert_eq!(lines(&text) + spared, lines(&plain), "{}", text);
+            prop_assert!(!text.contains('\r'));
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What a trunk says to an attempt: whether it may carry it, and what its end means.
+
+use super::super::state::{Attempt, AttemptStatus, Campaign, Contact};
+use super::{contact, to_waiting};
+use crate::event::Event;
+use crate::fleet::Node;
+use crate::ids::{AttemptId, Outcome, Timestamp};
+use crate::state::{Effectless, State};
+use crate::trunk::health::{BreakerState, End, Heard};
+use crate::trunk::state::keeps_pace;
+use crate::trunk::{Trunk, choose};
+
+/// What the end of an attempt means for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Away {
+    /// It was carried, or nobody can say that it was not.
+    No,
+    /// The carrier turned it away and rang nobody; there is another trunk to try.
+    Another,
+    /// The carrier turned it away and rang nobody; there is no other.
+    Last,
+}
+
+/// The guard of the dialer's choice of a trunk, judged again where it landed. A trunk that was never set is one of a log
+/// from before trunks were in it: nothing is known of it, and nothing is judged.
+pub(super) fn may_carry(
+    trunk: Option<&Trunk>,
+    (campaign, person): (&Campaign, &Contact),
+    home: &Node,
+    (attempt, new): (&AttemptId, &Attempt),
+) -> Result<(), Effectless> {
+    let Some(trunk) = trunk else { return Ok(()) };
+    if trunk.removed {
+        return Err(Effectless::void("the trunk was removed"));
+    }
+    let Some(settings) = &trunk.settings else { return Ok(()) };
+    let Some(place) = campaign.trunks.iter().position(|name| *name == new.trunk) else {
+        return Err(Effectless::void("the trunk is none of the campaign's"));
+    };
+    if person.tried & (1 << place) != 0 {
+        return Err(Effectless::void("the trunk has turned this contact away"));
+    }
+    if home.trunks.get(&new.trunk) != Some(&trunk.revision) {
+        return Err(Effectless::void("the node does not have the trunk"));
+    }
+    if !trunk.has_room() {
+        return Err(Effectless::void("the trunk is at its cap"));
+    }
+    if !keeps_pace(trunk.last_start_ms, new.not_before_ms, trunk.per_1000_s()) {
+        return Err(Effectless::void("the trunk's pace does not let it start then"));
+    }
+    if trunk.health.probes_left() == Some(0) {
+        return Err(Effectless::void("the trunk rests"));
+    }
+    if new.caller_id != choose::caller_id(campaign, settings, attempt.contact, attempt.ordinal) {
+        return Err(Effectless::void("it is not the turn of this caller id"));
+    }
+    Ok(())
+}
+
+/// Counts an attempt that was put on it.
+pub(super) fn took(trunk: &mut Trunk, not_before_ms: Timestamp) {
+    trunk.in_flight += 1;
+    trunk.last_start_ms = trunk.last_start_ms.max(not_before_ms);
+    if trunk.health.breaker.state == BreakerState::HalfOpen {
+        trunk.health.breaker.probes += 1;
+    }
+}
+
+/// An attempt that left it.
+pub(super) fn left(trunk: &mut Trunk) {
+    trunk.in_flight -= 1;
+    trunk.above_cap = trunk.above_cap.min(trunk.in_flight);
+}
+
+/// An attempt that never got as far as the carrier says nothing about it.
+pub(super) fn not_probed(state: &mut State, released: &Attempt) {
+    if let Some(trunk) = state.trunks.get_mut(&released.trunk) {
+        trunk.health.breaker.probes = trunk.health.breaker.probes.saturating_sub(1);
+    }
+}
+
+/// Takes note of how an attempt ended on its trunk, and says what follows for its contact.
+pub(super) fn ended(
+    state: &mut State,
+    attempt: &AttemptId,
+    released: &Attempt,
+    event: &Event,
+    at: Timestamp,
+) -> Away {
+    let Event::AttemptEnded { outcome, never_rang, sip_status, heard, .. } = event else { return Away::No };
+    if *never_rang {
+        not_probed(state, released);
+        return Away::No;
+    }
+    let Some(trunk) = state.trunks.get_mut(&released.trunk) else { return Away::No };
+    let Some(settings) = &trunk.settings else { return Away::No };
+    let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
+    let outcome = if answered { Outcome::Answered } else { *outcome };
+    let turned_away = !answered && *heard == Heard::OnlyTheEnd && settings.failover.contains(sip_status);
+    trunk.health.ended(End::of(settings, outcome, *sip_status, *heard, at));
+    let Some(campaign) = state.campaigns.get(&attempt.campaign).filter(|_| turned_away) else {
+        return Away::No;
+    };
+    match campaign.contacts.get(attempt.contact as usize) {
+        Some(person) if choose::another_is_left(campaign, person, &state.trunks, &released.trunk) => {
+            Away::Another
+        }
+        _ => Away::Last,
+    }
+}
+
+/// Back to those who wait, for another trunk: it cost the contact nothing.
+pub(super) fn turn_away(campaign: &mut Campaign, attempt: &AttemptId, released: &Attempt) {
+    let place = campaign.trunks.iter().position(|name| *name == released.trunk).unwrap_or_default();
+    let counted = u32::from(released.status >= AttemptStatus::Originating);
+    campaign.counts.rang -= counted;
+    campaign.counts.turned_away += 1;
+    let person = contact(campaign, attempt);
+    person.rang -= counted;
+    person.turned_away = person.turned_away.saturating_add(1);
+    person.tried |= 1 << place;
+    to_waiting(campaign, attempt, 0);
+}
