@@ -1,7 +1,7 @@
 //! The sidecar on each node: it holds the node's calls, dials what it was ordered to and tells the log what happened.
 //!
-//! Reading order: [`machine`] (pure: every rule of the node), [`fact`] (what it tells the log), [`outcome`] (how a call
-//! ended), [`spool`] (pure: facts into frames), [`store`] (what survives a crash).
+//! Reading order: [`machine`] (pure: every rule of the node), [`fact`] (what it tells the log), [`spool`] (pure: facts
+//! into frames), [`store`] (what survives a crash).
 
 pub mod ami;
 pub mod dialplan;
@@ -18,7 +18,6 @@ pub mod instance;
 pub mod machine;
 pub mod media;
 pub mod notice;
-pub mod outcome;
 pub mod pbx;
 pub mod render;
 pub mod run;

@@ -298,7 +298,7 @@ fn heard(attempt: &Attempt, cause: Option<u32>) -> (u32, v1::Heard) {
     use crate::ami::reason::TIMEOUT;
     let watch = &attempt.watch;
     let given_up = watch.failed_reason == Some(TIMEOUT) || watch.sip_status == 408;
-    let status = if given_up || attempt.phase == Phase::Answered { 0 } else { watch.sip_status };
+    let status = if attempt.phase == Phase::Answered { 0 } else { watch.sip_status };
     let heard = match () {
         () if watch.rang || attempt.phase == Phase::Answered => v1::Heard::Ringing,
         () if watch.trail != Trail::Dialled => v1::Heard::Unspecified,
@@ -318,7 +318,7 @@ fn ended_body(id: &str, attempt: &Attempt, cause: Option<u32>, never_rang: bool,
     let reason = if answered { Some(crate::ami::reason::ANSWERED) } else { attempt.watch.failed_reason };
     Body::Ended(v1::AttemptEnded {
         attempt: id.to_owned(),
-        outcome: crate::outcome::outcome(answered, reason, cause) as u32,
+        outcome: 0, // what the raw codes mean, whoever reads the log decides, by one table
         cause: cause.unwrap_or_default(),
         reason: reason.unwrap_or_default(),
         ring_ms: if never_rang { 0 } else { between(attempt.originated_ms, ring_until_ms) },

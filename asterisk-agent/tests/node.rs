@@ -6,10 +6,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use asterism_nats::Verb;
-use asterism_proto::v1::{self, EventType, Outcome};
+use asterism_proto::v1::{self, EventType};
 use asterism_proto::{OriginKey, notice};
 use prost::Message;
-use support::{FLEET, Fleet, LONG_FLOW, PATIENCE, attempt, callees, log_key, notice_body, numbers};
+use support::{
+    ANSWERED, FLEET, Fleet, LONG_FLOW, PATIENCE, TIMED_OUT, attempt, callees, log_key, notice_body, numbers,
+    raw,
+};
 
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -37,20 +40,20 @@ fn a_node_dials_tells_the_log_and_drains() {
         let ended = fleet.until("20 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 20)).await;
         for number in &numbers {
             let end = &ended[&attempt(number, "").attempt];
-            let (outcome, digits) = match number.chars().last().unwrap() {
-                '0' => (Outcome::Answered, "1"),
-                '1' => (Outcome::Answered, "2"),
-                '2' => (Outcome::Answered, ""),
-                '3' => (Outcome::Busy, ""),
-                '4' => (Outcome::Declined, ""),
-                '5' => (Outcome::InvalidNumber, ""),
-                '6' => (Outcome::Unavailable, ""),
-                '8' | '9' => (Outcome::NoAnswer, ""),
-                _ => (Outcome::Congestion, ""),
+            let (codes, digits) = match number.chars().last().unwrap() {
+                '0' => (ANSWERED, "1"),
+                '1' => (ANSWERED, "2"),
+                '2' => (ANSWERED, ""),
+                '3' => ((0, 486), ""),
+                '4' => ((0, 603), ""),
+                '5' => ((0, 404), ""),
+                '6' => ((0, 480), ""),
+                '8' | '9' => (TIMED_OUT, ""),
+                _ => ((0, 503), ""),
             };
-            assert_eq!((end.outcome, end.digits.as_str()), (outcome as u32, digits), "{number}: {end:?}");
+            assert_eq!((raw(end), end.digits.as_str()), (codes, digits), "{number}: {end:?}");
             let steps = fleet.log.lock().unwrap().steps(&end.attempt);
-            if outcome == Outcome::Answered {
+            if codes == ANSWERED {
                 assert_eq!(steps.iter().map(|s| (s.step, s.source)).collect::<Vec<_>>(), [(1, 1), (2, 1)]);
                 assert_eq!(steps[1].decision.as_ref().unwrap().frame, 2);
                 assert_eq!(end.path, "done");
@@ -129,10 +132,7 @@ fn an_agent_killed_in_the_middle_adopts_its_calls() {
         let ended = fleet.until("5 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 5)).await;
         assert_ne!(fleet.pid("agent"), killed, "the agent was not started again");
         for end in ended.values() {
-            assert_eq!(
-                (end.outcome, end.digits.as_str(), end.path.as_str()),
-                (Outcome::Answered as u32, "1", "done")
-            );
+            assert_eq!((raw(end), end.digits.as_str(), end.path.as_str()), (ANSWERED, "1", "done"));
             let steps = fleet.log.lock().unwrap().steps(&end.attempt);
             let numbers: Vec<u32> = steps.iter().map(|step| step.step).collect();
             assert_eq!(numbers, (1..=8).collect::<Vec<_>>(), "each step once, none lost");
@@ -209,7 +209,7 @@ fn calls_outlive_the_bus_and_the_responder() {
         fleet.server.restart().await.unwrap();
         let ended =
             fleet.until("all ends after the restart", |log| Some(log.ended()).filter(|e| e.len() == 5)).await;
-        assert!(ended.values().all(|end| end.outcome == Outcome::Answered as u32));
+        assert!(ended.values().all(|end| raw(end) == ANSWERED));
         let left = std::fs::read_dir(fleet.node_dir().join("journal")).unwrap().count();
         assert_eq!(left, 0, "the agent was there for every report");
         fleet.check_frames();

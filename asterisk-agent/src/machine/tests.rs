@@ -7,7 +7,7 @@ use asterism_proto::v1;
 
 use super::*;
 use crate::dialplan::{EndReport, LastVerb, Question};
-use crate::error::code;
+use crate::{ami::reason, error::code};
 
 pub(super) const NOW: u64 = 1_000_000;
 
@@ -209,18 +209,18 @@ fn a_failed_originate_ends_once_in_either_order() {
         let [first, second] = events;
         assert!(machine.on_pbx_event(first.clone(), NOW + 5).facts.is_empty());
         let out = machine.on_pbx_event(second, NOW + 6);
-        assert_eq!((ended(&out).outcome, ended(&out).cause), (v1::Outcome::Busy as u32, 17));
+        assert_eq!((ended(&out).reason, ended(&out).cause), (0, 17));
         assert!(machine.on_pbx_event(first, NOW + 7).is_empty());
         assert_eq!(machine.slots().free, 2);
     }
     // Only one half: complete after a moment.
-    for (half, outcome) in [(response(), v1::Outcome::Failed), (hangup(), v1::Outcome::Busy)] {
+    for (half, cause) in [(response(), 0), (hangup(), 17)] {
         let mut machine = sent();
         machine.on_pbx_event(half, NOW);
         assert!(machine.on_tick(NOW + 1, 0, SpoolView::default()).facts.iter().all(Fact::is_routine));
         let out = machine.on_tick(NOW + 1_500, 0, SpoolView::default());
         let Body::Ended(body) = &out.facts[0].body else { panic!() };
-        assert_eq!(body.outcome, outcome as u32);
+        assert_eq!((body.outcome, body.cause), (0, cause), "what it means is not the node's to say");
     }
 }
 
@@ -241,7 +241,7 @@ fn an_answered_call_ends_with_its_times_digits_and_state() {
     assert!(machine.on_end_report(&report, NOW + 2_100).0);
     let hangup = PbxEvent::Hangup { attempt: "a".into(), cause: 16, sip_status: 0 };
     let body = ended(&machine.on_pbx_event(hangup, NOW + 2_900)).clone();
-    assert_eq!(body.outcome, v1::Outcome::Answered as u32);
+    assert_eq!(body.reason, reason::ANSWERED);
     assert_eq!(
         (body.ring_ms, body.talk_ms, body.digits.as_str(), body.path.as_str()),
         (900, 2_000, "1", "done")
@@ -264,7 +264,7 @@ fn the_dialplan_may_ask_before_the_pbx_says_answered() {
     let out = machine
         .on_pbx_event(PbxEvent::Originated { attempt: "a".into(), answered: true, reason: 4 }, NOW + 6);
     assert!(matches!(out.facts[0].body, Body::Answered(_)));
-    assert_eq!(ended(&out).outcome, v1::Outcome::Answered as u32);
+    assert_eq!(ended(&out).reason, reason::ANSWERED);
 }
 
 #[test]
@@ -387,7 +387,7 @@ fn after_a_crash_live_channels_are_adopted_and_others_end_as_can_be_proved() {
 
     let mut told = crashed(&answered());
     let out = told.on_pbx_up(PbxUp { journal: vec![journal.clone()], ..boot("b1", &[]) }, NOW + 5_000);
-    assert_eq!((ended(&out).outcome, ended(&out).digits.as_str()), (v1::Outcome::Answered as u32, "2"));
+    assert_eq!((ended(&out).reason, ended(&out).digits.as_str()), (reason::ANSWERED, "2"));
 
     let mut lost = crashed(&sent());
     assert!(uncertain(&lost.on_pbx_up(boot("b1", &[]), NOW)));

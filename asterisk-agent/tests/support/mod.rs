@@ -369,7 +369,7 @@ impl Log {
         self.events.iter().filter(|event| event.r#type == kind as u32).cloned().collect()
     }
 
-    /// Ends by attempt.
+    /// Ends by attempt: none says what its codes mean.
     pub fn ended(&self) -> BTreeMap<String, v1::AttemptEnded> {
         let ended = self.of(v1::EventType::AttemptEnded);
         let count = ended.len();
@@ -379,6 +379,7 @@ impl Log {
             .map(|body| (body.attempt.clone(), body))
             .collect();
         assert_eq!(by_attempt.len(), count, "an attempt ended twice");
+        assert!(by_attempt.values().all(|end| end.outcome == 0), "{by_attempt:?}");
         by_attempt
     }
 
@@ -452,4 +453,13 @@ pub fn callees() -> String {
 /// Numbers that end in the digit.
 pub fn numbers(range: std::ops::Range<u32>, last_digit: Option<u32>) -> Vec<String> {
     range.map(|n| format!("+155501{:04}", last_digit.map_or(n, |digit| n * 10 + digit))).collect()
+}
+
+/// How a call ended, raw: what `OriginateResponse` gave if that says it (3 timed out, 4 answered), else the response.
+pub const ANSWERED: (u32, u32) = (4, 0);
+pub const TIMED_OUT: (u32, u32) = (3, 0);
+
+/// As [`ANSWERED`] and [`TIMED_OUT`], or 0 and the final response.
+pub fn raw(end: &v1::AttemptEnded) -> (u32, u32) {
+    if end.reason == 0 { (0, end.sip_status) } else { (end.reason, 0) }
 }

@@ -133,17 +133,17 @@ fn number(text: Option<&str>) -> Result<u32, AttemptIdError> {
 pub enum Outcome {
     /// Somebody, or something, picked up.
     Answered,
-    /// 486 or 600, Q.850 cause 17.
+    /// The callee is on the phone.
     Busy,
-    /// 603 or 401-like rejection by the callee, cause 21.
+    /// The callee, or who stands for it, said no.
     Declined,
-    /// Rang until the ring timeout, or no reply at all, causes 18 and 19.
+    /// Rang until the ring timeout, or no reply at all.
     NoAnswer,
-    /// 404, 484 or 604, causes 1, 3 and 28.
+    /// Nobody has this number.
     InvalidNumber,
-    /// 480 or 410, cause 20 and its kin.
+    /// The callee cannot be reached now.
     Unavailable,
-    /// 5xx, causes 34, 38, 41, 42.
+    /// The carrier has no room, or is out of order.
     Congestion,
     /// Anything else.
     Failed,

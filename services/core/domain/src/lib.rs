@@ -16,6 +16,7 @@ pub mod ids;
 pub mod invariant;
 pub mod logic;
 pub mod media;
+pub mod outcome;
 pub mod report;
 pub mod rules;
 pub mod state;

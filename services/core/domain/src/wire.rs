@@ -10,7 +10,7 @@ use crate::event::{Event, EventRef, Recorded, SealedContact, StepSource};
 use crate::fleet::FleetLimits;
 use crate::ids::{AttemptId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
-use crate::upcast;
+use crate::{outcome, upcast};
 
 /// Why an event's bytes are not understood.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,6 +59,14 @@ pub struct Envelope {
     pub actor: String,
     /// W3C trace context, binary.
     pub traceparent: Vec<u8>,
+}
+
+/// The end of an attempt with the outcome that its raw codes mean, where the node left that open; `None` where it did not,
+/// as nodes did once.
+fn outcome_named(body: &[u8]) -> Option<Vec<u8>> {
+    let mut ended = v1::AttemptEnded::decode(body).ok().filter(|ended| ended.outcome == 0)?;
+    ended.outcome = outcome::of(ended.reason, ended.cause, ended.sip_status).number();
+    Some(ended.encode_to_vec())
 }
 
 /// Reads an event's bytes.
@@ -359,7 +367,8 @@ macro_rules! events {
                 .and_then(|number| EventType::try_from(number).ok())
                 .ok_or(DecodeError::UnknownType(number))?;
             let body = upcast::raise(upcast::STEPS, kind, wire.schema, &wire.body)?;
-            let body: &[u8] = &body;
+            let named = if kind == EventType::AttemptEnded { outcome_named(&body) } else { None };
+            let body: &[u8] = named.as_deref().unwrap_or(&body);
             match kind {
                 $( EventType::$kind => {
                     let body = v1::$variant::decode(body)

@@ -107,6 +107,58 @@ fn caps_and_paces_are_judged_from_the_log_alone() {
     assert_eq!(lab.state.trunks["a"].above_cap, 0);
 }
 
+/// Whatever a leader decides about trunks is judged again where it lands: each of these is without effect, and for its
+/// own reason.
+#[test]
+fn what_a_leader_decides_against_a_trunk_is_void_where_it_lands() {
+    type Lie = fn(&mut Lab) -> &'static str;
+    let lies: [(&str, Lie); 5] = [
+        ("the cap", |lab| {
+            lab.trunk("a", TrunkSettings { max_channels: 1, ..first() });
+            let taken = lab.decided().remove(0);
+            lab.write(Origin::Role(Role::Dialer), taken);
+            "a"
+        }),
+        ("the breaker", |lab| {
+            let (trunk, reason, state) = ("a".to_owned(), String::new(), BreakerState::Open);
+            let (until_ms, causes) = (lab.now + 1, vec![]);
+            let rest = Event::TrunkBreaker { trunk, state, until_ms, ends: 0, trouble: 0, causes, reason };
+            lab.write(Origin::Role(Role::Dialer), rest);
+            "a"
+        }),
+        ("turned away", |lab| {
+            let one = lab.decided().remove(0);
+            let on_a = intended(std::slice::from_ref(&one)).remove(0).0;
+            lab.write(Origin::Role(Role::Dialer), one);
+            end(lab, &on_a, Outcome::Congestion, 503, Heard::OnlyTheEnd);
+            "a"
+        }),
+        ("removed", |lab| {
+            let (trunk, reason) = ("a".to_owned(), String::new());
+            lab.write(Origin::Role(Role::Dialer), Event::TrunkRemoved { trunk, reason });
+            lab.state.fleet.nodes.get_mut("i-wide").unwrap().trunks.insert("a".into(), first().revision());
+            "a"
+        }),
+        ("none of the campaign's", |_| "t"),
+    ];
+    for (what, lie) in lies {
+        let mut lab = lab(first(), loopback(), 2, &[]);
+        let on = lie(&mut lab);
+        let before = lab.in_flight().len();
+        let mut decided = lab.decided();
+        let told = decided.iter_mut().find_map(|event| match event {
+            Event::AttemptIntended { trunk, .. } => Some((trunk.clone(), trunk)),
+            _ => None,
+        });
+        let (honest, trunk) = told.unwrap();
+        assert_ne!(honest, on, "{what}: a leader that follows the rules does not");
+        on.clone_into(trunk);
+        let lied = decided.into_iter().find(|event| matches!(event, Event::AttemptIntended { .. })).unwrap();
+        lab.write(Origin::Role(Role::Dialer), lied);
+        assert_eq!((lab.state.voids, lab.in_flight().len()), (1, before), "{what}");
+    }
+}
+
 #[test]
 fn a_start_before_its_time_is_void_and_one_a_reducer_let_pass_breaks_inv_03() {
     let paced = TrunkSettings { calls_per_second: 2, ..first() };

@@ -127,6 +127,8 @@ impl End {
         let rejected = outcome == Outcome::Congestion || NO_ROOM.contains(&sip_status);
         let refused = settings.failover.contains(&sip_status) && heard != Heard::Ringing;
         let trouble = outcome != Outcome::Answered && (rejected || refused || heard == Heard::Silence);
+        // What the PBX says of silence is no response.
+        let sip_status = if heard == Heard::Silence { 0 } else { sip_status };
         Self { at, sip_status, trouble, rejected: rejected && outcome != Outcome::Answered }
     }
 
