@@ -1,5 +1,7 @@
-//! Node time, counted along a log: what the fleet has cost is known at every position without a walk over its nodes.
+//! Nodes and their time, counted along a log: how many there are and what the fleet has cost is known at every position
+//! without a walk over its nodes.
 
+use crate::event::Event;
 use crate::fleet::{Fleet, Node};
 use crate::ids::Timestamp;
 
@@ -8,6 +10,7 @@ use crate::ids::Timestamp;
 pub(super) struct Bill {
     running: u64,
     launched_at_sum: u128,
+    owed: u32,
 }
 
 impl Bill {
@@ -25,6 +28,22 @@ impl Bill {
             self.running = self.running.wrapping_sub(1);
             self.launched_at_sum = self.launched_at_sum.wrapping_sub(u128::from(node.launched_at));
         }
+    }
+
+    /// What the cloud owes is counted where that can change.
+    pub(super) fn intents(&mut self, fleet: &Fleet, event: &Event) {
+        let about = matches!(
+            event,
+            Event::LaunchIntended { .. } | Event::NodeLaunched { .. } | Event::LaunchFailed { .. }
+        );
+        if about {
+            self.owed = fleet.owed_launches().count() as u32;
+        }
+    }
+
+    /// Instances there are or that are owed.
+    pub(super) fn billing(&self) -> u64 {
+        self.running.wrapping_add(u64::from(self.owed))
     }
 
     /// Node time up to a time no earlier than any launch, milliseconds.

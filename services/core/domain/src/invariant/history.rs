@@ -64,15 +64,10 @@ impl History {
                     )
                 });
                 found.push(("INV-07", fewer));
-                found.push(("INV-06", local::instances(&state.fleet)));
             }
             Event::LaunchIntended { intent, .. } if effect.took => {
-                found.push(("INV-06", local::instances(&state.fleet)));
                 let why = || format!("{intent} was to be launched after the fleet was told to go");
                 found.push(("INV-14", effect.going.then(why)));
-            }
-            Event::NodeLaunched { .. } | Event::NodeTerminated { .. } | Event::NodeLost { .. } => {
-                found.push(("INV-06", local::instances(&state.fleet)));
             }
             _ => {}
         }

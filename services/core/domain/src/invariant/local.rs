@@ -157,16 +157,14 @@ pub(super) fn instance(id: &str, node: &Node, fleet: &Fleet) -> Option<String> {
     }
 }
 
-/// INV-06, of instances.
-pub(super) fn instances(fleet: &Fleet) -> Option<String> {
+/// INV-06, of so many instances that are there or owed, and so much node time.
+pub(super) fn limits(fleet: &Fleet, billing: u64, node_ms: u64) -> Option<String> {
     let limits = fleet.limited.limits?;
-    let (billing, most) = (fleet.billing(), limits.max_nodes.max(fleet.limited.above_max));
-    (billing > most).then(|| format!("{billing} instances are there or owed, {most} may be"))
-}
-
-/// INV-06, of money.
-pub(super) fn spend(fleet: &Fleet, node_ms: u64) -> Option<String> {
-    let (spent, budget) = (fleet.limited.spent_micro_usd(node_ms)?, fleet.limited.limits?.budget_micro_usd);
+    let most = limits.max_nodes.max(fleet.limited.above_max);
+    if billing > u64::from(most) {
+        return Some(format!("{billing} instances are there or owed, {most} may be"));
+    }
+    let (spent, budget) = (fleet.limited.spent_micro_usd(node_ms)?, limits.budget_micro_usd);
     (budget > 0 && spent > budget)
         .then(|| format!("{spent} micro-dollars are spent, the budget is {budget} micro-dollars"))
 }

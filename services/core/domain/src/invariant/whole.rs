@@ -59,8 +59,8 @@ pub(super) fn one_instance(state: &State) -> Verdict {
 pub(super) fn limits(state: &State) -> Verdict {
     match state.fleet.limited.limits {
         Some(_) => {
-            let spend = || local::spend(&state.fleet, state.fleet.node_ms(state.at));
-            verdict(local::instances(&state.fleet).or_else(spend))
+            let fleet = &state.fleet;
+            verdict(local::limits(fleet, u64::from(fleet.billing()), fleet.node_ms(state.at)))
         }
         None => Verdict::NotApplicable("the log has no plan with its limits".to_owned()),
     }
