@@ -2,7 +2,7 @@
 //!
 //! The first that says anything wins: an answer, then the originate's own timeout, the carrier's final response by [`SIP`],
 //! the Q.850 cause by [`CAUSES`], what `OriginateResponse` gave as its reason. A response that is not in [`SIP`] goes by the
-//! cause the PBX made of it (`hangup_sip2cause` of chan_pjsip: 5xx is 34, other 4xx and 6xx are 127, which says nothing).
+//! cause the PBX made of it (`hangup_sip2cause` of `chan_pjsip`: 5xx is 34, other 4xx and 6xx are 127, which says nothing).
 //!
 //! Sources: RFC 3261 section 21 for responses; RFC 3398 section 8.2.6.1 and `hangup_sip2cause` for which cause is which
 //! response; ITU-T Q.850 for causes; measured with Asterisk 22.10 (`asterisk-agent/pbx-sim/tests/outcomes.rs`).

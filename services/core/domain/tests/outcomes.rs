@@ -10,7 +10,7 @@ use asterism_domain::{Event, Outcome};
 use asterism_proto::v1::{self, EventType};
 use prost::Message as _;
 
-/// What Asterisk 22 makes of a response that has no place in its table (`hangup_sip2cause` of chan_pjsip).
+/// What Asterisk 22 makes of a response that has no place in its table (`hangup_sip2cause` of `chan_pjsip`).
 fn asterisk_cause(status: u32) -> u32 {
     if (500..600).contains(&status) { 34 } else { 127 }
 }
@@ -28,7 +28,7 @@ fn table() -> String {
         let [failed, timed_out] = [0, 3].map(|reason| of(reason, cause, 0).name());
         writeln!(text, "cause {cause:3} {failed:14} timed out {timed_out:14} {kind}").unwrap();
     }
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
 }
 
 #[test]

@@ -153,8 +153,9 @@ fn what_a_leader_decides_against_a_trunk_is_void_where_it_lands() {
         let (honest, trunk) = told.unwrap();
         assert_ne!(honest, on, "{what}: a leader that follows the rules does not");
         on.clone_into(trunk);
-        let lied = decided.into_iter().find(|event| matches!(event, Event::AttemptIntended { .. })).unwrap();
-        lab.write(Origin::Role(Role::Dialer), lied);
+        let intended_event =
+            decided.into_iter().find(|event| matches!(event, Event::AttemptIntended { .. })).unwrap();
+        lab.write(Origin::Role(Role::Dialer), intended_event);
         assert_eq!((lab.state.voids, lab.in_flight().len()), (1, before), "{what}");
     }
 }
