@@ -18,7 +18,8 @@ DEMO_BUILD = $(CARGO) build --locked --bins -p asterism-cli -p asterism-replay -
 DEMO_RUN = $(TARGET_DIR)/debug/asterism up --demo --contacts $(CONTACTS)
 # What the benchmarks run and what they run it with; the AWS SDKs are in none of it.
 BENCH_BUILD = $(CARGO) build --locked --release --bins -p asterism-tests -p asterism-cli -p asterism-replay \
-  -p asterism-agent -p asterism-pbx-sim -p asterism-logic-responder
+  -p asterism-agent -p asterism-pbx-sim -p asterism-logic-responder -p asterism-dialer -p asterism-scaler -p asterism-ledger \
+  -p asterism-media-sync
 BENCH_RUN = $(TARGET_DIR)/release/asterism-bench $(if $(ONLY),--only $(ONLY))
 
 help: ## this list

@@ -405,7 +405,9 @@ pub fn root() -> PathBuf {
 /// A program of the project, as built.
 pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let beside = own.parent().and_then(Path::parent).unwrap().join(name);
+    let folder = own.parent().unwrap();
+    // A test is below the programs, a benchmark beside them.
+    let beside = if folder.join(name).exists() { folder } else { folder.parent().unwrap() }.join(name);
     std::env::var_os("ASTERISM_BIN_DIR").map_or(beside, |dir| PathBuf::from(dir).join(name))
 }
 

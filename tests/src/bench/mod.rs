@@ -7,6 +7,8 @@ mod agent_footprint;
 mod corpus;
 mod demo;
 mod demo_throughput;
+mod dial_decide;
+mod dial_run;
 mod dialplan;
 mod import_rows;
 mod lab_speed;
@@ -34,7 +36,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 15] = [
+const BENCHES: [Bench; 19] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -50,6 +52,10 @@ const BENCHES: [Bench; 15] = [
     ("import-rows", import_rows::run),
     ("plan-latency", plan_latency::run),
     ("lab-speed", lab_speed::run),
+    ("dial-decide", dial_decide::run),
+    ("dial-commit", || on_a_runtime(dial_run::commit())),
+    ("dial-rate", || on_a_runtime(dial_run::rate())),
+    ("dial-smooth", || on_a_runtime(dial_run::smooth())),
 ];
 
 /// The names, for people.
