@@ -7,9 +7,11 @@ mod support;
 use std::time::{Duration, Instant};
 
 use asterism_ec2_proxy::imds::Metadata;
-use asterism_proto::v1::{EventType, Outcome};
+use asterism_proto::v1::EventType;
 use support::{Fleet, LONG_FLOW, PATIENCE, callees, numbers};
 
+/// What `OriginateResponse` gives as its reason for a call that was answered.
+const ANSWERED: u32 = 4;
 /// From the notice to the last new call: row 21 of the faults.
 const CLOSED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -47,7 +49,7 @@ fn a_spot_notice_closes_the_node_and_its_calls_go_on() {
         assert_eq!(refused.code, "AST-X002", "{refused:?}");
 
         let ended = fleet.until("four ends", |log| Some(log.ended()).filter(|ended| ended.len() == 4)).await;
-        assert!(ended.values().all(|end| end.outcome == Outcome::Answered as u32), "{ended:?}");
+        assert!(ended.values().all(|end| end.reason == ANSWERED), "{ended:?}");
         assert_eq!(fleet.log.lock().unwrap().of(EventType::AttemptUncertain).len(), 0);
         assert_eq!(fleet.rings().len(), 4);
         assert_eq!(metadata.refused(), 0, "a page was asked for without a token");
