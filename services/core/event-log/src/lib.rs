@@ -1,7 +1,7 @@
 //! The log: which frames count (sequencer), the tree over them, and the copy of them on disk.
 //!
 //! Reading order: [`sequencer`], [`merkle`], [`record`], [`block`], [`segment`], [`sealed`], [`copy`], [`reader`], [`salvage`]; then
-//! [`snapshot`], [`tiles`] and [`proof`].
+//! [`snapshot`], [`tiles`] and [`proof`]. Every sync of the disk is in `disk`.
 
 pub mod block;
 mod codec;
