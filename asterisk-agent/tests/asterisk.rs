@@ -5,7 +5,6 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,32 +12,11 @@ use std::process::{Command, Stdio};
 use asterism_agent::render::endpoint;
 use asterism_nats::Verb;
 use asterism_proto::v1::{self, EventType};
+use support::real::installed;
 use support::{ANSWERED, Fleet, LONG_FLOW, Process, TIMED_OUT, attempt, raw};
 
 /// Q.850: redirected to a new destination.
 const REDIRECTED: u32 = 23;
-
-/// The roots of Asterisk and `SIPp`, or a line in the list of skipped tests; a failure where nobody keeps such a list.
-fn installed(test: &str) -> Option<(PathBuf, PathBuf)> {
-    let root = std::env::var_os("ASTERISM_ASTERISK_ROOT").map(PathBuf::from).or_else(|| {
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        here.ancestors()
-            .map(|dir| dir.join(".cache/asterisk-22"))
-            .find(|dir| dir.join("run-asterisk").exists())
-    });
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let sipp = std::env::split_paths(&path).map(|dir| dir.join("sipp")).find(|file| file.is_file());
-    if let (Some(root), Some(sipp)) = (root, sipp) {
-        return Some((root, sipp));
-    }
-    let line = format!("SKIPPED {test}: no Asterisk 22 root (ASTERISM_ASTERISK_ROOT) or no sipp here");
-    let file = std::env::var_os("ASTERISM_SKIP_FILE");
-    assert!(file.is_some(), "{line}; with ASTERISM_SKIP_FILE=FILE it is written down there instead");
-    eprintln!("{line}");
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file.unwrap()).unwrap();
-    writeln!(file, "{line}").unwrap();
-    None
-}
 
 /// `SIPp` as the carrier: the last four digits of a number decide, and each INVITE's number and Call-ID is logged.
 struct Carrier {

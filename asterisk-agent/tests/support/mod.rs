@@ -15,7 +15,10 @@ use asterism_proto::hash::sha256;
 use asterism_proto::{OpenFrame, PublicKey, notice, v1};
 use prost::Message;
 
+pub mod carrier;
+pub mod dns;
 mod notices;
+pub mod real;
 pub use notices::{log_key, notice_body};
 
 pub const FLEET: &str = "test";
@@ -216,9 +219,17 @@ impl Fleet {
 
     /// The same with these further variables.
     pub fn launch_in(&self, capacity: u32, args: &[&str], env: &[(&str, &str)]) -> Process {
+        let mut command = self.instance(capacity, args);
+        command.envs(env.iter().copied()).stdin(Stdio::null()).stderr(Stdio::null());
+        Process(command.spawn().unwrap())
+    }
+
+    /// The command that starts the instance.
+    pub fn instance(&self, capacity: u32, args: &[&str]) -> Command {
         // Another build of the agent, for measuring: the simulator is then found beside this one all the same.
         let agent = std::env::var_os("ASTERISM_AGENT_BIN").map(PathBuf::from);
-        let child = Command::new(agent.unwrap_or_else(|| env!("CARGO_BIN_EXE_asterism-agent").into()))
+        let mut command = Command::new(agent.unwrap_or_else(|| env!("CARGO_BIN_EXE_asterism-agent").into()));
+        command
             .arg("instance")
             .arg("--pbx-sim-bin")
             .arg(program("pbx-sim"))
@@ -236,13 +247,8 @@ impl Fleet {
             .arg(self.server.password_file("node"))
             .arg("--dir")
             .arg(self.node_dir())
-            .args(args)
-            .envs(env.iter().copied())
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Process(child)
+            .args(args);
+        command
     }
 
     pub fn node_dir(&self) -> PathBuf {

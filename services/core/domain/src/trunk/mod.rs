@@ -67,7 +67,7 @@ pub enum CallerIdHeader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrunkSettings {
-    /// `name`, `address` or either with `:port`. Equal gateways of one carrier.
+    /// `name`, `address` or either with `:port`. Gateways of one carrier: of those that answer its OPTIONS one is used.
     pub hosts: Vec<String>,
     /// A domain whose SRV records say where, instead of hosts.
     pub srv: String,

@@ -54,7 +54,7 @@ pub struct AddArgs {
     /// Its name: 1 to 64 of letters, digits, - and _
     #[arg(value_name = "NAME")]
     pub trunk: String,
-    /// A gateway; may be repeated: all are equal
+    /// A gateway; may be repeated: with --qualify one that answers is used, without it always the same one
     #[arg(long = "host", value_name = "HOST[:PORT]", conflicts_with = "srv")]
     pub hosts: Vec<String>,
     /// The domain whose SRV records name the gateways

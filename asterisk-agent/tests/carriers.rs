@@ -1,0 +1,248 @@
+//! A node's real Asterisk and another as its carrier: whatever a trunk can be set to, and how the calls then came.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use asterism_agent::render::{endpoint, plain_trunk};
+use asterism_nats::Verb;
+use asterism_proto::v1::{self, EventType};
+use prost::Message;
+use support::carrier::{Came, Carrier};
+use support::dns::NameServer;
+use support::real::{installed, skip};
+use support::{ANSWERED, Fleet, PATIENCE, attempt, raw};
+
+const CALLER: &str = "+15550100000";
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn trunk(name: &str, port: u16, change: impl FnOnce(&mut v1::TrunkSettings)) -> v1::TrunkEntry {
+    let mut entry = plain_trunk(name, "127.0.0.1", port);
+    change(entry.settings.as_mut().unwrap());
+    entry
+}
+
+/// A port of loopback nobody listens at.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What the node's own Asterisk says to a command.
+fn console(root: &Path, fleet: &Fleet, command: &str) -> String {
+    let config = fleet.node_dir().join("etc/asterisk.conf");
+    let said = Command::new(root.join("run-asterisk")).arg("-C").arg(config).args(["-rx", command]).output();
+    String::from_utf8(said.unwrap().stdout).unwrap()
+}
+
+/// The node has these trunks and told the log so.
+async fn have(fleet: &Fleet, trunks: Vec<v1::TrunkEntry>) {
+    let names: Vec<String> = trunks.iter().map(|entry| entry.trunk.clone()).collect();
+    let reply = fleet.order(Verb::Trunks, &v1::TrunkOrder { term: 1, trunks }).await;
+    assert!(reply.taken && reply.reason.is_empty(), "{reply:?}");
+    fleet
+        .until("each trunk is held", |log| {
+            let held = log.of(EventType::TrunkHeld);
+            let held = held.iter().map(|event| v1::TrunkHeld::decode(event.body.as_slice()).unwrap().trunk);
+            let held: Vec<String> = held.collect();
+            names.iter().all(|name| held.contains(name)).then_some(())
+        })
+        .await;
+}
+
+/// One call by each of these trunks, to a number of its own, at once. How each ended, by trunk.
+async fn call(fleet: &Fleet, trunks: &[&str]) -> BTreeMap<String, v1::AttemptEnded> {
+    let before = fleet.log.lock().unwrap().ended().len();
+    let with = |(nth, name): (usize, &&str)| {
+        let number = format!("+1555010{:04}", before + nth + 1);
+        v1::DialAttempt { trunk: (*name).to_owned(), ring_timeout_ms: 8_000, ..attempt(&number, "demo") }
+    };
+    let attempts: Vec<v1::DialAttempt> = trunks.iter().enumerate().map(with).collect();
+    let of: BTreeMap<String, String> =
+        attempts.iter().map(|one| (one.attempt.clone(), one.trunk.clone())).collect();
+    let reply = fleet.order(Verb::Dial, &v1::DialOrder { term: 1, log_position: 1, attempts }).await;
+    assert!(reply.taken && reply.code.is_empty(), "{reply:?}");
+    let all = before + trunks.len();
+    let ended = fleet.until("every end", |log| Some(log.ended()).filter(|ended| ended.len() == all)).await;
+    ended.into_iter().filter_map(|(id, end)| Some((of.get(&id)?.clone(), end))).collect()
+}
+
+fn carried(ended: &BTreeMap<String, v1::AttemptEnded>, carrier: &Carrier) {
+    for (name, end) in ended {
+        let said = (raw(end), end.digits.as_str());
+        assert_eq!(said, (ANSWERED, "1"), "{name}: {end:?}\n{}", carrier.said());
+    }
+}
+
+/// The call whose number ends so, and no second one.
+fn came(carrier: &Carrier, ends: &str) -> Came {
+    let calls: Vec<Came> = carrier.calls().into_iter().filter(|call| call["to"].ends_with(ends)).collect();
+    assert_eq!(calls.len(), 1, "{ends}: {:?}\n{}", carrier.calls(), carrier.said());
+    calls.into_iter().next().unwrap()
+}
+
+#[track_caller]
+fn is(call: &Came, expected: &[(&str, &str)]) {
+    for (what, value) in expected {
+        assert_eq!(call[*what], *value, "{what} of {call:?}");
+    }
+}
+
+#[test]
+fn each_setting_of_a_trunk_reaches_the_carrier() {
+    let Some((root, _)) = installed("agent: real Asterisk, a carrier that is one too") else { return };
+    runtime().block_on(async {
+        // SIP's own port for TLS is another node's on this machine.
+        let _taken = std::net::TcpListener::bind("127.0.0.1:5061");
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&root, &fleet.dir.path().join("carrier"));
+        let secrets = fleet.dir.path().join("credentials");
+        std::fs::write(&secrets, "right alice s3cret\nwrong alice guessed\n").unwrap();
+        private(&secrets);
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let ca = carrier.authority();
+        let files =
+            ["--trunk-credentials-file", secrets.to_str().unwrap(), "--trunk-ca-file", ca.to_str().unwrap()];
+        let _node = fleet.launch_with(20, &[args.as_slice(), files.as_slice()].concat());
+        fleet.prepare().await;
+        have(&fleet, all_kinds(&carrier)).await;
+        let ended = call(&fleet, &["plain", "digest", "over-tcp", "over-tls"]).await;
+        carried(&ended, &carrier);
+        each_call_came_as_it_was_set(&carrier);
+        who_is_not_let_in_rings_nobody(&fleet, &carrier).await;
+        the_gateway_that_answers_is_used(&root, &fleet, &carrier).await;
+        fleet.check_frames();
+    });
+}
+
+fn private(file: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn all_kinds(carrier: &Carrier) -> Vec<v1::TrunkEntry> {
+    let digest = |name: &str, credentials: &str| {
+        trunk(name, carrier.port, |s| {
+            (s.credentials, s.from_domain) = (credentials.into(), "digest.example".into());
+            (s.number_format, s.caller_id_header) = (2, 2);
+        })
+    };
+    let tls = |name: &str, port| {
+        trunk(name, port, |s| {
+            (s.transport, s.srtp, s.from_domain) = (3, true, "tls.example".into());
+        })
+    };
+    vec![
+        trunk("plain", carrier.port, |_| {}),
+        digest("digest", "right"),
+        digest("guest", "wrong"),
+        trunk("over-tcp", carrier.port, |s| {
+            (s.transport, s.number_format, s.caller_id_header) = (2, 3, 3);
+            s.codecs = vec!["g722".into(), "ulaw".into()];
+        }),
+        tls("over-tls", carrier.tls),
+        tls("stranger", carrier.stranger),
+        trunk("pair", closed_port(), |s| {
+            s.hosts.push(format!("127.0.0.1:{}", carrier.port));
+            s.qualify_s = 5;
+        }),
+    ]
+}
+
+fn each_call_came_as_it_was_set(carrier: &Carrier) {
+    let plain = came(carrier, "0001");
+    is(
+        &plain,
+        &[("to", "+15550100001"), ("pai", ""), ("rpid", ""), ("codec", "ulaw"), ("srtp", "0"), ("tls", "0")],
+    );
+    assert!(plain["from"].contains(&format!("<sip:{CALLER}@127.0.0.1")), "{plain:?}");
+    assert!(plain["via"].starts_with("SIP/2.0/UDP"), "{plain:?}");
+    let digest = came(carrier, "0002");
+    is(&digest, &[("to", "15550100002"), ("rpid", ""), ("codec", "alaw"), ("srtp", "0")]);
+    assert!(digest["from"].contains(&format!("<sip:{CALLER}@digest.example")), "{digest:?}");
+    assert!(digest["pai"].contains(&format!("<sip:{CALLER}@")), "{digest:?}");
+    let tcp = came(carrier, "0003");
+    is(&tcp, &[("to", "0015550100003"), ("pai", ""), ("codec", "g722"), ("srtp", "0"), ("tls", "0")]);
+    assert!(
+        tcp["via"].starts_with("SIP/2.0/TCP") && tcp["rpid"].contains(&format!("<sip:{CALLER}@")),
+        "{tcp:?}"
+    );
+    let tls = came(carrier, "0004");
+    is(&tls, &[("to", "+15550100004"), ("codec", "ulaw"), ("srtp", "1"), ("tls", "1")]);
+    assert!(tls["via"].starts_with("SIP/2.0/TLS"), "{tls:?}");
+}
+
+/// A wrong password, and a carrier whose certificate nobody vouches for: what the carrier or the transport says is told, and no call came.
+async fn who_is_not_let_in_rings_nobody(fleet: &Fleet, carrier: &Carrier) {
+    let before = carrier.calls().len();
+    let ended = call(fleet, &["guest", "stranger"]).await;
+    let said = |trunk: &str| (ended[trunk].sip_status, ended[trunk].heard, ended[trunk].talk_ms);
+    // 1: a final response and nothing before it, so that another trunk may be tried where the response is listed.
+    assert_eq!((said("guest"), said("stranger")), ((401, 1, 0), (503, 1, 0)), "{ended:?}");
+    assert_eq!(carrier.calls().len(), before);
+}
+
+/// Of two gateways the one that answers no OPTIONS is passed over.
+async fn the_gateway_that_answers_is_used(root: &Path, fleet: &Fleet, carrier: &Carrier) {
+    let secret = std::fs::read_to_string(fleet.node_dir().join("secret/ami")).unwrap();
+    let name = endpoint(secret.trim(), "pair");
+    let began = Instant::now();
+    loop {
+        let said = console(root, fleet, &format!("pjsip show endpoint {name}"));
+        if said.contains(" Unavail ") && said.contains(" Avail ") {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "its gateways are not told apart\n{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await; // the pause of a poll
+    }
+    carried(&call(fleet, &["pair"]).await, carrier);
+}
+
+#[test]
+fn a_trunk_whose_transport_is_not_there_is_not_held() {
+    let Some((root, _)) = installed("agent: real Asterisk, no TLS") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let nobody = fleet.dir.path().join("nobody.ca");
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let _node = fleet
+            .launch_with(20, &[args.as_slice(), &["--trunk-ca-file", nobody.to_str().unwrap()]].concat());
+        fleet.prepare().await;
+        let over_tls = trunk("over-tls", closed_port(), |s| s.transport = 3);
+        let plain = trunk("plain", closed_port(), |_| {});
+        let order = v1::TrunkOrder { term: 1, trunks: vec![over_tls, plain] };
+        let reply = fleet.order(Verb::Trunks, &order).await;
+        assert!(reply.reason.contains("the trunk over-tls"), "{reply:?}");
+        let held = fleet.until("a trunk", |log| log.first(EventType::TrunkHeld)).await;
+        assert_eq!(v1::TrunkHeld::decode(held.body.as_slice()).unwrap().trunk, "plain");
+    });
+}
+
+#[test]
+fn a_carrier_is_found_by_its_srv_record() {
+    let test = "agent: real Asterisk, SRV";
+    let Some((root, _)) = installed(test) else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&root, &fleet.dir.path().join("carrier"));
+        let Some(names) = NameServer::start(carrier.port) else {
+            return skip(test, "port 53 of no address of loopback is to be had");
+        };
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let Some(_node) = names.serve(fleet.dir.path(), &fleet.instance(20, &args)) else {
+            return skip(test, "nobody may mount in a namespace of its own here");
+        };
+        fleet.prepare().await;
+        have(&fleet, vec![trunk("found", 1, |s| (s.hosts, s.srv) = (Vec::new(), "carrier.example".into()))])
+            .await;
+        carried(&call(&fleet, &["found"]).await, &carrier);
+        is(&came(&carrier, "0001"), &[("to", "+15550100001")]);
+        assert!(names.was_asked());
+    });
+}
