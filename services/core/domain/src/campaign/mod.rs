@@ -20,4 +20,6 @@ pub mod waiting;
 
 pub use command::{CampaignCommand, DialTick};
 pub use decide::decide;
-pub use state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts, Erasure};
+pub use state::{
+    Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts, Digits, Erasure,
+};

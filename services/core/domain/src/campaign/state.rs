@@ -72,11 +72,35 @@ pub struct Contact {
     /// A rule that was found to hold while an attempt was in flight: it is excluded when that comes back.
     pub barred: Option<Exclusion>,
     /// Digits pressed in the last answered call.
-    pub digits: Box<str>,
+    pub digits: Digits,
     /// Keyed hash of the number.
     pub number_hash: NumberHash,
     /// Nonce and ciphertext; empty once erased.
     pub sealed: Box<[u8]>,
+}
+
+/// Digits a contact pressed. One pointer wide: there are a million contacts, and few have pressed anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Box<str>", into = "Box<str>")]
+pub struct Digits(Option<Box<Box<str>>>);
+
+impl Digits {
+    /// As they were pressed; empty if none were.
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", |digits| digits)
+    }
+}
+
+impl From<Box<str>> for Digits {
+    fn from(digits: Box<str>) -> Self {
+        Self((!digits.is_empty()).then(|| Box::new(digits)))
+    }
+}
+
+impl From<Digits> for Box<str> {
+    fn from(digits: Digits) -> Self {
+        digits.0.map_or_else(Self::default, |digits| *digits)
+    }
 }
 
 impl Contact {

@@ -1,6 +1,6 @@
 //! People: taken in, kept out, put off, erased; and the lists of who is not called.
 
-use super::super::state::{Campaign, Contact, ContactStatus, Counts};
+use super::super::state::{Campaign, Contact, ContactStatus, Counts, Digits};
 use super::super::waiting::{Place, ZoneIndex};
 use crate::event::{Event, SealedContact};
 use crate::ids::{ContactId, NumberHash, Outcome, Timestamp};
@@ -53,7 +53,7 @@ pub(super) fn imported(
             due_ms: 0,
             ended: [0; Outcome::ALL.len()],
             barred: None,
-            digits: Box::default(),
+            digits: Digits::default(),
             number_hash: row.number_hash,
             sealed: row.sealed.clone().into_boxed_slice(),
         });

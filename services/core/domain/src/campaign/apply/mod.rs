@@ -392,7 +392,7 @@ fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits
     person.status = ContactStatus::Settled(outcome);
     *campaign.counts.settled.entry(outcome).or_default() += 1;
     if outcome == Outcome::Answered {
-        person.digits = digits.into();
+        person.digits = Box::<str>::from(digits).into();
         *campaign.counts.digits.entry(digits.to_owned()).or_default() += 1;
     }
 }
