@@ -66,13 +66,19 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it listens. It has no room for numbers that end in 0153.
     pub fn start(sipp: &Path, habits: Habits) -> Self {
+        Self::start_refusing(sipp, habits, "0153")
+    }
+
+    /// The same without room for numbers that end so (a regular expression).
+    pub fn start_refusing(sipp: &Path, habits: Habits, ends: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-sipp-").tempdir().unwrap();
         let (media_port, sockets) = media_sockets();
         let scenario = SCENARIO
             .replace("@PRESS_MS@", &habits.press_ms.to_string())
             .replace("@LEAVE_MS@", &habits.leave_ms.to_string())
+            .replace("@REFUSED@", ends)
             .replace("@DTMF@", keys_folder().unwrap().to_str().unwrap());
         fs::write(dir.path().join("carrier.xml"), scenario).unwrap();
         let port = free_udp_port();
