@@ -105,6 +105,14 @@ pub struct FleetReport {
     pub node_ms: u64,
     /// What it costs, millionths of a dollar.
     pub cost_micro_usd: u64,
+    /// What the nodes cost now, millionths of a dollar an hour.
+    pub micro_usd_per_hour: u64,
+    /// Calls so far, and what each has cost; none without any.
+    pub answered: u64,
+    /// See `answered`.
+    pub micro_usd_per_answer: Option<u64>,
+    /// Day and region of the price book; none while one price counts for every node.
+    pub prices: Option<String>,
 }
 
 /// `fleet.cloud`: what bills, by the cloud's own listing, asked for now.
@@ -201,6 +209,8 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
     nodes.append(&mut ended);
     let (heard, fresh) = (heartbeats.snapshot(), heartbeats.fresh());
     let node_ms = fleet.node_ms(at);
+    let cost = fleet.spent_micro_usd(at).unwrap_or_else(|| cost_micro_usd(node_ms, &config.policy));
+    let answered = report::answered(state);
     FleetReport {
         stop_requested: fleet.stop_requested,
         last_plan: fleet.last_plan.clone(),
@@ -215,7 +225,11 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
         intents: intents(state, at),
         peak_nodes: fleet.peak_nodes,
         node_ms,
-        cost_micro_usd: fleet.spent_micro_usd(at).unwrap_or_else(|| cost_micro_usd(node_ms, &config.policy)),
+        cost_micro_usd: cost,
+        micro_usd_per_hour: fleet.micro_usd_per_hour(),
+        answered,
+        micro_usd_per_answer: cost.checked_div(answered),
+        prices: fleet.prices.as_ref().map(|prices| format!("{} {}", prices.book, prices.region)),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use asterism_domain::fleet::{FleetPolicy, Place};
-use asterism_runtime::config::{Config, Ec2Config, Provider};
+use asterism_runtime::config::{self, Config, Ec2Config, Provider};
 
 use crate::places::{ON_DEMAND, SPOT};
 
@@ -23,6 +23,8 @@ pub struct LaunchTemplate {
     pub security_group_ids: Vec<String>,
     /// Id or name of a launch template of the cloud.
     pub launch_template: Option<String>,
+    /// Call slots that types were measured to have.
+    pub call_slots: BTreeMap<String, u32>,
     /// Further tags.
     pub tags: BTreeMap<String, String>,
 }
@@ -66,8 +68,10 @@ impl From<&Config> for ScalerConfig {
             policy: FleetPolicy {
                 min_nodes: scaler.min_nodes,
                 max_nodes: scaler.max_nodes,
-                node_capacity: scaler.node_capacity,
+                node_capacity: if local { scaler.node_capacity } else { fewest_slots(scaler) },
                 price_micro_usd_per_hour: scaler.price_micro_usd_per_hour,
+                prices: None,
+                max_micro_usd_per_hour: scaler.max_micro_usd_per_hour,
                 budget_micro_usd: scaler.budget_micro_usd,
                 launches_per_minute: scaler.launch_per_minute,
                 boot_deadline_ms: scaler.boot_deadline_ms,
@@ -93,10 +97,18 @@ impl From<&Config> for ScalerConfig {
                 places: if local { Vec::new() } else { places(ec2) },
                 security_group_ids: if local { Vec::new() } else { ec2.security_group_ids.clone() },
                 launch_template: ec2.launch_template.clone().filter(|_| !local),
+                call_slots: if local { BTreeMap::new() } else { ec2.call_slots.clone() },
                 tags: BTreeMap::new(),
             },
         }
     }
+}
+
+/// Call slots that every node has, whichever of the types it is.
+fn fewest_slots(scaler: &config::ScalerConfig) -> u32 {
+    let types = scaler.ec2.instance_type.iter().chain(&scaler.ec2.more_instance_types);
+    let slots = types.map(|name| scaler.ec2.call_slots.get(name).copied().unwrap_or(scaler.node_capacity));
+    slots.min().unwrap_or(scaler.node_capacity)
 }
 
 /// Every type in every subnet: as spot first if that is asked for, then on demand. A type that is farther down the list is

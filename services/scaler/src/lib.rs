@@ -13,6 +13,7 @@ pub mod effects;
 mod hearing;
 pub mod inventory;
 pub mod places;
+pub mod prices;
 pub mod provider;
 pub mod registration;
 pub mod tick;

@@ -15,12 +15,13 @@ fn main() -> ExitCode {
 
 async fn run(args: CommonArgs) -> anyhow::Result<()> {
     let Some(config) = boot::configure(&args)? else { return Ok(()) };
+    let settings = ScalerConfig::load(&config)?;
     let cloud = provider::open(&config).await?;
     let listen = config.scaler.http_listen;
     let Some(booted) = boot::boot("scaler", config, listen, &["log"]).await? else { return Ok(()) };
     let deps = boot::with_log(&booted).await?;
     let counters = Counters::new(booted.health.metrics())?;
-    asterism_scaler::run_counted(ScalerConfig::from(&booted.config), deps.clone(), cloud, counters).await?;
+    asterism_scaler::run_counted(settings, deps.clone(), cloud, counters).await?;
     boot::ending(&deps)?;
     tracing::info!("stopped");
     Ok(())

@@ -10,10 +10,7 @@ use std::time::Duration;
 use asterism_domain::fleet::Place;
 use tokio::time::Instant;
 
-/// What a place's market is called when it is not spot.
-pub const ON_DEMAND: &str = "on-demand";
-/// What it is called when it is.
-pub const SPOT: &str = "spot";
+pub use asterism_domain::fleet::prices::{ON_DEMAND, SPOT};
 
 /// The places, best first, and until when each is passed over.
 #[derive(Debug)]

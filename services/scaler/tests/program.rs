@@ -28,6 +28,11 @@ struct Program {
 
 impl Program {
     fn start(rig: &Rig) -> Self {
+        Self::start_with(rig, "")
+    }
+
+    /// With more of the section `scaler`.
+    fn start_with(rig: &Rig, more: &str) -> Self {
         let dir = rig.dir.path().to_owned();
         let agent = dir.join("agent");
         if !agent.exists() {
@@ -37,7 +42,7 @@ impl Program {
         let config = format!(
             "fleet = \"lab\"\n[nats]\nurl = \"{}\"\nuser = \"service\"\npassword_file = \"{}\"\n[paths]\ndata_dir = \"{}\"\n\
              keys_dir = \"{}\"\n[scaler]\nagent_bin = \"{}\"\nnode_capacity = 2\nmax_nodes = {NODES}\ntick_ms = 50\n\
-             launch_per_minute = 60\n",
+             launch_per_minute = 60\n{more}",
             rig.server.url,
             rig.server.password_file(SERVICE_USER).display(),
             dir.join("data").display(),
@@ -130,4 +135,45 @@ async fn killed_in_the_middle_of_its_launches_it_starts_none_twice() {
     let status = tokio::task::spawn_blocking(move || (second.child.wait().unwrap(), second)).await.unwrap().0;
     assert!(status.success(), "{status}");
     rig.log().read(|state| assert_eq!((state.voids, state.incidents), (0, 0), "{:?}", state.incident_list));
+}
+
+#[tokio::test]
+async fn nodes_cost_what_the_price_book_says_and_without_their_price_nothing_starts() {
+    let mut rig = Rig::start().await;
+    let book = rig.dir.path().join("prices.toml");
+    let with = |region: &str, price: u32| {
+        let row = format!(
+            "region = '{region}'\ntype = 'local'\nmarket = 'on-demand'\nmicro_usd_per_hour = {price}"
+        );
+        let text = format!("dated = '2026-12-01'\nsource = 'test'\n[[price]]\n{row}\nbilling = 'hour'\n");
+        fs::write(&book, text).unwrap();
+    };
+    let setting = format!("prices = \"{}\"\n", book.display());
+    with("elsewhere", 70_000);
+    let mut refused = Program::start_with(&rig, &setting);
+    let status =
+        tokio::task::spawn_blocking(move || (refused.child.wait().unwrap(), refused)).await.unwrap().0;
+    let said = fs::read_to_string(rig.dir.path().join("scaler.log")).unwrap();
+    assert!(!status.success() && said.contains("AST-S071: local on-demand has no price in local"), "{said}");
+
+    with("local", 70_000);
+    let _scaler = Program::start_with(&rig, &setting);
+    rig.campaign("c", 2).await;
+    rig.until("a node runs and costs its first hour", |state| {
+        state.fleet.micro_usd_per_hour() == 70_000 && state.fleet.spent_micro_usd(state.at) == Some(70_000)
+    })
+    .await;
+    let reply = rig.command("fleet.list", "").await;
+    let list: serde_json::Value = serde_json::from_slice(&reply.json).unwrap();
+    assert_eq!(
+        (&list["micro_usd_per_hour"], &list["cost_micro_usd"]),
+        (&70_000.into(), &70_000.into()),
+        "{list}"
+    );
+    assert_eq!(
+        (&list["prices"], &list["nodes"][0]["instance_type"]),
+        (&"2026-12-01 local".into(), &"local".into())
+    );
+    rig.command("fleet.stop", "").await;
+    rig.until("it has ended", |state| with_status(state, NodeStatus::Terminated).len() == 1).await;
 }

@@ -71,6 +71,8 @@ fn policy() -> FleetPolicy {
         max_nodes: NODES + 400,
         node_capacity: 100,
         price_micro_usd_per_hour: 41_600,
+        prices: None,
+        max_micro_usd_per_hour: 0,
         budget_micro_usd: 0,
         launches_per_minute: 10_000,
         boot_deadline_ms: 180_000,

@@ -5,7 +5,7 @@ mod writers;
 
 use asterism_proto::Origin;
 
-use crate::fleet::FleetLimits;
+use crate::fleet::{FleetLimits, PriceLine};
 use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::trunk::TrunkSettings;
@@ -246,6 +246,13 @@ pub enum Event {
         nodes_lost: u32,
         budget_micro_usd: u64,
         limits: Option<FleetLimits>,
+    },
+    PricesSet {
+        book: String,
+        region: String,
+        source: String,
+        prices: Vec<PriceLine>,
+        reason: String,
     },
     FleetStopRequested {
         reason: String,

@@ -82,6 +82,12 @@ pub struct NodeReport {
     pub pbx: String,
     /// Seconds it has run.
     pub up_s: u64,
+    /// Its type, as it was asked for; empty if a launch template says it.
+    pub instance_type: String,
+    /// `spot` or `on-demand`; empty if the cloud was not asked for either.
+    pub market: String,
+    /// What it costs, micro-dollars an hour; none while the log has no price.
+    pub micro_usd_per_hour: Option<u64>,
 }
 
 /// An import's contacts in one campaign.
@@ -209,6 +215,11 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
         .collect()
 }
 
+/// Calls of all campaigns so far.
+pub fn answered(state: &State) -> u64 {
+    state.campaigns.values().map(|campaign| u64::from(campaign.counts.answered)).sum()
+}
+
 /// Every node in numbers.
 pub fn nodes(state: &State, at: Timestamp) -> Vec<NodeReport> {
     state
@@ -222,6 +233,9 @@ pub fn nodes(state: &State, at: Timestamp) -> Vec<NodeReport> {
             active: node.attempts.len() as u32,
             pbx: node.pbx.clone(),
             up_s: node.ended_at.unwrap_or(at).saturating_sub(node.launched_at) / 1000,
+            instance_type: node.place.instance_type.clone(),
+            market: node.place.market.clone(),
+            micro_usd_per_hour: node.price.map(|price| price.micro_usd_per_hour),
         })
         .collect()
 }

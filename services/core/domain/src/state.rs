@@ -17,7 +17,7 @@ use crate::trunk::Trunk;
 use crate::{campaign, catalogue, fleet, trunk};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-11";
+pub const REDUCER: &str = "asterism-12";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.
@@ -290,6 +290,7 @@ fn is_fleet(event: &Event) -> bool {
             | Event::NodeTerminated { .. }
             | Event::NodeLost { .. }
             | Event::FleetPlanned { .. }
+            | Event::PricesSet { .. }
             | Event::FleetStopRequested { .. }
             | Event::ManifestHeld { .. }
     )

@@ -246,6 +246,7 @@ impl Field<Option<v1::FleetLimits>> for Option<FleetLimits> {
             launches_per_minute: limits.launches_per_minute,
             budget_micro_usd: limits.budget_micro_usd,
             price_micro_usd_per_hour: limits.price_micro_usd_per_hour,
+            max_micro_usd_per_hour: limits.max_micro_usd_per_hour,
         })
     }
     fn take(wire: Option<v1::FleetLimits>) -> Result<Self, &'static str> {
@@ -254,6 +255,7 @@ impl Field<Option<v1::FleetLimits>> for Option<FleetLimits> {
             launches_per_minute: limits.launches_per_minute,
             budget_micro_usd: limits.budget_micro_usd,
             price_micro_usd_per_hour: limits.price_micro_usd_per_hour,
+            max_micro_usd_per_hour: limits.max_micro_usd_per_hour,
         }))
     }
 }
@@ -432,6 +434,7 @@ events! {
         waiting, in_flight, nodes_up, nodes_booting, nodes_wanted, nodes_draining, reason, nodes_stale,
         nodes_lost, budget_micro_usd, limits
     }
+    PricesSet PricesSet { book, region, source, prices, reason }
     FleetStopRequested FleetStopRequested { reason }
     CampaignCreated CampaignCreated {
         campaign, name, flow, manifest, trunk, max_channels, calls_per_second, ring_timeout_ms, max_attempts,

@@ -93,6 +93,8 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("EMERGENCY_STOPPED", &[("cut_calls", "false")]),
     // The fleet was told to go: void.
     ("LAUNCH_PLACED", &[]),
+    ("PRICES_SET", &[]),
+    ("FLEET_PLANNED", &[]),
     ("TRUNK_SET", &[]),
     ("TRUNK_PACED", &[]),
     ("TRUNK_BREAKER", &[("state", "2")]),
@@ -162,8 +164,8 @@ fn sample(field: &FieldDescriptor) -> Value {
         Kind::Bool => Value::Bool(true),
         Kind::Uint32 => Value::U32(match field.name() {
             "contact" | "contacts" => 0,
-            "transport" | "number_format" | "caller_id_header" | "heard" | "state" | "ordinal"
-            | "outcome" | "source" | "step" | "zone" | "rule" => 1,
+            "billing" | "transport" | "number_format" | "caller_id_header" | "heard" | "state"
+            | "ordinal" | "outcome" | "source" | "step" | "zone" | "rule" => 1,
             _ => 100 + field.number(),
         }),
         Kind::Uint64 => Value::U64(1_000 + u64::from(field.number())),

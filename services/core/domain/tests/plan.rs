@@ -87,6 +87,8 @@ fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
             max_nodes,
             node_capacity,
             price_micro_usd_per_hour: price,
+            prices: None,
+            max_micro_usd_per_hour: price / 2,
             budget_micro_usd: budget,
             launches_per_minute,
             boot_deadline_ms: boot,
@@ -437,6 +439,7 @@ fn a_launch_beyond_the_limits_in_the_log_is_void() {
         launches_per_minute: 2,
         budget_micro_usd: 1_000_000,
         price_micro_usd_per_hour: 500_000,
+        max_micro_usd_per_hour: 0,
     };
     let launch = |lab: &mut Lab, intent: &str| {
         let voids = lab.state.voids;

@@ -158,6 +158,7 @@ pub(super) fn unanswered(state: &State, key: &str) -> Vec<IntentId> {
 fn request(shell: &Shell, tokens: &LaunchTokens, log_key: &PublicKey, job: &Job) -> LaunchRequest {
     let template = &shell.config.template;
     let token = tokens.token(&job.key);
+    let slots = template.call_slots.get(&job.place.instance_type).copied();
     let subnet = Some(job.place.subnet.clone()).filter(|subnet| !subnet.is_empty());
     LaunchRequest {
         intent_id: job.key.clone(),
@@ -168,16 +169,18 @@ fn request(shell: &Shell, tokens: &LaunchTokens, log_key: &PublicKey, job: &Job)
         subnet_id: subnet,
         security_group_ids: template.security_group_ids.clone(),
         launch_template: template.launch_template.clone(),
-        user_data: Some(user_data(shell.deps.log.fleet(), &job.key, &token, log_key)),
+        user_data: Some(user_data(shell.deps.log.fleet(), job, &token, log_key, slots)),
         tags: template.tags.clone(),
     }
 }
 
 /// Variables the agent starts with, one a line: what the image's unit reads, and the local provider hands on. The token
 /// admits the instances of this one request and nothing else; the log's key is what it believes checkpoints by.
-fn user_data(fleet: &str, intent: &str, token: &str, log_key: &PublicKey) -> String {
-    let log_key = hex::encode(log_key.to_bytes());
+/// What its type was measured to carry is told too.
+fn user_data(fleet: &str, job: &Job, token: &str, log_key: &PublicKey, slots: Option<u32>) -> String {
+    let (intent, log_key) = (&job.key, hex::encode(log_key.to_bytes()));
+    let slots = slots.map(|slots| format!("ASTERISM_CAPACITY={slots}\n")).unwrap_or_default();
     format!(
-        "ASTERISM_FLEET={fleet}\nASTERISM_INTENT={intent}\nASTERISM_TOKEN={token}\nASTERISM_LOG_KEY={log_key}\n"
+        "ASTERISM_FLEET={fleet}\nASTERISM_INTENT={intent}\nASTERISM_TOKEN={token}\nASTERISM_LOG_KEY={log_key}\n{slots}"
     )
 }

@@ -82,6 +82,8 @@ pub fn config() -> ScalerConfig {
             max_nodes: 4,
             node_capacity: 2,
             price_micro_usd_per_hour: 100_000,
+            prices: None,
+            max_micro_usd_per_hour: 0,
             budget_micro_usd: 0,
             launches_per_minute: 100,
             boot_deadline_ms: 60_000,

@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod dnc;
 pub mod emergency;
 pub mod lab;
+pub mod prices;
 pub mod trunk;
 mod values;
 
@@ -111,6 +112,9 @@ Examples:
     /// The policy lab: what scaling costs against the best possible, in virtual time
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// Price books: what instances cost, checked and compared by call slot
+    #[command(subcommand)]
+    Prices(prices::PricesCommand),
     /// The log: where it stands, and sealing it for an auditor
     #[command(subcommand)]
     Log(LogCommand),

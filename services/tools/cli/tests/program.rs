@@ -380,3 +380,29 @@ fn every_shell_gets_its_completions() {
         );
     }
 }
+
+#[test]
+fn a_price_book_is_checked_and_a_fleet_without_a_price_does_not_start() {
+    let dir = folder();
+    let example = asterism(dir.path(), &["prices", "example"]);
+    std::fs::write(dir.path().join("prices.toml"), &example.out).unwrap();
+    let checked =
+        asterism(dir.path(), &["prices", "check", "prices.toml", "--slots", "m7g.large=110", "--json"]);
+    let prices = checked.json()["prices"].as_array().unwrap().clone();
+    let per_slot = |market: &str| {
+        let mut of = prices.iter().filter(|row| row["type"] == "m7g.large" && row["market"] == market);
+        of.next().unwrap()["micro_usd_per_slot_hour"].as_u64().unwrap()
+    };
+    assert_eq!((checked.status, per_slot("on-demand"), per_slot("spot")), (0, 742, 371), "{checked:?}");
+    let used = ["prices", "check", "prices.toml", "--used", "--set", "scaler.provider=ec2"];
+    let fleet =
+        ["scaler.ec2.image_id=ami-1", "scaler.ec2.instance_type=c7g.large", "scaler.ec2.region=us-east-1"];
+    let args: Vec<&str> = used.into_iter().chain(fleet.into_iter().flat_map(|one| ["--set", one])).collect();
+    let refused = asterism(dir.path(), &args);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(refused.out.contains("AST-S071: c7g.large on-demand has no price in us-east-1"), "{refused:?}");
+    let broken = example.out.replace("billing = \"second\"", "billing = \"day\"");
+    std::fs::write(dir.path().join("prices.toml"), broken).unwrap();
+    let refused = asterism(dir.path(), &["prices", "check", "prices.toml", "--json"]);
+    assert_eq!((refused.status, refused.json()["problems"].as_array().unwrap().len()), (1, 4), "{refused:?}");
+}

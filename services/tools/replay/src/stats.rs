@@ -48,6 +48,8 @@ pub struct Stats {
     pub nodes: u64,
     /// Most nodes at once.
     pub peak_nodes: u32,
+    /// What the nodes cost by the prices in the log, micro-dollars; none if it has no price.
+    pub cost_micro_usd: Option<u64>,
     /// Decisions that came too late to take effect.
     pub voids: u64,
     /// Events that fit nothing.
@@ -137,6 +139,7 @@ impl Stats {
         calls.answer_seizure_permille = (calls.answered * 1_000).checked_div(calls.seizures);
         self.nodes = state.fleet.nodes.len() as u64;
         self.peak_nodes = state.fleet.peak_nodes;
+        self.cost_micro_usd = state.fleet.spent_micro_usd(state.at);
         (self.voids, self.incidents) = (state.voids, state.incidents);
     }
 
@@ -156,6 +159,12 @@ impl Stats {
             self.event_bytes, self.frame_bytes, self.file_bytes
         )?;
         writeln!(out, "  nodes        {}, at most {} at once", self.nodes, self.peak_nodes)?;
+        let dollars = |micro: u64| format!("${}.{:06}", micro / 1_000_000, micro % 1_000_000);
+        if let Some(cost) = self.cost_micro_usd {
+            let each =
+                cost.checked_div(self.calls.answered).map(|each| format!(", {} a call", dollars(each)));
+            writeln!(out, "  cost         {}{}", dollars(cost), each.unwrap_or_default())?;
+        }
         writeln!(out, "  voids        {}, incidents {}", self.voids, self.incidents)?;
         let calls = &self.calls;
         writeln!(

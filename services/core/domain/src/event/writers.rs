@@ -34,6 +34,7 @@ impl Event {
             | Event::NodeTerminated { .. }
             | Event::NodeLost { .. }
             | Event::FleetPlanned { .. }
+            | Event::PricesSet { .. }
             | Event::FleetStopRequested { .. } => *origin == Origin::Role(Role::Scaler),
             Event::CampaignCreated { .. }
             | Event::CampaignChanged { .. }

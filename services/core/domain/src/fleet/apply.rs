@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use asterism_proto::Origin;
 
+use super::prices::Prices;
 use super::refusing;
 use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Place, Placed, Uncovered};
 use crate::event::{Event, Recorded};
@@ -96,6 +97,10 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
             fleet.plans += 1;
             fleet.budget_drained = fleet.budget_drained.max(*budget_micro_usd);
             fleet.last_plan.clone_from(reason);
+        }
+        Event::PricesSet { book, region, source, prices, .. } => {
+            let (book, region, source) = (book.clone(), region.clone(), source.clone());
+            fleet.set_prices(Prices { book, region, source, lines: prices.clone() }, at)?;
         }
         Event::FleetStopRequested { .. } => fleet.stop_requested = true,
         _ => {}
@@ -285,10 +290,15 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
         return Err(Effectless::incident("an instance that another intent has launched"));
     }
     known.status = IntentStatus::Launched(node.clone());
+    let unplaced = || Place { instance_type: known.instance_type.clone(), ..Place::default() };
+    let place = known.placed.as_ref().map_or_else(unplaced, |placed| placed.place.clone());
+    let price = fleet.start_billing(&place, at);
     fleet.nodes.insert(
         node.clone(),
         Node {
             intent: intent.to_owned(),
+            place,
+            price,
             status: NodeStatus::Launched,
             admission: None,
             pbx_up: false,
@@ -333,8 +343,9 @@ fn ended(
     known.ended_at = Some(at);
     known.unanswered.clear();
     let orphaned: Orphaned = std::mem::take(&mut known.attempts).into_iter().collect();
-    let billed = at.saturating_sub(known.launched_at);
-    fleet.ended_node_ms += billed;
+    let (launched_at, price) = (known.launched_at, known.price);
+    fleet.ended_node_ms += at.saturating_sub(launched_at);
+    fleet.stop_billing(price, launched_at, at);
     fleet.recount(false);
     Ok(orphaned)
 }

@@ -242,7 +242,8 @@ fn planned(
     if plan.is_empty() {
         return Vec::new();
     }
-    let mut events = vec![Event::FleetPlanned {
+    let mut events: Vec<Event> = priced(policy).filter(|_| plan.prices_are_news).into_iter().collect();
+    events.push(Event::FleetPlanned {
         waiting: need.demand.due,
         in_flight: view.in_flight,
         nodes_up: plan.up,
@@ -254,7 +255,7 @@ fn planned(
         nodes_lost: plan.lost,
         budget_micro_usd: plan.budget_micro_usd,
         limits: Some(FleetLimits::from(policy)),
-    }];
+    });
     let name: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {
         events.push(Event::LaunchIntended {
@@ -288,6 +289,18 @@ fn planned(
     events.extend(plan.unreachable.iter().filter_map(|id| cut(state, hearing, id, at)));
     events.truncate(200);
     events
+}
+
+/// What instances cost from here on, and how they compare.
+fn priced(policy: &FleetPolicy) -> Option<Event> {
+    let prices = policy.prices.as_ref()?;
+    Some(Event::PricesSet {
+        book: prices.book.clone(),
+        region: prices.region.clone(),
+        source: prices.source.clone(),
+        prices: prices.lines.clone(),
+        reason: prices.compared(policy.node_capacity),
+    })
 }
 
 /// The end of a node nobody hears of: it names what it cuts (INV-04).

@@ -14,6 +14,7 @@ use super::budget::{Allowance, allowance};
 use super::command::Inventory;
 use super::hearing::{Hearing, Standing};
 use super::limits::{FleetLimits, LAUNCH_SPAN_MS};
+use super::prices::Prices;
 use super::refusing;
 use super::seen::{self, Need};
 use super::staffing::Staff;
@@ -35,8 +36,12 @@ pub struct FleetPolicy {
     pub max_nodes: u32,
     /// Call slots of a node.
     pub node_capacity: u32,
-    /// Price of a node, micro-dollars an hour.
+    /// Price of a node, micro-dollars an hour, where `prices` does not say what each type costs.
     pub price_micro_usd_per_hour: u64,
+    /// What the types and markets that may be launched cost; `None` = one price counts for all.
+    pub prices: Option<Prices>,
+    /// What all nodes together may cost, micro-dollars an hour; 0 = none set.
+    pub max_micro_usd_per_hour: u64,
     /// Whole budget, micro-dollars; 0 = none set.
     pub budget_micro_usd: u64,
     /// Launches at most in any 60 s.
@@ -113,6 +118,8 @@ pub struct Plan {
     pub budget_is_news: bool,
     /// Limits or price are not those of the newest plan in the log.
     pub limits_are_news: bool,
+    /// Prices are not those of the log.
+    pub prices_are_news: bool,
     /// The need in numbers, short: it stands in each launch and drain.
     pub need: String,
     /// One sentence with all numbers.
@@ -131,6 +138,7 @@ impl Plan {
             && self.unreachable.is_none()
             && !self.budget_is_news
             && !self.limits_are_news
+            && !self.prices_are_news
     }
 }
 
@@ -170,6 +178,7 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
         plan.budget_is_news = policy.budget_micro_usd > view.fleet.budget_drained;
     }
     plan.limits_are_news = view.fleet.limited.limits != Some(FleetLimits::from(policy));
+    plan.prices_are_news = policy.prices.is_some() && view.fleet.prices != policy.prices;
     plan.need = sentence(view, policy, &staff, &plan);
     plan.reason = reason(policy, &plan, &budget, limit_note);
     if let Some(trouble) = view.need.trouble.as_ref().filter(|_| staff.kept > 0 && plan.wanted == staff.kept)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::learnt::Learnt;
 use super::limits::Limited;
+use super::prices::{NodePrice, Prices};
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 
 /// Where a launch intent stands.
@@ -113,6 +114,10 @@ pub struct Uncovered {
 pub struct Node {
     /// The launch intent it came from.
     pub intent: IntentId,
+    /// What it is: its type, zone and market, as it was asked for.
+    pub place: Place,
+    /// What it costs; `None` while the log has no price.
+    pub price: Option<NodePrice>,
     /// Where it stands.
     pub status: NodeStatus,
     /// Its newest admission.
@@ -193,6 +198,8 @@ pub struct Fleet {
     pub budget_drained: u64,
     /// Instances the cloud listed for one intent more than once, or that no intent explains.
     pub orphans: u32,
+    /// What instances cost; `None` while one price counts for every node.
+    pub prices: Option<Prices>,
     /// What no plan may go beyond.
     pub limited: Limited,
     /// What calls and boots have shown.

@@ -85,8 +85,7 @@ impl Judge {
         touched.attempts.iter().for_each(|id| self.attempt(state, id, &mut found));
         nodes(state, &touched).for_each(|node| self.bill.add(node));
         self.bill.intents(&state.fleet, &recorded.event);
-        let node_ms = self.bill.node_ms(&state.fleet, state.at);
-        found.push(("INV-06", local::limits(&state.fleet, self.bill.billing(), node_ms)));
+        found.push(("INV-06", local::limits(&state.fleet, self.bill.billing(), state.at)));
         let took = newest.is_none() && state.voids == voids;
         found.extend(self.history.after(state, recorded, &Effect { took, going }));
         self.looks += found.len() as u64;

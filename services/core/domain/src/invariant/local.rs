@@ -4,7 +4,7 @@ use crate::campaign::judge::{Clock, ZoneStands, on_list};
 use crate::campaign::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
 use crate::fleet::state::Fleet;
 use crate::fleet::{IntentStatus, Node, NodeStatus};
-use crate::ids::{AttemptId, ContactId};
+use crate::ids::{AttemptId, ContactId, Timestamp};
 use crate::state::{Incident, State};
 use crate::trunk::Trunk;
 
@@ -158,13 +158,17 @@ pub(super) fn instance(id: &str, node: &Node, fleet: &Fleet) -> Option<String> {
 }
 
 /// INV-06, of so many instances that are there or owed, and so much node time.
-pub(super) fn limits(fleet: &Fleet, billing: u64, node_ms: u64) -> Option<String> {
+pub(super) fn limits(fleet: &Fleet, billing: u64, at: Timestamp) -> Option<String> {
     let limits = fleet.limited.limits?;
     let most = limits.max_nodes.max(fleet.limited.above_max);
     if billing > u64::from(most) {
         return Some(format!("{billing} instances are there or owed, {most} may be"));
     }
-    let (spent, budget) = (fleet.limited.spent_micro_usd(node_ms)?, limits.budget_micro_usd);
+    let (rate, rate_max) = (fleet.micro_usd_per_hour(), limits.max_micro_usd_per_hour);
+    if rate_max > 0 && rate > rate_max.max(fleet.limited.above_rate) {
+        return Some(format!("the nodes cost {rate} micro-dollars an hour, they may cost {rate_max}"));
+    }
+    let (spent, budget) = (fleet.spent_micro_usd(at)?, limits.budget_micro_usd);
     (budget > 0 && spent > budget)
         .then(|| format!("{spent} micro-dollars are spent, the budget is {budget} micro-dollars"))
 }

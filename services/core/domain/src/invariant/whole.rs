@@ -60,7 +60,7 @@ pub(super) fn limits(state: &State) -> Verdict {
     match state.fleet.limited.limits {
         Some(_) => {
             let fleet = &state.fleet;
-            verdict(local::limits(fleet, u64::from(fleet.billing()), fleet.node_ms(state.at)))
+            verdict(local::limits(fleet, u64::from(fleet.billing()), state.at))
         }
         None => Verdict::NotApplicable("the log has no plan with its limits".to_owned()),
     }

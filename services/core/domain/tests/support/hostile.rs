@@ -324,6 +324,7 @@ fn limits(pick: usize) -> Option<FleetLimits> {
         launches_per_minute: 3,
         budget_micro_usd,
         price_micro_usd_per_hour: 3_600_000,
+        max_micro_usd_per_hour: if pick % 16 == 7 { 9_000_000 } else { 0 },
     };
     pick.is_multiple_of(2).then_some(limits).or((pick % 32 == 5).then_some(limits))
 }

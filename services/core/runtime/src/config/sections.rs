@@ -154,8 +154,13 @@ pub struct ScalerConfig {
     pub max_nodes: u32,
     /// Slots of a node.
     pub node_capacity: u32,
-    /// What a node costs in an hour, in millionths of a dollar.
+    /// What a node costs in an hour, in millionths of a dollar, where no price book says it by type.
     pub price_micro_usd_per_hour: u64,
+    /// A price book (`asterism prices check`): what each type costs in each market. Every type that may be launched must be
+    /// in it.
+    pub prices: Option<PathBuf>,
+    /// What all nodes together may cost in an hour, in millionths of a dollar, whatever the policy says; 0 sets no limit.
+    pub max_micro_usd_per_hour: u64,
     /// Launches in a minute, whatever the policy says.
     pub launch_per_minute: u32,
     /// What may be spent, in millionths of a dollar, whatever the policy says.
@@ -195,6 +200,8 @@ impl Default for ScalerConfig {
             max_nodes: 8,
             node_capacity: 20,
             price_micro_usd_per_hour: 41_600,
+            prices: None,
+            max_micro_usd_per_hour: 0,
             launch_per_minute: 30,
             budget_micro_usd: 10_000_000,
             boot_deadline_ms: 180_000,
@@ -224,8 +231,12 @@ pub struct Ec2Config {
     pub image_id: Option<String>,
     /// The instance type, without a launch template.
     pub instance_type: Option<String>,
-    /// Further types, asked for where there is no room for the first; each must carry `scaler.node_capacity` calls.
+    /// Further types, asked for where there is no room for the first. With `scaler.prices` the cheapest call slot is asked
+    /// for first instead.
     pub more_instance_types: Vec<String>,
+    /// Call slots that types were measured to have; the others have `scaler.node_capacity`. The plan reckons with the
+    /// fewest.
+    pub call_slots: BTreeMap<String, u32>,
     /// The subnet.
     pub subnet_id: Option<String>,
     /// Further subnets, best in other zones.

@@ -9,7 +9,7 @@ use super::Config;
 /// Whether a section has a key, by name. Sections of sections do not count.
 pub(super) fn has_key(section: &str, key: &str) -> bool {
     // Keys without a default do not show in a default configuration.
-    const ABSENT: [(&str, &str); 10] = [
+    const ABSENT: [(&str, &str); 11] = [
         ("dialer", "calls_token_file"),
         ("nats", "user"),
         ("nats", "password_file"),
@@ -18,6 +18,7 @@ pub(super) fn has_key(section: &str, key: &str) -> bool {
         ("objects", "url"),
         ("ledger", "archive"),
         ("scaler", "agent_bin"),
+        ("scaler", "prices"),
         ("agent", "node"),
         ("agent", "intent"),
     ];

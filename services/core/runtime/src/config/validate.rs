@@ -106,6 +106,9 @@ impl<'a> Checks<'a> {
             let what = format!("is {}, more than scaler.max_nodes ({})", scaler.min_nodes, scaler.max_nodes);
             self.say("AST-C014", "scaler.min_nodes", what);
         }
+        for (name, slots) in &scaler.ec2.call_slots {
+            self.range(&format!("scaler.ec2.call_slots.{name}"), (*slots).into(), 1, 10_000);
+        }
         let ec2 = &scaler.ec2;
         let image = ec2.image_id.is_some() && ec2.instance_type.is_some();
         if scaler.provider == Provider::Ec2 && ec2.launch_template.is_none() && !image {

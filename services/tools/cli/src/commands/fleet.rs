@@ -11,6 +11,7 @@ use super::Context;
 use crate::args::FleetCommand;
 use crate::error::CliError;
 use crate::output::{Align, table};
+use crate::up::progress::dollars;
 
 /// What is shown of the scaler's `FleetReport`.
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +23,9 @@ struct Fleet {
     ended: u64,
     intents: Vec<Intent>,
     cost_micro_usd: u64,
+    micro_usd_per_hour: u64,
+    micro_usd_per_answer: Option<u64>,
+    prices: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +38,9 @@ struct Node {
     active: u32,
     pbx: String,
     up_s: u64,
+    instance_type: String,
+    market: String,
+    micro_usd_per_hour: Option<u64>,
     load: Option<Load>,
 }
 
@@ -148,14 +155,25 @@ fn describe(fleet: &Fleet, all: bool) -> String {
             ("up", Align::Right),
             ("cpu", Align::Right),
             ("runs", Align::Right),
+            ("type", Align::Left),
+            ("$/h", Align::Right),
             ("pbx", Align::Left),
             ("not ready because", Align::Left),
         ];
         table(&columns, &rows)
     };
     let owed = fleet.intents.iter().filter(|intent| !intent.status.eq_ignore_ascii_case("failed")).count();
-    let dollars = format!("${}.{:06}", fleet.cost_micro_usd / 1_000_000, fleet.cost_micro_usd % 1_000_000);
-    let _ = writeln!(text, "launching {owed}, ended {}, cost so far {dollars}", fleet.ended);
+    let (cost, hourly) = (dollars(fleet.cost_micro_usd), dollars(fleet.micro_usd_per_hour));
+    let each =
+        fleet.micro_usd_per_answer.map_or_else(|| "no call yet".to_owned(), |each| dollars(each) + " a call");
+    let _ = writeln!(
+        text,
+        "launching {owed}, ended {}, cost so far {cost}, {hourly} an hour now, {each}",
+        fleet.ended
+    );
+    if let Some(prices) = &fleet.prices {
+        let _ = writeln!(text, "prices of {prices}");
+    }
     if fleet.stop_requested {
         text.push_str("the fleet was told to go home\n");
     }
@@ -181,6 +199,9 @@ fn row(node: &Node) -> Vec<String> {
         known(|load| load.up.to_string()),
         known(|load| format!("{}%", load.cpu_permille / 10)),
         duration(node.up_s),
+        format!("{} {}", node.instance_type, node.market).trim().to_owned(),
+        // A price nobody knows is not zero.
+        node.micro_usd_per_hour.map_or_else(|| "?".to_owned(), dollars),
         node.pbx.clone(),
         fresh.map(|load| load.why_not_ready.clone()).unwrap_or_default(),
     ]
@@ -220,7 +241,10 @@ mod tests {
         .unwrap();
         let text = describe(&fleet, false);
         assert!(
-            text.contains("i-1") && text.contains("3/20") && text.contains('?') && text.contains("$1.500000"),
+            text.contains("i-1")
+                && text.contains("3/20")
+                && text.contains('?')
+                && text.contains("cost so far $1.500000, $0.000000 an hour now, no call yet"),
             "{text}"
         );
         assert!(!text.contains("i-2"), "{text}");

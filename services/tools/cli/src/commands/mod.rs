@@ -14,6 +14,7 @@ mod lab;
 mod log;
 mod logic;
 mod media;
+mod prices;
 mod replay;
 mod resolve;
 mod trunk;
@@ -109,6 +110,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
         Command::Lab(command) => lab::run(&context, &command)?,
+        Command::Prices(command) => return prices::run(&context, &command),
         Command::Log(command) => log::run(&context, &command).await?,
         Command::Archive(command) => archive::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),

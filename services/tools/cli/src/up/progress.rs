@@ -9,6 +9,7 @@ use asterism_domain::State;
 use asterism_domain::campaign::Campaign;
 use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{FleetPolicy, NodeStatus};
+use asterism_domain::report::answered;
 use asterism_runtime::leader::now_ms;
 
 use super::system::System;
@@ -126,8 +127,10 @@ impl Progress {
             let _ = writeln!(text, "outcomes  {}", outcomes.join(" · "));
             let _ = writeln!(
                 text,
-                "cost      {} · {} node-seconds",
+                "cost      {} · {} an hour now · {} · {} node-seconds",
                 dollars(cost(system, state)),
+                dollars(state.fleet.micro_usd_per_hour()),
+                per_call(cost(system, state), answered(state)),
                 state.fleet.node_ms(now_ms()) / 1000
             );
             nodes(&mut text, system, state);
@@ -206,6 +209,11 @@ pub fn cost(system: &System, state: &State) -> u64 {
     let policy: FleetPolicy = asterism_scaler::ScalerConfig::from(&system.config).policy;
     let now = now_ms();
     state.fleet.spent_micro_usd(now).unwrap_or_else(|| cost_micro_usd(state.fleet.node_ms(now), &policy))
+}
+
+/// What each call has cost, for people.
+pub fn per_call(micro_usd: u64, calls: u64) -> String {
+    micro_usd.checked_div(calls).map_or_else(|| "no call yet".to_owned(), |each| dollars(each) + " a call")
 }
 
 /// Micro-dollars for people.

@@ -10,7 +10,7 @@ use asterism_domain::report::campaigns;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 
-use super::progress::{cost, dollars};
+use super::progress::{cost, dollars, per_call};
 use super::system::{System, sibling};
 
 /// The report's figures; the same names in `report.json`, micro-dollars as dollars.
@@ -196,9 +196,10 @@ impl Report {
                 count(self.peak_nodes.into(), "node")
             ),
             format!(
-                "Cost          {}, would have cost {}",
+                "Cost          {}, would have cost {}, {}",
                 count(self.node_seconds, "node-second"),
-                dollars(self.cost_micro_usd)
+                dollars(self.cost_micro_usd),
+                per_call(self.cost_micro_usd, self.answered.into())
             ),
             format!("Log           {}, root {}", count(self.events, "event"), self.log_root),
             format!(
@@ -315,7 +316,7 @@ Digits        1: 12, 2: 5, none: 3
 Attempts      30 reached the carrier, 20 answered, 71 flow steps
 Carrier       30 rings recorded, no attempt rang twice
 Fleet         peak 12 calls in flight on 1 node
-Cost          61 node-seconds, would have cost $0.000704
+Cost          61 node-seconds, would have cost $0.000704, $0.000035 a call
 Log           412 events, root 5f1c
 State         0a2b (0 incidents, 1 void decision)
 Replay        agrees: same root, same state, every invariant holds

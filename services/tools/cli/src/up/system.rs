@@ -184,7 +184,7 @@ fn start_services(
     tasks.spawn(async move { Ok(Box::pin(asterism_ledger::run(c, d)).await?) });
     let (c, d, s) = (asterism_media_sync::MediaConfig::default(), deps.clone(), store.clone());
     tasks.spawn(async move { Ok(asterism_media_sync::run(c, d, s).await?) });
-    let (c, d) = (asterism_scaler::ScalerConfig::from(config), deps.clone());
+    let (c, d) = (asterism_scaler::ScalerConfig::load(config)?, deps.clone());
     let cloud: Arc<dyn Cloud> = Arc::new(cloud.clone());
     tasks.spawn(async move { Ok(asterism_scaler::run(c, d, cloud).await?) });
     let (c, d) = (asterism_dialer::DialerConfig::from(config), deps.clone());

@@ -55,6 +55,10 @@ fn fleet(event: &Event) -> Option<String> {
              {in_flight} attempts in flight: {reason}"
             )
         }
+        Event::PricesSet { book, region, source, prices, reason } => {
+            let count = prices.len();
+            format!("{count} prices of {region} hold from here, of the book of {book} ({source}): {reason}")
+        }
         Event::FleetStopRequested { reason } => format!("the fleet is told to stop: {reason}"),
         _ => return None,
     })
