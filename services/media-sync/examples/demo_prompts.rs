@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
-use asterism_media_sync::publish::wav;
+use asterism_audio::{NARROW_HZ, wav};
 
 const TEXTS: [(&str, &str); 4] = [
     ("welcome", "Hello. This is a demo call from Asterism."),
@@ -16,7 +16,7 @@ const TEXTS: [(&str, &str); 4] = [
     ("thanks", "Thank you. Your answer is in the log."),
     ("bye", "Thank you for your time. Good bye."),
 ];
-const TO_HZ: u32 = wav::SAMPLE_RATE_HZ;
+const TO_HZ: u32 = NARROW_HZ;
 /// Speech above this is cut; half of 8 kHz less room for the filter's slope.
 const CUT_HZ: f64 = 3_700.0;
 /// Half the filter's length in input samples.
@@ -35,7 +35,7 @@ fn main() -> anyhow::Result<()> {
         let (samples, from_hz) = espeak_samples(&speech.stdout).context("espeak-ng wrote no 16-bit wav")?;
         let samples = trim(&scale(&resample(&samples, from_hz)));
         let path = Path::new(&folder).join(format!("{name}.wav"));
-        std::fs::write(&path, wav::write(&samples))?;
+        std::fs::write(&path, wav::write(&samples, TO_HZ))?;
         println!("{}: {} ms", path.display(), samples.len() / 8);
     }
     Ok(())

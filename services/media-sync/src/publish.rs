@@ -1,18 +1,17 @@
 //! Publishing: prompts and flows into the object store, under names made of their hashes.
 //!
-//! Sounds are converted once, here: nodes only ever copy µ-law files. Blobs go first, the document that names them
+//! Sounds are converted once, here (`asterism-audio`): nodes only ever copy µ-law files. Blobs go first, the document that names them
 //! last, so a manifest that can be read is complete. Everything may be repeated; what is there is not written again.
 
-pub mod g711;
 #[cfg(test)]
 mod tests;
-pub mod wav;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use asterism_audio::{self as audio, Format, Kind, Limits, Measured};
 use asterism_domain::Event;
 use asterism_domain::logic::{Flow, FlowProblem, is_name};
 use asterism_domain::media::{self, ManifestDoc, PromptEntry};
@@ -20,14 +19,14 @@ use asterism_object_store::{self as object_store, ObjectName, ObjectStore, PutRe
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use wav::{SAMPLE_RATE_HZ, Wav};
-
 /// Largest sound file that is read, in bytes.
 pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
 /// Most files of a folder of prompts.
 pub const MAX_SOURCES: usize = media::MAX_ENTRIES;
-/// The extension of every published sound.
-const EXT: &str = "ulaw";
+/// The format of every published sound.
+const FORMAT: Format = Format::Ulaw;
+/// What one file may become.
+const LIMITS: Limits = Limits { duration_ms: media::MAX_DURATION_MS, encoded_bytes: media::MAX_PROMPT_BYTES };
 
 /// A sound file as people keep it.
 #[derive(Debug, Clone)]
@@ -39,16 +38,14 @@ pub struct Source {
 }
 
 /// A prompt as nodes play it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Sound {
     /// The prompt's name.
     pub name: String,
     /// µ-law, 8 kHz, one channel.
     pub ulaw: Bytes,
-    /// Length in ms.
-    pub duration_ms: u64,
-    /// Loudest sample, 0 to 32,635: 0 is silence.
-    pub peak: u16,
+    /// What it is like.
+    pub measured: Measured,
 }
 
 /// What a publication made.
@@ -72,43 +69,14 @@ pub enum PromptError {
     /// The name is no prompt name.
     #[error("AST-M020: a prompt is named by its file, with 1 to 64 of a-z, 0-9 and -; rename the file")]
     Name,
-    /// Neither WAV nor µ-law.
-    #[error("AST-M021: only .wav and .ulaw files are prompts; convert it: sox IN -r 8000 -c 1 -b 16 OUT.wav")]
+    /// No kind of file that is read.
+    #[error(
+        "AST-M021: only .wav, .flac, .mp3, .ogg, .ulaw and .alaw files are prompts; convert it: sox IN OUT.wav"
+    )]
     Extension,
-    /// Not a WAV file inside.
-    #[error("AST-M022: this is no WAV file, whatever its name says; export it again as WAV")]
-    NotWav,
-    /// The file ends too early.
-    #[error("AST-M023: the file ends before its sound does; copy or export it again")]
-    Truncated,
-    /// Another sample rate.
-    #[error(
-        "AST-M024: the sound has {rate_hz} Hz, {SAMPLE_RATE_HZ} Hz is needed; convert it: sox IN.wav -r 8000 -c 1 -b 16 OUT.wav"
-    )]
-    Rate {
-        /// Its rate in Hz.
-        rate_hz: u32,
-    },
-    /// Another encoding.
-    #[error(
-        "AST-M025: the sound has {what}; 16-bit PCM with 1 or 2 channels is needed: sox IN.wav -r 8000 -c 1 -b 16 OUT.wav"
-    )]
-    Kind {
-        /// What it has.
-        what: String,
-    },
-    /// Nothing to play.
-    #[error("AST-M026: the file holds no sound; a prompt needs at least one sample")]
-    Empty,
-    /// Longer than a prompt may be.
-    #[error(
-        "AST-M027: the sound lasts {duration_ms} ms, at most {} ms are allowed; cut it",
-        media::MAX_DURATION_MS
-    )]
-    TooLong {
-        /// Its length in ms.
-        duration_ms: u64,
-    },
+    /// No sound that can be played.
+    #[error(transparent)]
+    Sound(#[from] audio::Error),
     /// Two files of one name.
     #[error("AST-M028: {other} is the same prompt; keep one of the two")]
     Twice {
@@ -123,12 +91,7 @@ impl PromptError {
         match self {
             Self::Name => "AST-M020",
             Self::Extension => "AST-M021",
-            Self::NotWav => "AST-M022",
-            Self::Truncated => "AST-M023",
-            Self::Rate { .. } => "AST-M024",
-            Self::Kind { .. } => "AST-M025",
-            Self::Empty => "AST-M026",
-            Self::TooLong { .. } => "AST-M027",
+            Self::Sound(error) => error.code(),
             Self::Twice { .. } => "AST-M028",
         }
     }
@@ -211,27 +174,13 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Source>, Error> {
 /// Turns one file into what nodes play. Pure.
 pub fn convert(source: &Source) -> Result<Sound, PromptError> {
     let (name, ext) = source.file_name.rsplit_once('.').ok_or(PromptError::Extension)?;
-    let ulaw = match ext {
-        "ulaw" => source.bytes.clone(),
-        "wav" => match wav::read(&source.bytes)? {
-            Wav::Pcm(samples) => samples.into_iter().map(g711::encode).collect(),
-            Wav::Ulaw(codes) => codes.into(),
-        },
-        _ => return Err(PromptError::Extension),
-    };
+    let kind = Kind::of_extension(ext).ok_or(PromptError::Extension)?;
     if !is_name(name) {
         return Err(PromptError::Name);
     }
-    if ulaw.is_empty() {
-        return Err(PromptError::Empty);
-    }
-    // Less than a millisecond still is a sound, and a manifest wants a length above zero.
-    let duration_ms = (ulaw.len() as u64 * 1_000 / u64::from(SAMPLE_RATE_HZ)).max(1);
-    if duration_ms > media::MAX_DURATION_MS {
-        return Err(PromptError::TooLong { duration_ms });
-    }
-    let peak = ulaw.iter().map(|code| g711::decode(*code).unsigned_abs()).max().unwrap_or_default();
-    Ok(Sound { name: name.to_owned(), ulaw, duration_ms, peak })
+    let audio::Sound { measured, encoded } = audio::convert(kind, &source.bytes, &[FORMAT], LIMITS)?;
+    let ulaw = encoded.into_iter().next().map(|(_, bytes)| bytes.into()).unwrap_or_default();
+    Ok(Sound { name: name.to_owned(), ulaw, measured })
 }
 
 /// What [`publish`] would make of a set of prompts: the manifest and the sounds. Pure.
@@ -240,10 +189,10 @@ pub fn prepare(name: &str, language: &str, sources: &[Source]) -> Result<(Manife
     let entries = sounds.iter().map(|sound| PromptEntry {
         name: sound.name.clone(),
         language: language.to_owned(),
-        ext: EXT.to_owned(),
+        ext: FORMAT.extension().to_owned(),
         sha256: hex::encode(Sha256::digest(&sound.ulaw)),
         size_bytes: sound.ulaw.len() as u64,
-        duration_ms: sound.duration_ms,
+        duration_ms: sound.measured.duration_ms,
     });
     let manifest = ManifestDoc::new(name, entries.collect())?;
     Ok((manifest, sounds))

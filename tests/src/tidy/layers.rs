@@ -5,6 +5,7 @@ use super::graph::{Graph, Kind};
 /// Crate (without `asterism-`) and the crates of ours it may link.
 const LAYERS: &[(&str, &[&str])] = &[
     ("proto", &[]),
+    ("audio", &[]),
     ("domain", &["proto"]),
     ("nats", &["proto"]),
     ("event-log", &["proto"]),
@@ -13,7 +14,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("dialer", SERVICE),
     ("scaler", SERVICE),
     ("logic-responder", SERVICE),
-    ("media-sync", SERVICE),
+    ("media-sync", &["proto", "audio", "domain", "nats", "event-log", "object-store", "runtime"]),
     ("ledger", SERVICE),
     ("agent", &["proto", "domain", "nats", "object-store", "runtime"]),
     // The simulator speaks AMI with the agent's own codec.
@@ -33,6 +34,7 @@ const SERVICE: &[&str] = &["proto", "domain", "nats", "event-log", "object-store
 /// Everything but `tests`, which nothing links.
 const EVERYTHING: &[&str] = &[
     "proto",
+    "audio",
     "domain",
     "nats",
     "event-log",
@@ -55,6 +57,7 @@ const EVERYTHING: &[&str] = &[
 const ONLY: &[(&str, &[&str], &str)] = &[
     ("async-nats", &["nats"], "one crate speaks NATS"),
     ("sled", &["event-log", "agent"], "the log's segments and the agent's spool are the only stores"),
+    ("symphonia*", &["audio"], "one crate decodes what strangers recorded"),
     ("aws-sdk-ec2", &["scaler"], "the scaler is the only owner of instances"),
     ("aws-sdk-s3", &["object-store"], "one file of one crate speaks S3"),
     (
@@ -68,6 +71,7 @@ const ONLY: &[(&str, &[&str], &str)] = &[
 const OUT_OF_REACH: &[(&str, &[&str], &str)] = &[
     ("domain", &["tokio", "async-nats", "sled", "tracing", "hyper", "mio", "aws-*"], "decisions are pure"),
     ("proto", &["tokio", "async-nats", "sled", "tracing", "hyper", "mio", "aws-*"], "the format is pure"),
+    ("audio", &["tokio", "async-nats", "sled", "tracing", "hyper", "mio", "aws-*"], "bytes in, bytes out"),
     ("event-log", &["async-nats", "hyper", "aws-*"], "the log stores bytes; it speaks to nobody"),
     ("replay", &["async-nats", "hyper", "reqwest", "rustls", "aws-*"], "an auditor's program cannot act"),
     ("simulator", &["tokio", "async-nats", "hyper", "mio", "aws-*"], "virtual time has no network"),

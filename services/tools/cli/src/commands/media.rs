@@ -47,8 +47,11 @@ async fn publish(context: &Context, folder: &Path, name: &str, dry_run: bool) ->
         (published.manifest, published.sounds, Some(published.unchanged))
     };
     let id = manifest.id().map_err(CliError::from_text)?;
-    let quiet: Vec<&str> =
-        sounds.iter().filter(|sound| sound.peak < SILENT_PEAK).map(|sound| sound.name.as_str()).collect();
+    let quiet: Vec<&str> = sounds
+        .iter()
+        .filter(|sound| sound.measured.peak < SILENT_PEAK)
+        .map(|sound| sound.name.as_str())
+        .collect();
     let value = json!({
         "manifest": id, "name": name, "dry_run": dry_run, "size_bytes": manifest.size_bytes(), "unchanged": unchanged,
         "prompts": manifest.entries, "silent": quiet,
@@ -73,7 +76,8 @@ fn sounds_table(manifest: &ManifestDoc, sounds: &[Sound]) -> String {
         .entries
         .iter()
         .map(|entry| {
-            let peak = sounds.iter().find(|sound| sound.name == entry.name).map_or(0, |sound| sound.peak);
+            let peak =
+                sounds.iter().find(|sound| sound.name == entry.name).map_or(0, |sound| sound.measured.peak);
             let seconds = format!("{}.{:03}", entry.duration_ms / 1_000, entry.duration_ms % 1_000);
             vec![
                 entry.name.clone(),
