@@ -112,7 +112,7 @@ mod tests {
             due_ms: 0,
             ended: [0; Outcome::ALL.len()],
             barred: None,
-            digits: Box::default(),
+            digits: asterism_domain::campaign::Digits::default(),
             number_hash: [n; 16],
             sealed: Box::default(),
         };
