@@ -26,6 +26,8 @@ mod stop_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod vars_tests;
+#[cfg(test)]
 mod witness_tests;
 
 use std::collections::{BTreeMap, BTreeSet};

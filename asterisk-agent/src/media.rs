@@ -21,8 +21,8 @@ pub use tls::trust_file;
 use self::download::Failure;
 use self::tls::Trust;
 use crate::Error;
-use crate::dialplan::reply::is_prompt_name;
 use crate::files;
+use asterism_domain::logic::is_prompt_name;
 
 /// Most prompts in one manifest.
 pub const PROMPTS_MAX: usize = 512;

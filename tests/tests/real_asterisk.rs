@@ -96,7 +96,7 @@ fn each_contact_is_what_its_callee_did(stack: &Stack) {
         for (number, callee) in numbers() {
             let hash = stack.number_hash(&number);
             let contact = campaign.contacts.iter().find(|contact| contact.number_hash == hash).unwrap();
-            let said = (&contact.status, &*contact.digits);
+            let said = (&contact.status, contact.digits.as_str());
             assert_eq!(said, (&ContactStatus::Settled(callee.outcome), callee.digits), "{number}");
             let dialled = if callee.outcome == Outcome::Answered { 1 } else { MAX_ATTEMPTS };
             assert_eq!(contact.rang, dialled, "{number}");

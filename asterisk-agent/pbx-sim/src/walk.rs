@@ -20,6 +20,8 @@ const STEP_DEADLINE: Duration = Duration::from_millis(1500);
 const END_DEADLINE: Duration = Duration::from_millis(800);
 /// Silence before the agent is asked again, in ms.
 const MISS_WAIT_MS: u32 = 300;
+/// Cause of a call that opted out.
+const NORMAL_CAUSE: u32 = 16;
 /// Cause of a call whose agent gave no usable reply.
 const LOST_CAUSE: u32 = 41;
 /// Wait for a key after a prompt that may be interrupted, in ms.
@@ -143,9 +145,16 @@ impl Call<'_> {
                 self.channel.goto("vplay", 2, "Playback");
                 self.play(prompts).await?
             }
-            Verb::Play { prompts, barge: true } => {
+            Verb::Play { prompts, barge: true } | Verb::Say { parts: prompts, barge: true } => {
                 self.channel.goto("vplay", 5, "Read");
                 self.read(prompts, 1, BARGE_WAIT_MS, 1, None, false).await?
+            }
+            Verb::Say { parts, barge: false } => {
+                self.channel.goto("vplay", 2, "Playback");
+                for part in parts {
+                    self.wait(self.ctx.callees.prompt_ms(part), Listening::No).await?; // every PBX has its own sounds
+                }
+                "SUCCESS"
             }
             Verb::Gather { prompts, max_digits, timeout_s, attempts, finish_key } => {
                 self.channel.goto("vgather", 1, "Read");
@@ -160,6 +169,12 @@ impl Call<'_> {
                 "done".clone_into(&mut self.report.status);
                 self.channel.goto("vhangup", 2, "Hangup");
                 return Err(Gone::Dialplan(*cause));
+            }
+            Verb::Optout { prompts } => {
+                self.channel.goto("voptout", 2, "Playback");
+                self.play(prompts).await?;
+                "done".clone_into(&mut self.report.status);
+                return Err(Gone::Dialplan(NORMAL_CAUSE));
             }
         };
         status.clone_into(&mut self.report.status);

@@ -7,10 +7,12 @@
 
 mod form;
 mod question;
-pub mod reply;
+mod reply;
 
-pub use question::{EndReport, LastVerb, Question, is_channel_id};
-pub use reply::{Reply, Verb};
+use asterism_domain::logic::VerbError;
+pub use asterism_domain::logic::{LastVerb, Verb};
+pub use question::{EndReport, Question, is_channel_id};
+pub use reply::Reply;
 
 /// Where questions are posted.
 pub const STEP_PATH: &str = "/s";
@@ -40,8 +42,6 @@ pub const MAX_FLOW_BYTES: usize = 64;
 pub const MAX_STATUS_BYTES: usize = 32;
 /// Longest result of a verb (digits, or the name of a recording), in bytes.
 pub const MAX_RESULT_BYTES: usize = 192;
-/// Most prompts one step plays.
-pub const MAX_PROMPTS: usize = 32;
 
 /// What can be wrong with a question, an end report or a reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -73,14 +73,7 @@ pub enum Error {
     /// A reply was of another protocol version than 1.
     #[error("reply of another protocol version than 1")]
     BadVersion,
-    /// A verb this build does not know; it is shown cut to 16 characters.
-    #[error("unknown verb {0}")]
-    UnknownVerb(String),
-}
-
-impl Error {
-    /// The error for a verb nobody knows, with at most 16 harmless characters of it.
-    fn unknown_verb(verb: &str) -> Self {
-        Self::UnknownVerb(verb.chars().filter(char::is_ascii_alphanumeric).take(16).collect())
-    }
+    /// The verb of a question or a reply is none.
+    #[error(transparent)]
+    Verb(#[from] VerbError),
 }

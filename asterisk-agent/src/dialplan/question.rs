@@ -2,47 +2,12 @@
 
 use std::fmt;
 
+use asterism_domain::logic::LastVerb;
+
 use super::form::{Form, is_text, push};
 use super::{
     Error, MAX_CHANNEL_ID_BYTES, MAX_FLOW_BYTES, MAX_MISSES, MAX_RESULT_BYTES, MAX_STATUS_BYTES, MAX_STEP,
 };
-
-/// The verb a call ran last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum LastVerb {
-    /// None yet.
-    #[default]
-    Start,
-    /// `play`.
-    Play,
-    /// `gather`.
-    Gather,
-    /// `pause`.
-    Pause,
-    /// `hangup`.
-    Hangup,
-}
-
-impl LastVerb {
-    /// Its word on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Play => "play",
-            Self::Gather => "gather",
-            Self::Pause => "pause",
-            Self::Hangup => "hangup",
-        }
-    }
-
-    /// The verb of a word on the wire.
-    pub fn parse(word: &str) -> Result<Self, Error> {
-        [Self::Start, Self::Play, Self::Gather, Self::Pause, Self::Hangup]
-            .into_iter()
-            .find(|verb| verb.as_str() == word)
-            .ok_or_else(|| Error::unknown_verb(word))
-    }
-}
 
 /// "What next?": posted by the dialplan before each step.
 #[derive(Clone, PartialEq, Eq)]
@@ -216,9 +181,14 @@ pub fn is_channel_id(id: &str) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use asterism_domain::logic::VerbError;
     use proptest::prelude::*;
 
     use super::*;
+
+    fn unknown(word: &str) -> Error {
+        VerbError::Unknown(word.to_owned()).into()
+    }
 
     #[test]
     fn a_question_as_the_dialplan_writes_it() {
@@ -255,8 +225,8 @@ mod tests {
             ("c=a&n=1&v=start&f=a%20b", Error::BadField("f")),
             ("c=a&n=1&v=start&d=%0D", Error::BadForm),
             ("c=a&n=1&v=start&d=%4", Error::BadForm),
-            ("c=a&n=1&v=System", Error::UnknownVerb("System".into())),
-            ("c=a&n=1", Error::UnknownVerb(String::new())),
+            ("c=a&n=1&v=System", unknown("System")),
+            ("c=a&n=1", unknown("")),
         ] {
             assert_eq!(Question::parse(body.as_bytes()).unwrap_err(), error, "{body}");
         }
@@ -265,13 +235,7 @@ mod tests {
     }
 
     fn verb() -> impl Strategy<Value = LastVerb> {
-        prop_oneof![
-            Just(LastVerb::Start),
-            Just(LastVerb::Play),
-            Just(LastVerb::Gather),
-            Just(LastVerb::Pause),
-            Just(LastVerb::Hangup)
-        ]
+        proptest::sample::select(LastVerb::ALL.to_vec())
     }
 
     proptest! {

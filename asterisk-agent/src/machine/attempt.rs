@@ -112,6 +112,8 @@ pub struct Attempt {
 pub struct Talk {
     /// The flow state; empty at the start.
     pub state: String,
+    /// The call's variables, by name.
+    pub vars: Vec<(String, String)>,
     /// Digits pressed so far, at most [`DIGITS_MAX`].
     pub digits: String,
     /// The last step that was answered, 0 before the first.

@@ -262,7 +262,7 @@ impl Machine {
         let Some(attempt) = self.active.get_mut(id) else { return false };
         if attempt.talk.ended_cause.is_none() {
             let heard = attempt.talk.step.max(attempt.watch.heard_step);
-            if report.step > heard && super::step::has_digits(report.last_verb) {
+            if report.step > heard && report.last_verb.has_digits() {
                 attempt.talk.press(&report.digits);
             }
             attempt.talk.all_pressed(&report.typed_ahead);

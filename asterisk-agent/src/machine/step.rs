@@ -1,9 +1,10 @@
 //! Steps: one answer takes effect per (call, step), and it is durable before the dialplan hears it.
 
+use asterism_domain::logic::{MAX_TAGS, are_vars, is_name};
 use asterism_proto::v1;
 
 use super::{Effect, Machine, Output, Phase};
-use crate::dialplan::{self, LastVerb, Question, Reply, Verb};
+use crate::dialplan::{self, Question, Reply, Verb};
 use crate::fact::{Body, Fact};
 
 /// Ends a call whose fallback is used up, or that is none of ours.
@@ -38,7 +39,7 @@ impl Machine {
         }
         if step > attempt.watch.heard_step {
             attempt.watch.heard_step = step;
-            if has_digits(question.last_verb) {
+            if question.last_verb.has_digits() {
                 attempt.talk.press(&question.digits);
             }
         }
@@ -58,6 +59,7 @@ impl Machine {
             manifest: attempt.manifest.clone(),
             deadline_ms: 0,
             fields: attempt.fields.asked(),
+            vars: attempt.talk.vars.iter().map(var).collect(),
         }));
         out
     }
@@ -72,6 +74,7 @@ impl Machine {
         let (line, taken) = match usable(step, answer, &attempt.manifest) {
             Ok((line, answer)) if !attempt.talk.on_fallback => {
                 answer.next_state.clone_into(&mut attempt.talk.state);
+                attempt.talk.vars = answer.vars.into_iter().map(|var| (var.name, var.value)).collect();
                 let decision = v1::EventRef {
                     origin: answer.origin,
                     epoch: answer.epoch,
@@ -82,6 +85,7 @@ impl Machine {
                     reply: answer.reply,
                     source: FROM_RESPONDER,
                     decision: Some(decision),
+                    tags: answer.tags,
                     ..v1::StepTaken::default()
                 };
                 (line, taken)
@@ -113,11 +117,6 @@ impl Machine {
     }
 }
 
-/// Whether the verb's result is digits someone pressed.
-pub(super) fn has_digits(verb: LastVerb) -> bool {
-    matches!(verb, LastVerb::Play | LastVerb::Gather)
-}
-
 fn usable(
     step: u32,
     answer: Result<v1::StepAnswer, String>,
@@ -132,10 +131,20 @@ fn usable(
     if !state_ok {
         return Err("the answer names no usable flow state".to_owned());
     }
+    if !are_vars(answer.vars.iter().map(|var| (var.name.as_str(), var.value.as_str()))) {
+        return Err("the answer's variables are none".to_owned());
+    }
+    if answer.tags.len() > MAX_TAGS || !answer.tags.iter().all(|tag| is_name(tag)) {
+        return Err("the answer's tags are none".to_owned());
+    }
     match line(step, &answer.reply, manifest) {
         Ok(line) => Ok((line, answer)),
         Err(error) => Err(format!("the answer is no reply: {error}")),
     }
+}
+
+fn var((name, value): &(String, String)) -> v1::ContactField {
+    v1::ContactField { name: name.clone(), value: value.clone() }
 }
 
 fn printable(text: &str) -> String {
@@ -152,21 +161,9 @@ fn fallback(step: u32, own: &str, manifest: &str) -> (String, String) {
 
 /// The line that answers `step` with a reply body (`verb|A1|A2...`), its prompts prefixed by the manifest.
 pub(super) fn line(step: u32, body: &str, manifest: &str) -> Result<String, dialplan::Error> {
-    const FIELDS: usize = 6;
-    let fields = body.split('|').count();
-    if fields > FIELDS {
-        return Err(dialplan::Error::FieldCount);
-    }
-    let padding = "|".repeat(FIELDS - fields);
-    let mut reply = Reply::parse(&format!("1|{step}|{body}{padding}|."))?;
-    if let Verb::Play { prompts, .. } | Verb::Gather { prompts, .. } = &mut reply.verb
-        && !manifest.is_empty()
-    {
-        for prompt in prompts {
-            *prompt = format!("{manifest}/{prompt}");
-        }
-    }
-    reply.encode()
+    let mut verb = Verb::parse(body).map_err(dialplan::Error::from)?;
+    verb.within(manifest);
+    Reply { step, verb }.encode()
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(super) fn sent() -> Machine {
     machine
 }
 
-fn answered() -> Machine {
+pub(super) fn answered() -> Machine {
     let mut machine = sent();
     let out = machine
         .on_pbx_event(PbxEvent::Originated { attempt: "a".into(), answered: true, reason: 4 }, NOW + 900);
@@ -84,7 +84,7 @@ fn answered() -> Machine {
     machine
 }
 
-fn question(step: u32, verb: LastVerb, status: &str, digits: &str) -> Question {
+pub(super) fn question(step: u32, verb: LastVerb, status: &str, digits: &str) -> Question {
     Question {
         channel_id: "a".into(),
         step,
@@ -97,7 +97,7 @@ fn question(step: u32, verb: LastVerb, status: &str, digits: &str) -> Question {
 }
 
 #[allow(clippy::unnecessary_wraps)] // as the machine takes it
-fn answer(reply: &str, next_state: &str) -> Result<v1::StepAnswer, String> {
+pub(super) fn answer(reply: &str, next_state: &str) -> Result<v1::StepAnswer, String> {
     Ok(v1::StepAnswer {
         reply: reply.into(),
         next_state: next_state.into(),

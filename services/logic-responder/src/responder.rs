@@ -123,6 +123,8 @@ impl Responder {
             index,
             code: String::new(),
             reason: next.reason.unwrap_or_default().to_owned(),
+            vars: wire_vars(&next.vars),
+            tags: next.tags,
         })
     }
 }
@@ -134,9 +136,13 @@ fn decide(flow: &logic::Flow, question: &StepQuestion) -> logic::Next {
             reply: logic::HANGUP_REPLY.to_owned(),
             next_state: question.state.clone(),
             reason: Some("the call has taken too many steps"),
+            vars: named(&question.vars),
+            tags: Vec::new(),
         };
     }
-    logic::next(flow, &question.state, &question.status, &question.digits, &fields_of(question))
+    let (fields, vars) = (named(&question.fields), named(&question.vars));
+    let (state, status, digits) = (&question.state, &question.status, &question.digits);
+    logic::next(flow, &logic::Asked { state, status, digits, fields: &fields, vars: &vars })
 }
 
 fn decided(call: AttemptId, question: &StepQuestion, next: &logic::Next) -> Event {
@@ -148,7 +154,12 @@ fn decided(call: AttemptId, question: &StepQuestion, next: &logic::Next) -> Even
         next_state: next.next_state.clone(),
         reply: next.reply.clone(),
         input: format!("{} {}", question.status, question.digits).trim().to_owned(),
+        tags: next.tags.clone(),
     }
+}
+
+fn wire_vars(vars: &logic::Fields) -> Vec<ContactField> {
+    vars.iter().map(|(name, value)| ContactField { name: name.clone(), value: value.clone() }).collect()
 }
 
 fn envelope() -> Envelope {
@@ -177,13 +188,15 @@ fn check(question: &StepQuestion) -> Result<AttemptId, Refusal> {
         Err(Refusal::malformed("the digits are none"))
     } else if !fit(&question.fields) {
         Err(Refusal::malformed("the contact's fields are too many or too long"))
+    } else if !logic::are_vars(question.vars.iter().map(|var| (var.name.as_str(), var.value.as_str()))) {
+        Err(Refusal::malformed("the call's variables are none"))
     } else {
         Ok(call)
     }
 }
 
-fn fields_of(question: &StepQuestion) -> logic::Fields {
-    question.fields.iter().map(|field| (field.name.clone(), field.value.clone())).collect()
+fn named(values: &[ContactField]) -> logic::Fields {
+    values.iter().map(|value| (value.name.clone(), value.value.clone())).collect()
 }
 
 /// Whether a contact's fields are as many as a list can have. What is in them is only ever compared.
@@ -236,6 +249,12 @@ mod tests {
         refused(|q| q.status = "S".repeat(33));
         refused(|q| q.digits = "1;2".into());
         refused(|q| q.digits = "1".repeat(193));
+        refused(|q| q.vars = vec![ContactField { name: "${SHELL}".into(), value: "x".into() }]);
+        refused(|q| q.vars = vec![ContactField { name: "pin".into(), value: "x".repeat(65) }]);
+        refused(|q| {
+            let var = |n| ContactField { name: format!("v{n}"), value: "x".into() };
+            q.vars = (0..17).map(var).collect();
+        });
         refused(|q| q.fields = vec![ContactField::default(); 33]);
         refused(|q| q.fields = vec![ContactField { name: "note".into(), value: "x".repeat(1_024) }]);
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use asterism_agent::dialplan::{END_PATH, END_TAKEN, EndReport, Question, SECRET_HEADER, STEP_PATH};
-use asterism_domain::logic::{Fields, Flow, next};
+use asterism_domain::logic::{Asked, Fields, Flow, next};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -134,7 +134,9 @@ impl Shared {
     fn flow(&self, question: &Question) -> String {
         let mut at = self.at.lock().unwrap();
         let state = at.entry(question.channel_id.clone()).or_default();
-        let step = next(&self.flow, state, &question.status, &question.digits, &Fields::new());
+        let none = Fields::new();
+        let (status, digits) = (question.status.as_str(), question.digits.as_str());
+        let step = next(&self.flow, &Asked { state, status, digits, fields: &none, vars: &none });
         *state = step.next_state;
         line(question.step, &in_folder(&step.reply))
     }

@@ -413,6 +413,7 @@ pub enum Event {
         next_state: String,
         reply: String,
         input: String,
+        tags: Vec<String>,
     },
     StepTaken {
         call: AttemptId,
@@ -422,6 +423,7 @@ pub enum Event {
         decision: Option<EventRef>,
         input: String,
         reason: String,
+        tags: Vec<String>,
     },
 
     FlowPublished {

@@ -469,8 +469,8 @@ events! {
         attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang, sip_status, heard
     }
     AttemptUncertain AttemptUncertain { attempt, reason }
-    StepDecided StepDecided { call, step, flow, state, next_state, reply, input }
-    StepTaken StepTaken { call, step, reply, source, decision, input, reason }
+    StepDecided StepDecided { call, step, flow, state, next_state, reply, input, tags }
+    StepTaken StepTaken { call, step, reply, source, decision, input, reason, tags }
     FlowPublished FlowPublished { flow, name, object, sha256 }
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
     ManifestHeld ManifestHeld { node, manifest }

@@ -4,11 +4,13 @@
 
 mod support;
 
+use std::collections::BTreeMap;
+
 use asterism_domain::campaign::{CampaignCommand, CampaignStatus};
 use asterism_domain::fleet::NodeStatus;
 use asterism_domain::trunk::TrunkSettings;
 use asterism_domain::trunk::health::Heard;
-use asterism_domain::{Event, Outcome, State};
+use asterism_domain::{Event, EventRef, Outcome, State};
 use proptest::prelude::*;
 use support::Lab;
 
@@ -180,6 +182,7 @@ fn a_nodes_facts_may_lag_behind_the_decisions_of_later_steps() {
             next_state: "menu".into(),
             reply: "pause|1".into(),
             input: String::new(),
+            tags: vec![],
         };
         lab.write(responder.clone(), decided);
         decisions.push(lab.written.last().map(|recorded| recorded.id.clone()));
@@ -193,10 +196,69 @@ fn a_nodes_facts_may_lag_behind_the_decisions_of_later_steps() {
             decision,
             input: String::new(),
             reason: String::new(),
+            tags: vec![],
         };
         lab.node(&node, taken);
     }
     assert_eq!((lab.state.incidents, lab.state.superseded_decisions, lab.state.steps), (0, 1, 2));
+}
+
+/// A decision of the responder, and its place in the log.
+fn decide_step(lab: &mut Lab, call: &asterism_domain::AttemptId, step: u32, reply: &str) -> EventRef {
+    let responder = asterism_proto::Origin::Proc(asterism_proto::Role::LogicResponder, "r".into());
+    let decided = Event::StepDecided {
+        call: call.clone(),
+        step,
+        flow: "f".into(),
+        state: "menu".into(),
+        next_state: "bye".into(),
+        reply: reply.into(),
+        input: "OK 9".into(),
+        tags: vec!["angry".into()],
+    };
+    lab.write(responder, decided);
+    lab.written.last().expect("it is written").id.clone()
+}
+
+#[test]
+fn who_opts_out_is_on_the_list_before_the_goodbye_and_a_tag_counts_when_its_step_is_taken() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 1, 2);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    let (call, node) = lab.in_flight()[0].clone();
+    lab.node(&node, Event::AttemptAccepted { attempt: call.clone(), order_term: 1 });
+    lab.node(&node, Event::AttemptOriginating { attempt: call.clone(), boot_id: "b".into() });
+    lab.node(&node, Event::AttemptAnswered { attempt: call.clone() });
+    let number = lab.state.campaigns["c"].contacts[call.contact as usize].number_hash;
+    let listed =
+        |lab: &Lab| lab.state.do_not_call.get("global").is_some_and(|list| list.numbers.contains(&number));
+    decide_step(&mut lab, &call, 1, "play|menu|0");
+    assert!(!listed(&lab));
+    // Two replicas decide; whichever the call takes, nobody calls here again.
+    let lost = decide_step(&mut lab, &call, 2, "optout|goodbye");
+    assert!(listed(&lab));
+    let taken_one = decide_step(&mut lab, &call, 2, "optout|goodbye");
+    assert_ne!(lost, taken_one);
+    assert!(lab.state.campaigns["c"].counts.tags.is_empty());
+    let taken = Event::StepTaken {
+        call: call.clone(),
+        step: 2,
+        reply: "optout|goodbye".into(),
+        source: asterism_domain::event::StepSource::Responder,
+        decision: Some(taken_one),
+        input: String::new(),
+        reason: String::new(),
+        tags: vec!["angry".into(), "no tag".into()],
+    };
+    lab.node(&node, taken);
+    assert_eq!(lab.state.campaigns["c"].counts.tags, BTreeMap::from([("angry".to_owned(), 1)]));
+    // Its second attempt never comes.
+    let ended = Event::AttemptUncertain { attempt: call.clone(), reason: "gone".into() };
+    lab.node(&node, ended);
+    lab.tick();
+    assert_eq!((lab.in_flight(), lab.state.incidents), (vec![], 0));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use asterism_domain::logic::{Flow, next};
+use asterism_domain::logic::{Asked, Fields, Flow, next};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/flows")
@@ -45,7 +45,7 @@ fn walk(script: &str) -> String {
         flow.prompts().join(" "),
         flow.fallback_reply()
     );
-    let mut at = String::new();
+    let (mut at, mut vars) = (String::new(), Fields::new());
     for line in lines {
         if line.starts_with('#') {
             writeln!(out, "\n{line}").unwrap();
@@ -53,21 +53,24 @@ fn walk(script: &str) -> String {
         }
         let mut words: Vec<&str> = line.split(' ').collect();
         match words[0] {
-            "start" => (at, words) = (String::new(), vec!["-"]),
+            "start" => {
+                (at, words) = (String::new(), vec!["-"]);
+                vars.clear();
+            }
             "from" => (at, words) = (words[1].to_owned(), words[2..].to_vec()),
             _ => {}
         }
-        let step = next(
-            &flow,
-            &at,
-            words[0],
-            words.get(1).copied().unwrap_or_default(),
-            &std::collections::BTreeMap::new(),
-        );
+        let (status, digits) = (words[0], words.get(1).copied().unwrap_or_default());
+        let asked = Asked { state: &at, status, digits, fields: &Fields::new(), vars: &vars };
+        let step = next(&flow, &asked);
         let from = if at.is_empty() { "(start)" } else { &at };
         write!(out, "{from} {} -> {} {}", words.join(" "), step.next_state, step.reply).unwrap();
-        writeln!(out, "{}", step.reason.map(|reason| format!(" ({reason})")).unwrap_or_default()).unwrap();
-        at = step.next_state;
+        write!(out, "{}", step.reason.map(|reason| format!(" ({reason})")).unwrap_or_default()).unwrap();
+        let tags: String = step.tags.iter().map(|tag| format!(" #{tag}")).collect();
+        let new = step.vars.iter().filter(|(name, value)| vars.get(*name) != Some(value));
+        let new: String = new.map(|(name, value)| format!(" {name}={value}")).collect();
+        writeln!(out, "{tags}{new}").unwrap();
+        (at, vars) = (step.next_state, step.vars);
     }
     out
 }

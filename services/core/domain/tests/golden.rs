@@ -356,10 +356,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     let reasons: Vec<&str> = state.incident_list.iter().map(|incident| incident.reason.as_str()).collect();
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
-    // The lost frames, a step of a decision the log does not have, and what a copy had beyond the log; the cut of a node
-    // that was heard of, what came after its end, what it holds, attempts on it, and a launch of a fleet that was told to
-    // go.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (4, 9, 5), "{reasons:?}");
+    // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, and what a
+    // copy had beyond the log; the cut of a node that was heard of, what came after its end, what it holds, attempts on it,
+    // and a launch of a fleet that was told to go.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (5, 9, 5), "{reasons:?}");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;

@@ -201,6 +201,8 @@ pub struct Counts {
     pub known: u32,
     /// Answered calls by digits pressed.
     pub digits: BTreeMap<String, u32>,
+    /// Steps by the tag they gave.
+    pub tags: BTreeMap<String, u32>,
 }
 
 impl Counts {

@@ -6,7 +6,7 @@ use toml::de::DeTable;
 
 use super::problem::{FlowProblem, Problems, Target, code, did_you_mean};
 use super::read::{Draft, DraftState, Shape, draft};
-use super::{Flow, MAX_DOCUMENT_BYTES, MAX_FALLBACK_STEPS, State, Then, flow_id};
+use super::{Act, Answer, Flow, MAX_DOCUMENT_BYTES, MAX_FALLBACK_STEPS, MAX_VARS, State, Then, flow_id};
 
 /// Reads and checks a document.
 pub(super) fn flow(text: &str) -> Result<Flow, Vec<FlowProblem>> {
@@ -31,6 +31,7 @@ pub(super) fn flow(text: &str) -> Result<Flow, Vec<FlowProblem>> {
         graph.check_reachable(&mut problems);
         graph.check_busy_loops(&mut problems);
         graph.check_fallback(&mut problems);
+        graph.check_vars(&mut problems);
         if problems.is_empty() {
             return Ok(graph.into_flow(flow_id(text.as_bytes()), &draft.name));
         }
@@ -135,10 +136,10 @@ impl<'d> Graph<'d> {
         let mut at = self.fallback;
         for _ in 0..MAX_FALLBACK_STEPS {
             let (state, shape) = self.states[at];
-            if shape.verb == "gather" || !shape.on.is_empty() {
+            if !shape.alone() {
                 let reason = format!(
-                    "the fallback comes to {:?}, which asks or looks at a field; nobody is there to decide",
-                    state.name
+                    "the fallback comes to {:?}, a {} that nobody is there to decide; let it play, pause and hang up",
+                    state.name, shape.verb
                 );
                 problems.add(code::FALLBACK, &self.fallback_at.at, "fallback", reason);
                 return;
@@ -152,22 +153,39 @@ impl<'d> Graph<'d> {
         problems.add(code::FALLBACK, &self.fallback_at.at, "fallback", reason);
     }
 
+    /// Bounded: they travel with every question.
+    fn check_vars(&self, problems: &mut Problems<'_>) {
+        let mut names = BTreeSet::new();
+        for (state, shape) in &self.states {
+            names.extend(shape.set.iter().map(|(name, _)| name).chain(&shape.save));
+            if names.len() > MAX_VARS {
+                let reason =
+                    format!("more than {MAX_VARS} variables; a call carries them with every question");
+                problems.add(code::OUT_OF_BOUNDS, &state.at, &format!("states.{}", state.name), reason);
+                return;
+            }
+        }
+    }
+
     fn into_flow(self, id: String, name: &str) -> Flow {
         let resolve = |target: &Target| self.by_name.get(&target.state).copied().unwrap_or(self.fallback);
         let states = self.states.iter().map(|(state, shape)| {
             let on = shape.on.iter().map(|(pressed, target)| (pressed.clone(), resolve(target))).collect();
-            let then = match &shape.otherwise {
-                None => Then::End,
-                Some(target) => {
-                    let otherwise = resolve(target);
-                    match &shape.field {
-                        Some(field) => Then::Match { field: field.clone(), on, otherwise },
-                        None => Then::Go { on, otherwise },
-                    }
+            let only = shape.only.as_ref().map(|(pattern, invalid)| (pattern.clone(), resolve(invalid)));
+            let answer = Answer { save: shape.save.clone(), only };
+            let answer = (answer.save.is_some() || answer.only.is_some()).then_some(answer);
+            let then = match (&shape.otherwise, &shape.field) {
+                (None, _) => Then::End,
+                (Some(target), Some(field)) => {
+                    Then::Match { field: field.clone(), on, otherwise: resolve(target) }
                 }
+                (Some(target), None) => Then::Go { on, otherwise: resolve(target), answer },
             };
-            let (reply, prompts) = (shape.reply.clone(), shape.prompts.clone());
-            State { name: state.name.clone(), reply, prompts, then }
+            let act = match &shape.reply {
+                Some(reply) => Act::Verb(reply.clone()),
+                None => Act::Silent { set: shape.set.clone(), tag: shape.tag.clone() },
+            };
+            State { name: state.name.clone(), act, prompts: shape.prompts.clone(), then }
         });
         Flow {
             id,

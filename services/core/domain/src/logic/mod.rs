@@ -3,22 +3,27 @@
 //! A [`Flow`] is a checked document: every state it names exists and can be reached, nothing loops without waiting,
 //! and the fallback ends by itself. So [`next`] is total: whatever a call brings, there is a verb for it.
 //!
-//! Reading order: this file, `read` (TOML to a draft, with places), `check` (what must hold between states),
-//! `problem` (codes and places).
+//! Reading order: this file, `read` (TOML to a draft, with places; single values in `values`), `check` (what must hold between states),
+//! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it).
 
 #![deny(clippy::float_arithmetic)]
 
 mod check;
+mod pattern;
 mod problem;
 mod read;
 #[cfg(test)]
 mod tests;
+mod values;
+mod verb;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+use pattern::Pattern;
 pub use problem::{FlowProblem, code};
+pub use verb::{LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};
 
 /// Longest flow document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -42,6 +47,12 @@ pub const MAX_MATCH_BYTES: usize = 64;
 pub const MAX_FIELDS: usize = 32;
 /// See [`MAX_FIELDS`].
 pub const MAX_FIELDS_BYTES: usize = 1_024;
+/// Most variables of a call, and of tags.
+pub const MAX_VARS: usize = 16;
+/// Longest value of a variable, in bytes.
+pub const MAX_VAR_BYTES: usize = 64;
+/// Most tags one step gives.
+pub const MAX_TAGS: usize = 8;
 /// Highest Q.850 cause.
 pub const MAX_CAUSE: u32 = 127;
 /// Most answers one state tells apart.
@@ -69,24 +80,57 @@ pub struct Flow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct State {
     name: String,
-    reply: String,
+    act: Act,
     prompts: Vec<String>,
     then: Then,
 }
 
-/// What follows once a state's verb is done.
+/// What a state does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Act {
+    /// A verb, as it is written.
+    Verb(String),
+    /// Nothing a caller could hear: variables, and a tag.
+    Silent { set: Vec<(String, String)>, tag: Option<String> },
+}
+
+/// What follows once a state is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Then {
     /// Nothing: the call is over.
     End,
     /// By what was pressed; without keys always `otherwise`.
-    Go { on: BTreeMap<String, usize>, otherwise: usize },
-    /// At once, by a field of the contact; the state has no verb.
+    Go { on: BTreeMap<String, usize>, otherwise: usize, answer: Option<Answer> },
+    /// At once, by a variable or a field of the contact; the state has no verb.
     Match { field: String, on: BTreeMap<String, usize>, otherwise: usize },
 }
 
-/// A contact's own fields, by name.
+/// What is done with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    /// The variable it becomes.
+    save: Option<String>,
+    /// What it must be like, and where another one leads.
+    only: Option<(Pattern, usize)>,
+}
+
+/// Values by name: a contact's own fields, or the variables of a call.
 pub type Fields = BTreeMap<String, String>;
+
+/// What a question brings.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The state whose verb was run last; empty at the start of a call.
+    pub state: &'a str,
+    /// How that ended.
+    pub status: &'a str,
+    /// What was pressed.
+    pub digits: &'a str,
+    /// The contact's: data a `match` compares with what the flow names, and nothing more.
+    pub fields: &'a Fields,
+    /// The call's variables.
+    pub vars: &'a Fields,
+}
 
 /// What a call does next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +141,10 @@ pub struct Next {
     pub next_state: String,
     /// Why this is the fallback and not what the flow says; `None` for an ordinary step.
     pub reason: Option<&'static str>,
+    /// The call's variables from now on.
+    pub vars: Fields,
+    /// Tags given on the way, each once.
+    pub tags: Vec<String>,
 }
 
 impl Flow {
@@ -140,7 +188,7 @@ impl Flow {
         names.into_iter().collect()
     }
 
-    /// Every field of a contact the flow looks at, each once, in alphabetical order.
+    /// Every field of a contact the flow looks at, each once, in alphabetical order. A variable hides the field of its name.
     pub fn fields(&self) -> Vec<&str> {
         let names: BTreeSet<&str> = self
             .states
@@ -155,7 +203,10 @@ impl Flow {
 
     /// What an agent does alone when no answer comes in time: the verb of the fallback state.
     pub fn fallback_reply(&self) -> &str {
-        &self.states[self.fallback].reply
+        match &self.states[self.fallback].act {
+            Act::Verb(reply) => reply,
+            Act::Silent { .. } => HANGUP_REPLY, // refused by the check
+        }
     }
 
     /// The fallback state's name.
@@ -176,48 +227,114 @@ pub fn flow_id(document: &[u8]) -> String {
     id
 }
 
-/// The verb after `state`, whose own verb ended with `status` and `digits`. An empty `state` is the start of a call.
+/// The verb after the one that a question tells of.
 ///
-/// Total: a state the flow does not have leads to the fallback, with the reason named. `fields` are the contact's: data a
-/// `match` compares with what the flow names, and nothing more.
-pub fn next(flow: &Flow, state: &str, status: &str, digits: &str, fields: &Fields) -> Next {
-    if state.is_empty() {
-        return flow.step(flow.start, fields, None);
+/// Total: a state the flow does not have leads to the fallback, with the reason named.
+pub fn next(flow: &Flow, asked: &Asked<'_>) -> Next {
+    if asked.state.is_empty() {
+        return flow.step(flow.start, asked, Fields::new());
     }
-    let Some(done) = flow.by_name.get(state) else {
-        return flow.step(flow.fallback, fields, Some("the flow has no such state"));
+    let Some(done) = flow.by_name.get(asked.state) else {
+        let next = flow.step(flow.fallback, asked, asked.vars.clone());
+        return Next { reason: Some("the flow has no such state"), ..next };
     };
-    match &flow.states[*done].then {
+    let mut vars = asked.vars.clone();
+    let then = match &flow.states[*done].then {
         // The channel is gone, asking again is a repeat, and so is the answer; a call is never in a state without a verb.
-        Then::End | Then::Match { .. } => flow.step(*done, fields, None),
-        Then::Go { on, otherwise } => {
+        Then::End | Then::Match { .. } => *done,
+        Then::Go { on, otherwise, answer } => {
             // A verb that failed gave no digits a caller meant.
-            let failed = matches!(status, "ERROR" | "FAILED" | "HANGUP");
-            let pressed = if failed { None } else { on.get(digits) };
-            flow.step(*pressed.unwrap_or(otherwise), fields, None)
+            let failed = matches!(asked.status, "ERROR" | "FAILED" | "HANGUP");
+            let pressed = if failed { "" } else { asked.digits };
+            let Answer { save, only } = answer.as_ref().unwrap_or(&Answer { save: None, only: None });
+            match only {
+                Some((pattern, invalid)) if !pressed.is_empty() && !pattern.fits(pressed) => *invalid,
+                _ => {
+                    if let Some(name) = save {
+                        vars.insert(name.clone(), pressed.chars().take(MAX_VAR_BYTES).collect());
+                    }
+                    *on.get(pressed).unwrap_or(otherwise)
+                }
+            }
         }
-    }
+    };
+    flow.step(then, asked, vars)
 }
 
 impl Flow {
-    fn step(&self, index: usize, fields: &Fields, reason: Option<&'static str>) -> Next {
-        let state = &self.states[self.with_verb(index, fields)];
-        Next { reply: state.reply.clone(), next_state: state.name.clone(), reason }
-    }
-}
-
-impl Flow {
-    /// The state a call comes to from here without a verb. No loop is without one: the check has seen to that, and
-    /// there are as many turns as states.
-    fn with_verb(&self, mut index: usize, fields: &Fields) -> usize {
+    /// The step a call comes to from here: through the states that nobody hears, to a verb. No loop is without one: the
+    /// check has seen to that, and there are as many turns as states.
+    fn step(&self, mut index: usize, asked: &Asked<'_>, mut vars: Fields) -> Next {
+        let mut tags: Vec<String> = Vec::new();
         for _ in 0..self.states.len() {
-            let Then::Match { field, on, otherwise } = &self.states[index].then else { return index };
-            let found = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case(field));
-            let value = found.map(|(_, value)| value.trim().to_lowercase()).unwrap_or_default();
-            index = *on.get(&value).unwrap_or(otherwise);
+            let state = &self.states[index];
+            let (set, tag) = match &state.act {
+                Act::Verb(reply) => {
+                    let (reply, next_state) = (reply.clone(), state.name.clone());
+                    return Next { reply, next_state, reason: None, vars, tags };
+                }
+                Act::Silent { set, tag } => (set, tag),
+            };
+            vars.extend(set.iter().cloned());
+            tags.extend(tag.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
+            index = match &state.then {
+                Then::End => self.fallback,
+                Then::Go { otherwise, .. } => *otherwise,
+                Then::Match { field, on, otherwise } => {
+                    *on.get(&looked_up(field, &vars, asked.fields)).unwrap_or(otherwise)
+                }
+            };
         }
-        self.fallback
+        let (reply, next_state) = (HANGUP_REPLY.to_owned(), self.states[self.fallback].name.clone());
+        Next { reply, next_state, reason: Some("no verb follows"), vars, tags }
     }
+
+    /// The variables its calls can have, each once, in alphabetical order.
+    pub fn vars(&self) -> Vec<&str> {
+        let mut names = BTreeSet::new();
+        for state in &self.states {
+            if let Act::Silent { set, .. } = &state.act {
+                names.extend(set.iter().map(|(name, _)| name.as_str()));
+            }
+            if let Then::Go { answer: Some(Answer { save: Some(name), .. }), .. } = &state.then {
+                names.insert(name.as_str());
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The tags it can give, each once, in alphabetical order.
+    pub fn tags(&self) -> Vec<&str> {
+        let tags: BTreeSet<&str> = self
+            .states
+            .iter()
+            .filter_map(|state| match &state.act {
+                Act::Silent { tag, .. } => tag.as_deref(),
+                Act::Verb(_) => None,
+            })
+            .collect();
+        tags.into_iter().collect()
+    }
+}
+
+/// A variable of the call, else the contact's field, without capital letters and the space around it.
+fn looked_up(name: &str, vars: &Fields, fields: &Fields) -> String {
+    let of = |values: &Fields| {
+        let found = values.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim().to_lowercase())
+    };
+    of(vars).or_else(|| of(fields)).unwrap_or_default()
+}
+
+/// Whether these can be the variables of a call: as many, named and as long as a flow can make them.
+pub fn are_vars<'a>(vars: impl Iterator<Item = (&'a str, &'a str)>) -> bool {
+    let mut count = 0;
+    let mut fine = true;
+    for (name, value) in vars {
+        count += 1;
+        fine &= is_name(name) && value.len() <= MAX_VAR_BYTES && !value.chars().any(char::is_control);
+    }
+    fine && count <= MAX_VARS
 }
 
 /// Whether the text names a flow, a state or a prompt: `[a-z0-9-]{1,64}`.

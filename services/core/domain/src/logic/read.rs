@@ -6,13 +6,16 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Problems, Span, Target, code, did_you_mean};
+use super::problem::{Problems, Span, Target, code};
+use super::values::{
+    NAME_RULE, Node, name, node, number, only_keys, required, state_name, string, target, wrong_type,
+};
 use super::{
     MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_MATCH_BYTES, MAX_NAME_BYTES, MAX_PAUSE_S,
-    MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S, is_name,
+    MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Pattern, is_name,
 };
 
-const VERBS: [&str; 5] = ["play", "gather", "pause", "hangup", "match"];
+const VERBS: [&str; 8] = ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout"];
 const BARGE_DIGITS: u32 = 1;
 
 /// A document as it was written, before anything between states is checked.
@@ -35,12 +38,21 @@ pub(super) struct DraftState {
 /// What a state does.
 pub(super) struct Shape {
     pub(super) verb: &'static str,
-    /// The contact's field a `match` looks at.
+    /// The variable or the contact's field that a `match` looks at.
     pub(super) field: Option<String>,
-    pub(super) reply: String,
+    /// `None` where nobody hears it.
+    pub(super) reply: Option<String>,
     pub(super) prompts: Vec<String>,
     pub(super) on: BTreeMap<String, Target>,
-    /// `next` or `otherwise`; `None` for a hangup.
+    /// The variable an answer becomes.
+    pub(super) save: Option<String>,
+    /// What an answer must be like, and where another one leads.
+    pub(super) only: Option<(Pattern, Target)>,
+    /// Variables of a `set`.
+    pub(super) set: Vec<(String, String)>,
+    /// The tag of a `tag`.
+    pub(super) tag: Option<String>,
+    /// `next` or `otherwise`; `None` where the call ends.
     pub(super) otherwise: Option<Target>,
 }
 
@@ -50,27 +62,20 @@ impl Shape {
         matches!(self.verb, "gather" | "pause")
     }
 
+    /// A verb of these words, that leads on by nothing.
+    fn of(verb: &'static str, reply: Option<String>, otherwise: Option<Target>) -> Self {
+        let (field, prompts, on, save) = (None, Vec::new(), BTreeMap::new(), None);
+        Self { verb, field, reply, prompts, on, save, only: None, set: Vec::new(), tag: None, otherwise }
+    }
+
+    /// Whether a node can do it by itself: it decides nothing, and nobody has to know of it.
+    pub(super) fn alone(&self) -> bool {
+        matches!(self.verb, "play" | "pause" | "hangup") && self.on.is_empty()
+    }
+
     /// Every state that can follow.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.on.values().chain(&self.otherwise)
-    }
-}
-
-/// One table of the document with its place and path.
-struct Node<'a> {
-    table: &'a DeTable<'a>,
-    at: Span,
-    path: String,
-}
-
-impl<'a> Node<'a> {
-    fn get(&self, key: &str) -> Option<(&'a DeValue<'a>, Span)> {
-        let (_, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        Some((value.get_ref(), value.span()))
-    }
-
-    fn path_of(&self, key: &str) -> String {
-        join(&self.path, key)
+        self.on.values().chain(self.only.as_ref().map(|(_, invalid)| invalid)).chain(&self.otherwise)
     }
 }
 
@@ -112,15 +117,14 @@ pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>
     draft
 }
 
-const NAME_RULE: &str = "names are 1 to 64 of a-z, 0-9 and -";
-
 fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let verbs: Vec<&'static str> = VERBS.into_iter().filter(|verb| state.get(verb).is_some()).collect();
     let [verb] = verbs[..] else {
         let reason = if verbs.is_empty() {
             // A misspelt verb is named, with the one that was meant.
             only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
-            "the state does nothing; give it one of play, gather, pause, hangup, match".to_owned()
+            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout"
+                .to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
         };
@@ -132,6 +136,9 @@ fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         "gather" => gather(state, problems),
         "pause" => pause(state, problems),
         "match" => of_field(state, problems),
+        "set" => set(state, problems),
+        "tag" => tag(state, problems),
+        "optout" => optout(state, problems),
         _ => hangup(state, problems),
     }
 }
@@ -160,24 +167,121 @@ fn play(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let otherwise = target(state, "next", problems);
     let (prompts, on, barge) = (prompts?, on?, barge?);
     let reply = format!("play|{}|{}", prompts.join("&"), u8::from(barge));
-    Some(Shape { verb: "play", field: None, reply, prompts, on, otherwise: Some(otherwise?) })
+    Some(Shape { prompts, on, ..Shape::of("play", Some(reply), Some(otherwise?)) })
 }
 
 fn gather(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
-    only_keys(state, &["gather", "on", "otherwise"], "gather", problems);
+    only_keys(state, &["gather", "on", "invalid", "otherwise"], "gather", problems);
     let otherwise = target(state, "otherwise", problems);
     let spec = state.get("gather").and_then(|found| node(found, &state.path_of("gather"), problems))?;
-    only_keys(&spec, &["prompts", "max_digits", "timeout_s", "attempts", "finish"], "gather", problems);
+    let known = ["prompts", "max_digits", "timeout_s", "attempts", "finish", "pattern", "save"];
+    only_keys(&spec, &known, "gather", problems);
     let prompts = prompts(&spec, "prompts", problems);
     let max_digits = number(&spec, "max_digits", 1..=MAX_DIGITS, Some(1), problems);
     let timeout_s = number(&spec, "timeout_s", 1..=MAX_TIMEOUT_S, Some(5), problems);
     let attempts = number(&spec, "attempts", 1..=MAX_ATTEMPTS, Some(1), problems);
     let finish = finish_key(&spec, problems);
-    let on = answers(state, max_digits.unwrap_or(MAX_DIGITS), finish.flatten(), problems);
-    let (prompts, on, otherwise) = (prompts?, on?, otherwise?);
+    let save = variable(&spec, "save", problems);
+    let only = only(state, &spec, max_digits.unwrap_or(MAX_DIGITS), problems);
+    // What is kept needs no telling apart.
+    let on = match state.get("on") {
+        None if spec.get("save").is_some() => Some(BTreeMap::new()),
+        _ => answers(state, max_digits.unwrap_or(MAX_DIGITS), finish.flatten(), problems),
+    };
+    let (prompts, on, save, only, otherwise) = (prompts?, on?, save?, only?, otherwise?);
     let finish = finish?.map_or_else(|| "none".to_owned(), String::from);
     let reply = format!("gather|{}|{}|{}|{}|{finish}", prompts.join("&"), max_digits?, timeout_s?, attempts?);
-    Some(Shape { verb: "gather", field: None, reply, prompts, on, otherwise: Some(otherwise) })
+    Some(Shape { prompts, on, save, only, ..Shape::of("gather", Some(reply), Some(otherwise)) })
+}
+
+/// `pattern` of a gather and the state `invalid` beside it: both or none. The outer `None` is a problem already reported.
+#[allow(clippy::option_option)] // "could not be read" and "there is none" are two things
+fn only(
+    state: &Node<'_>,
+    spec: &Node<'_>,
+    max_digits: u32,
+    problems: &mut Problems<'_>,
+) -> Option<Option<(Pattern, Target)>> {
+    let (found, invalid) = match (spec.get("pattern"), state.get("invalid")) {
+        (None, None) => return Some(None),
+        (None, Some((_, at))) => {
+            let reason =
+                "invalid is where an answer leads that does not fit the gather's pattern; there is none";
+            problems.add(code::DIGITS, &at, &state.path_of("invalid"), reason);
+            return None;
+        }
+        (Some(found), _) => (found, target(state, "invalid", problems)),
+    };
+    let path = spec.path_of("pattern");
+    let text = string(&found, &path, problems)?;
+    match Pattern::parse(text) {
+        Ok(pattern) if pattern.least() <= max_digits as usize => Some(Some((pattern, invalid?))),
+        Ok(pattern) => {
+            let reason = format!("{} keys at least, and this gather takes {max_digits}", pattern.least());
+            problems.add(code::DIGITS, &found.1, &path, reason);
+            None
+        }
+        Err(reason) => {
+            problems.add(code::DIGITS, &found.1, &path, format!("no pattern of keys: {reason}"));
+            None
+        }
+    }
+}
+
+/// The name of a variable, if the key is there. The outer `None` is a problem already reported.
+#[allow(clippy::option_option)] // "could not be read" and "there is none" are two things
+fn variable(spec: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Option<String>> {
+    let Some(found) = spec.get(key) else { return Some(None) };
+    name(&found, &spec.path_of(key), problems).map(Some)
+}
+
+/// `set = { language = "de" }`: variables of the call.
+fn set(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["set", "next"], "set", problems);
+    let otherwise = target(state, "next", problems);
+    let spec = state.get("set").and_then(|found| node(found, &state.path_of("set"), problems))?;
+    if !(1..=MAX_VARS).contains(&spec.table.len()) {
+        let reason = format!("1 to {MAX_VARS} variables are allowed");
+        problems.add(code::OUT_OF_BOUNDS, &spec.at, &spec.path, reason);
+        return None;
+    }
+    let mut set = Vec::new();
+    for (key, value) in spec.table {
+        let path = spec.path_of(key.get_ref());
+        if !is_name(key.get_ref()) {
+            problems.add(code::BAD_NAME, &key.span(), &path, NAME_RULE);
+        }
+        let text = string(&(value.get_ref(), value.span()), &path, problems);
+        if text.is_some_and(|text| text.len() > MAX_VAR_BYTES || text.chars().any(char::is_control)) {
+            let reason = format!("a value has at most {MAX_VAR_BYTES} bytes and no control characters");
+            problems.add(code::OUT_OF_BOUNDS, &value.span(), &path, reason);
+        }
+        set.push((key.get_ref().to_string(), text.unwrap_or_default().to_owned()));
+    }
+    set.sort();
+    Some(Shape { set, ..Shape::of("set", None, Some(otherwise?)) })
+}
+
+/// `tag = "interested"`: counted, and shown with the call.
+fn tag(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["tag", "next"], "tag", problems);
+    let otherwise = target(state, "next", problems);
+    let tag = variable(state, "tag", problems)?;
+    Some(Shape { tag, ..Shape::of("tag", None, Some(otherwise?)) })
+}
+
+/// `optout = { prompts = ["goodbye"] }`: nobody calls here again.
+fn optout(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["optout"], "optout", problems);
+    let spec = state.get("optout").and_then(|found| node(found, &state.path_of("optout"), problems))?;
+    only_keys(&spec, &["prompts"], "optout", problems);
+    let prompts = match spec.get("prompts") {
+        None => Vec::new(),
+        Some(_) => prompts(&spec, "prompts", problems)?,
+    };
+    let reply =
+        if prompts.is_empty() { "optout".to_owned() } else { format!("optout|{}", prompts.join("&")) };
+    Some(Shape { prompts, ..Shape::of("optout", Some(reply), None) })
 }
 
 fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
@@ -186,18 +290,10 @@ fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let spec = state.get("pause").and_then(|found| node(found, &state.path_of("pause"), problems))?;
     only_keys(&spec, &["duration_s"], "pause", problems);
     let duration_s = number(&spec, "duration_s", 1..=MAX_PAUSE_S, None, problems)?;
-    let reply = format!("pause|{duration_s}");
-    Some(Shape {
-        verb: "pause",
-        field: None,
-        reply,
-        prompts: Vec::new(),
-        on: BTreeMap::new(),
-        otherwise: Some(otherwise?),
-    })
+    Some(Shape::of("pause", Some(format!("pause|{duration_s}")), Some(otherwise?)))
 }
 
-/// `match = "language"`: on by a field of the contact, at once.
+/// `match = "language"`: on by a variable or a field of the contact, at once.
 fn of_field(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     only_keys(state, &["match", "on", "otherwise"], "match", problems);
     let otherwise = target(state, "otherwise", problems);
@@ -231,14 +327,7 @@ fn of_field(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         }
     }
     let (field, otherwise) = (field?.to_owned(), otherwise?);
-    Some(Shape {
-        verb: "match",
-        field: Some(field),
-        reply: String::new(),
-        prompts: Vec::new(),
-        on: values,
-        otherwise: Some(otherwise),
-    })
+    Some(Shape { field: Some(field), on: values, ..Shape::of("match", None, Some(otherwise)) })
 }
 
 fn hangup(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
@@ -246,15 +335,7 @@ fn hangup(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let spec = state.get("hangup").and_then(|found| node(found, &state.path_of("hangup"), problems))?;
     only_keys(&spec, &["cause"], "hangup", problems);
     let cause = number(&spec, "cause", 1..=MAX_CAUSE, Some(16), problems)?;
-    let reply = format!("hangup|{cause}");
-    Some(Shape {
-        verb: "hangup",
-        field: None,
-        reply,
-        prompts: Vec::new(),
-        on: BTreeMap::new(),
-        otherwise: None,
-    })
+    Some(Shape::of("hangup", Some(format!("hangup|{cause}")), None))
 }
 
 /// The table `on`: what was pressed, and where it leads.
@@ -339,110 +420,4 @@ fn prompts(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Ve
         .map(|(index, item)| name(&(item.get_ref(), item.span()), &format!("{path}[{index}]"), problems))
         .collect();
     names.into_iter().collect()
-}
-
-fn number(
-    node: &Node<'_>,
-    key: &str,
-    range: std::ops::RangeInclusive<u32>,
-    default: Option<u32>,
-    problems: &mut Problems<'_>,
-) -> Option<u32> {
-    let path = node.path_of(key);
-    let (value, at) = match node.get(key) {
-        Some(found) => found,
-        None if default.is_some() => return default,
-        None => return required(node, key, problems).and(None),
-    };
-    let DeValue::Integer(number) = value else {
-        wrong_type(value, &at, &path, "a whole number", problems);
-        return None;
-    };
-    let number = i64::from_str_radix(number.as_str(), number.radix()).ok();
-    let inside = number.and_then(|n| u32::try_from(n).ok()).filter(|n| range.contains(n));
-    if inside.is_none() {
-        let reason = format!("{} to {} is allowed", range.start(), range.end());
-        problems.add(code::OUT_OF_BOUNDS, &at, &path, reason);
-    }
-    inside
-}
-
-fn target(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Target> {
-    let found = required(node, key, problems)?;
-    state_name(&found, node.path_of(key), problems)
-}
-
-fn state_name(found: &(&DeValue<'_>, Span), path: String, problems: &mut Problems<'_>) -> Option<Target> {
-    let at = found.1.clone();
-    let state = name(found, &path, problems)?;
-    let target = Target { state, at, path };
-    problems.named.push(target.clone());
-    Some(target)
-}
-
-fn name(found: &(&DeValue<'_>, Span), path: &str, problems: &mut Problems<'_>) -> Option<String> {
-    let at = found.1.clone();
-    let text = string(found, path, problems)?;
-    if is_name(text) {
-        return Some(text.to_owned());
-    }
-    problems.add(code::BAD_NAME, &at, path, NAME_RULE);
-    None
-}
-
-fn string<'a>(found: &(&'a DeValue<'a>, Span), path: &str, problems: &mut Problems<'_>) -> Option<&'a str> {
-    if let DeValue::String(text) = found.0 {
-        return Some(text);
-    }
-    wrong_type(found.0, &found.1, path, "a text in quotes", problems);
-    None
-}
-
-fn node<'a>(found: (&'a DeValue<'a>, Span), path: &str, problems: &mut Problems<'_>) -> Option<Node<'a>> {
-    if let DeValue::Table(table) = found.0 {
-        return Some(Node { table, at: found.1, path: path.to_owned() });
-    }
-    wrong_type(found.0, &found.1, path, "a table", problems);
-    None
-}
-
-fn required<'a>(node: &Node<'a>, key: &str, problems: &mut Problems<'_>) -> Option<(&'a DeValue<'a>, Span)> {
-    let found = node.get(key);
-    if found.is_none() {
-        problems.add(code::MISSING_KEY, &node.at, &node.path_of(key), "the key is missing");
-    }
-    found
-}
-
-fn wrong_type(value: &DeValue<'_>, at: &Span, path: &str, wanted: &str, problems: &mut Problems<'_>) {
-    let kind = match value {
-        DeValue::String(_) => "a text",
-        DeValue::Integer(_) => "a whole number",
-        DeValue::Float(_) => "a number with a point",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date or time",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
-    };
-    problems.add(code::WRONG_TYPE, at, path, format!("{wanted} is needed here, this is {kind}"));
-}
-
-fn only_keys(node: &Node<'_>, known: &[&str], verb: &str, problems: &mut Problems<'_>) {
-    for (key, _) in node.table {
-        let word: &str = key.get_ref();
-        if known.contains(&word) {
-            continue;
-        }
-        let of = if verb.is_empty() { String::new() } else { format!(" of {verb}") };
-        let hint = did_you_mean(word, known.iter().copied());
-        let reason = format!("no key{of}{hint} (known here: {})", known.join(", "));
-        problems.add(code::UNKNOWN_KEY, &key.span(), &node.path_of(word), reason);
-    }
-}
-
-/// Puts a key behind a path, in quotes where TOML wants them.
-fn join(path: &str, key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    let key = if bare { key.to_owned() } else { format!("{key:?}") };
-    if path.is_empty() { key } else { format!("{path}.{key}") }
 }

@@ -6,6 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// [`super::next`] of a call without variables.
+fn next(flow: &Flow, state: &str, status: &str, digits: &str, fields: &Fields) -> Next {
+    super::next(flow, &Asked { state, status, digits, fields, vars: &Fields::new() })
+}
+
 const EVERY_VERB: &str = include_str!("../../tests/flows/every-verb.toml");
 const DEMO: &str = include_str!("../../../../../compose/demo/flow.toml");
 
@@ -62,9 +67,7 @@ fn a_match_goes_on_by_a_field_and_never_says_it() {
 fn assert_dialplan_takes(reply: &str) {
     assert!(reply.len() < 900, "{} bytes: {reply}", reply.len());
     assert!(reply.bytes().all(|b| b.is_ascii_alphanumeric() || b"|_/.&*#+-".contains(&b)), "{reply}");
-    let fields: Vec<&str> = reply.split('|').collect();
-    assert!(fields.len() <= 6, "more than a verb and five arguments: {reply}");
-    assert!(["play", "gather", "pause", "hangup"].contains(&fields[0]), "{reply}");
+    assert_eq!(Verb::parse(reply).and_then(|verb| verb.encode()).as_deref(), Ok(reply));
 }
 
 fn assert_sound(flow: &Flow) {
@@ -88,6 +91,79 @@ fn assert_sound(flow: &Flow) {
         }
         assert!(waited, "from {state} on only prompts play, for ever");
     }
+}
+
+/// Asks for a number of four digits, keeps it, and goes on by it and by a variable that was set.
+const KEEPS: &str = r#"
+name = "keeps"
+start = "german"
+fallback = "bye"
+[states.german]
+set = { language = "de", asked = "yes" }
+next = "by-language"
+[states.by-language]
+match = "language"
+on = { "de" = "marked", "en" = "bye" }
+otherwise = "bye"
+[states.marked]
+tag = "german"
+next = "pin"
+[states.pin]
+gather = { prompts = ["pin"], max_digits = 4, pattern = "[1-9]XXX", save = "pin" }
+invalid = "again"
+otherwise = "check"
+[states.again]
+play = ["not-a-pin"]
+next = "pin"
+[states.check]
+match = "pin"
+on = { "1234" = "stop" }
+otherwise = "bye"
+[states.stop]
+optout = { prompts = ["goodbye"] }
+[states.bye]
+hangup = {}
+"#;
+
+#[test]
+fn answers_are_kept_checked_and_decide_and_variables_hide_fields() {
+    let flow = Flow::parse(KEEPS).unwrap();
+    assert_eq!((flow.vars(), flow.tags()), (vec!["asked", "language", "pin"], vec!["german"]));
+    let fields = Fields::from([("language".to_owned(), "en".to_owned())]);
+    let begin = next(&flow, "", "", "", &fields);
+    assert_eq!((begin.next_state.as_str(), begin.tags.as_slice()), ("pin", &["german".to_owned()][..]));
+    assert_eq!(begin.vars["language"], "de");
+    let press = |digits: &str| {
+        let asked = Asked { state: "pin", status: "OK", digits, fields: &fields, vars: &begin.vars };
+        super::next(&flow, &asked)
+    };
+    assert_eq!(press("0123").next_state, "again");
+    assert_eq!(press("123").next_state, "again");
+    assert!(!press("0123").vars.contains_key("pin"), "what does not fit is not kept");
+    let right = press("1234");
+    assert_eq!((right.reply.as_str(), right.vars["pin"].as_str()), ("optout|goodbye", "1234"));
+    assert_eq!((right.vars["asked"].as_str(), right.tags.len()), ("yes", 0));
+    assert_eq!(press("").next_state, "bye", "nothing pressed is no wrong answer");
+    assert_eq!(press("4321").next_state, "bye");
+
+    for (from, to) in [
+        ("invalid = \"again\"\n", ""),
+        ("pattern = \"[1-9]XXX\", ", ""),
+        ("[1-9]XXX", "[9-1]XXX"),
+        ("[1-9]XXX", "XXXXX"),
+        ("tag = \"german\"", "tag = \"Very German\""),
+        ("set = { language = \"de\", asked = \"yes\" }", "set = {}"),
+        ("asked = \"yes\"", "asked = \"a\\nb\""),
+        ("next = \"pin\"\n[states.pin]", "next = \"german\"\n[states.pin]"),
+        ("fallback = \"bye\"", "fallback = \"stop\""),
+        ("fallback = \"bye\"", "fallback = \"german\""),
+    ] {
+        let bad = KEEPS.replace(from, to);
+        assert!(bad != KEEPS && Flow::parse(&bad).is_err(), "{from} -> {to}");
+    }
+    let many: String = (0..=MAX_VARS).map(|n| format!("v{n} = \"\", ")).collect();
+    let split = KEEPS.replace("asked = \"yes\"", many.trim_end_matches(", "));
+    assert!(Flow::parse(&split).is_err(), "more variables than a call carries");
 }
 
 #[test]

@@ -249,6 +249,7 @@ fn of_attempts(state: &State, kind: u8, pick: usize, node: &str) -> (Origin, Eve
                 next_state: String::new(),
                 reply: String::new(),
                 input: String::new(),
+                tags: vec![],
             };
             return (Origin::Proc(Role::LogicResponder, "r".into()), decided);
         }
@@ -265,6 +266,7 @@ fn of_attempts(state: &State, kind: u8, pick: usize, node: &str) -> (Origin, Eve
                 decision: Some(decision),
                 input: String::new(),
                 reason: String::new(),
+                tags: vec![],
             }
         }
     };

@@ -291,13 +291,18 @@ fn attempt(event: &Event) -> Option<String> {
 
 fn logic(event: &Event) -> String {
     match event {
-        Event::StepDecided { step, state, next_state, reply, input, .. } => {
+        Event::StepDecided { step, state, next_state, reply, input, tags, .. } => {
             let asked = match (state.as_str(), input.as_str()) {
                 ("", _) => "at the start".to_owned(),
                 (state, "") => format!("in state {state}"),
                 (state, input) => format!("in state {state} after \"{input}\""),
             };
-            format!("step {step}: {asked} the answer is \"{reply}\", then state {next_state}")
+            let listed = match reply.split('|').next() {
+                Some("optout") => "; from here on the number is on the do-not-call list global",
+                _ => "",
+            };
+            let tags = if tags.is_empty() { String::new() } else { format!(", tags {}", tags.join(" ")) };
+            format!("step {step}: {asked} the answer is \"{reply}\", then state {next_state}{tags}{listed}")
         }
         Event::StepTaken { step, reply, source, reason, .. } => {
             let by = match source {

@@ -79,6 +79,7 @@ fn call(id: &AttemptId) -> [Event; 5] {
         decision: None,
         input: "1".into(),
         reason: "no answer within the deadline".into(),
+        tags: vec![],
     };
     let ended = Event::AttemptEnded {
         attempt: id.clone(),

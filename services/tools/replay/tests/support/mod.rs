@@ -123,6 +123,7 @@ pub fn campaign() -> Script {
         decision: None,
         input: "1".into(),
         reason: "no answer within the deadline".into(),
+        tags: vec![],
     };
     write(&mut script, NODE, &step);
     let ended = Event::AttemptEnded {

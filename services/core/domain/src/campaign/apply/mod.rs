@@ -1,15 +1,16 @@
 //! The reducer of campaigns and attempts: total, and the only writer of their state. Attempts are here, people in
-//! `contacts`, what a campaign is and where it stands in `settings`.
+//! `contacts`, steps of calls in `steps`, what a campaign is and where it stands in `settings`.
 
 mod contacts;
 mod settings;
+mod steps;
 mod trunks;
 
 use self::trunks::Away;
 use super::budget;
 use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
-use crate::event::{Event, Recorded, StepSource};
+use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, Outcome, Timestamp};
 use crate::rules::retry::{self, Behind, Next};
 use crate::state::{Effectless, State};
@@ -148,7 +149,8 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             let released = release(state, attempt)?;
             settle_uncertain(state, attempt, &released, at)
         }
-        Event::StepDecided { call, step, .. } => {
+        Event::StepDecided { call, step, reply, .. } => {
+            steps::opted_out(state, call, reply);
             let Some(attempt) = in_flight(state, call) else { return Ok(()) };
             if *step > attempt.step {
                 attempt.decisions.push((*step, recorded.id.clone()));
@@ -157,9 +159,10 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             }
             Ok(())
         }
-        Event::StepTaken { call, step, source, decision, .. } => {
+        Event::StepTaken { call, step, source, decision, tags, .. } => {
             own_attempt(state, call, recorded)?;
-            step_taken(state, call, *step, *source, decision.as_ref())
+            steps::taken(state, call, *step, *source, decision.as_ref())?;
+            with(state, call, |campaign| steps::tag(&mut campaign.counts.tags, tags))
         }
         _ => Ok(()),
     }
@@ -289,31 +292,6 @@ fn answered_order(state: &mut State, attempt: &AttemptId) {
         home.unanswered.remove(attempt);
     }
 }
-
-fn step_taken(
-    state: &mut State,
-    call: &AttemptId,
-    step: u32,
-    source: StepSource,
-    decision: Option<&crate::event::EventRef>,
-) -> Result<(), Effectless> {
-    let attempt = in_flight(state, call).ok_or(Effectless::incident("the call is not in flight"))?;
-    if step <= attempt.step {
-        return Err(Effectless::incident(STEP_INCIDENTS[0]));
-    }
-    let proven = source != StepSource::Responder
-        || decision.is_some_and(|id| attempt.decisions.contains(&(step, id.clone())));
-    // A node's facts may lag: decisions of later steps can stand in the log before this one is told as taken.
-    let before = attempt.decisions.len();
-    attempt.decisions.retain(|(decided, _)| *decided > step);
-    let superseded =
-        (before - attempt.decisions.len()).saturating_sub(usize::from(decision.is_some())) as u64;
-    attempt.step = step;
-    state.superseded_decisions += superseded;
-    state.steps += 1;
-    if proven { Ok(()) } else { Err(Effectless::incident(STEP_INCIDENTS[1])) }
-}
-
 /// Takes the attempt out of flight and gives its slot back.
 fn release(state: &mut State, attempt: &AttemptId) -> Result<Attempt, Effectless> {
     let gone = take_in_flight(state, attempt).ok_or(Effectless::incident("the attempt is not in flight"))?;
