@@ -217,7 +217,7 @@ fn decide_step(lab: &mut Lab, call: &asterism_domain::AttemptId, step: u32, repl
         tags: vec!["angry".into()],
     };
     lab.write(responder, decided);
-    lab.written.last().expect("it is written").id.clone()
+    lab.written.last().unwrap().id.clone()
 }
 
 #[test]
