@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "asterism/v1/fleet.proto",
         "asterism/v1/campaign.proto",
         "asterism/v1/trunk.proto",
+        "asterism/v1/webhook.proto",
         "asterism/v1/bus.proto",
     ];
     for file in files {

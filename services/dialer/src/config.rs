@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use asterism_domain::trunk::TrunkSettings;
-use asterism_runtime::config::Config;
+use asterism_runtime::config::{Config, WebhookConfig};
 
 /// The dialer's settings.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct DialerConfig {
     pub caller_ids: BTreeMap<String, String>,
     /// Where `POST /calls` answers, with the file of its token; none = it does not.
     pub calls: Option<(SocketAddr, PathBuf)>,
+    /// Where notices go.
+    pub webhook: WebhookConfig,
 }
 
 impl Default for DialerConfig {
@@ -33,6 +35,7 @@ impl Default for DialerConfig {
             trunks: BTreeMap::new(),
             caller_ids: BTreeMap::new(),
             calls: None,
+            webhook: WebhookConfig::default(),
         }
     }
 }
@@ -51,6 +54,7 @@ impl From<&Config> for DialerConfig {
                 .filter_map(|(name, trunk)| Some((name.clone(), trunk.caller_id.clone()?)))
                 .collect(),
             calls: config.dialer.calls_token_file.clone().map(|file| (config.dialer.calls_listen, file)),
+            webhook: config.webhook.clone(),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The dialer: contacts to attempts.
 //!
 //! Decisions are `asterism_domain::campaign`; this shell hands in ticks ([`tick`]), sends the orders the log owes
-//! ([`orders`]), answers people ([`commands`], [`emergency`]) and programs ([`calls`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
+//! ([`orders`]), answers people ([`commands`], [`emergency`]) and programs ([`calls`]), tells the user's
+//! own server ([`webhook`]) and deletes the keys of erased imports. It remembers nothing but what is in flight.
 
 pub mod calls;
 pub mod commands;
@@ -11,6 +12,7 @@ mod erase;
 pub mod orders;
 pub mod tick;
 pub mod trunks;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -31,6 +33,9 @@ pub enum Error {
     /// Calls cannot be taken.
     #[error(transparent)]
     Calls(#[from] calls::CallsError),
+    /// Notices cannot be sent.
+    #[error(transparent)]
+    Webhook(#[from] webhook::WebhookError),
 }
 
 /// Runs the dialer until shutdown.
@@ -42,6 +47,7 @@ pub async fn run(
 ) -> Result<(), Error> {
     let desk = deps.lead(Role::Dialer, campaign::decide)?;
     let config = Arc::new(config);
+    let webhook = webhook::Webhook::new(&config.webhook)?;
     let brake = emergency::Brake::default();
     let refusals = trunks::Refusals::default();
     commands::serve(&deps, &desk, &config, &brake, &refusals)?;
@@ -55,6 +61,7 @@ pub async fn run(
         () = emergency::run(deps.clone(), desk.clone()) => {}
         () = trunks::run(config, deps.clone(), desk.clone(), refusals) => {}
         () = erase::run(deps.clone()) => {}
+        () = Box::pin(webhook.run(deps.clone(), desk.clone())) => {}
         () = shutdown.requested() => {}
     }
     // The loop itself ends with the shutdown; a command being committed is finished first.

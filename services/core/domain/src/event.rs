@@ -478,6 +478,20 @@ pub enum Event {
         reason: String,
     },
 
+    WebhookSet {
+        endpoint: String,
+        kinds: Vec<u32>,
+        reason: String,
+    },
+    WebhookDelivered {
+        notices: Vec<u64>,
+    },
+    WebhookGivenUp {
+        notices: Vec<u64>,
+        tries: u32,
+        reason: String,
+    },
+
     /// Bytes in the log that are no event, or none of a node's that is known here: never written, only read
     /// ([`crate::wire::recorded`]). It has no effect and is an incident.
     Unreadable {

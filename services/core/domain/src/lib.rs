@@ -22,6 +22,7 @@ pub mod rules;
 pub mod state;
 pub mod trunk;
 pub mod upcast;
+pub mod webhook;
 pub mod wire;
 
 use std::borrow::Cow;

@@ -14,6 +14,7 @@ use crate::fleet::state::Fleet;
 use crate::ids::{NumberHash, Timestamp, by_number};
 use crate::rules::{DoNotCall, NumberUse};
 use crate::trunk::Trunk;
+use crate::webhook::{self, Outbox, Watch};
 use crate::{campaign, catalogue, fleet, trunk};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
@@ -79,6 +80,8 @@ pub struct State {
     pub numbers: BTreeMap<NumberHash, NumberUse>,
     /// Trunks: what was set, their use, how they do.
     pub trunks: BTreeMap<String, Trunk>,
+    /// Notices owed to the user's own server.
+    pub webhook: Outbox,
     /// Attempts in flight, over all campaigns.
     pub in_flight: u32,
     /// Calls up.
@@ -127,7 +130,14 @@ impl State {
         }
         let result = match &recorded.event {
             Event::Unreadable { .. } => Err(Effectless::incident(UNREADABLE)),
-            event if event.may_be_written_by(&recorded.origin) => self.apply_event(recorded),
+            event if event.may_be_written_by(&recorded.origin) => {
+                let watch = Watch::of(self, event);
+                let done = self.apply_event(recorded);
+                if let Some(watch) = watch {
+                    watch.owe(self, recorded);
+                }
+                done
+            }
             _ => Err(Effectless::incident("this origin may not write this type of event")),
         };
         match result {
@@ -227,6 +237,9 @@ impl State {
             | Event::TrunkHeld { .. }
             | Event::TrunkBreaker { .. }
             | Event::TrunkPaced { .. } => trunk::apply::apply(self, &recorded.event, recorded.at),
+            Event::WebhookSet { .. } | Event::WebhookDelivered { .. } | Event::WebhookGivenUp { .. } => {
+                webhook::apply(&mut self.webhook, &recorded.event)
+            }
             event if is_fleet(event) => {
                 let orphaned = fleet::apply::apply(&mut self.fleet, recorded)?;
                 campaign::apply::orphaned(self, &orphaned, recorded.at);

@@ -192,7 +192,7 @@ macro_rules! same {
         }
     )* };
 }
-same!(String, u32, u64, bool, Vec<u8>, Vec<Vec<u8>>, Vec<u32>, Vec<String>);
+same!(String, u32, u64, bool, Vec<u8>, Vec<Vec<u8>>, Vec<u32>, Vec<u64>, Vec<String>);
 
 impl Field<String> for AttemptId {
     fn put(&self) -> String {
@@ -479,4 +479,7 @@ events! {
     TrunkHeld TrunkHeld { node, trunk, revision }
     TrunkBreaker TrunkBreaker { trunk, state, until_ms, ends, trouble, causes, reason }
     TrunkPaced TrunkPaced { trunk, per_1000_s, before_per_1000_s, ends, rejected, reason }
+    WebhookSet WebhookSet { endpoint, kinds, reason }
+    WebhookDelivered WebhookDelivered { notices }
+    WebhookGivenUp WebhookGivenUp { notices, tries, reason }
 }

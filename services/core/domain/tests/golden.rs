@@ -106,6 +106,11 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     // On a node that has ended: void; and so its end is an incident.
     ("ATTEMPT_INTENDED", &[("attempt", "shown-0-1"), ("campaign", "shown")]),
     ("ATTEMPT_ENDED", &[("attempt", "shown-0-1"), ("never_rang", "false")]),
+    ("WEBHOOK_SET", &[]),
+    ("CAMPAIGN_STOPPED", &[("campaign", "shown")]),
+    // None of them is owed: void.
+    ("WEBHOOK_DELIVERED", &[]),
+    ("WEBHOOK_GIVEN_UP", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -126,6 +131,7 @@ fn pool() -> DescriptorPool {
             "asterism/v1/fleet.proto",
             "asterism/v1/campaign.proto",
             "asterism/v1/trunk.proto",
+            "asterism/v1/webhook.proto",
         ]
         .map(|file| include.join(file)),
         [&include],
@@ -164,6 +170,7 @@ fn sample(field: &FieldDescriptor) -> Value {
         Kind::Bool => Value::Bool(true),
         Kind::Uint32 => Value::U32(match field.name() {
             "contact" | "contacts" => 0,
+            "kinds" => 2,
             "billing" | "transport" | "number_format" | "caller_id_header" | "heard" | "state"
             | "ordinal" | "outcome" | "source" | "step" | "zone" | "rule" => 1,
             _ => 100 + field.number(),
@@ -358,8 +365,9 @@ fn the_story_is_one_of_events_that_take_effect() {
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, and what a
     // copy had beyond the log; the cut of a node that was heard of, what came after its end, what it holds, attempts on it,
-    // and a launch of a fleet that was told to go.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (5, 9, 5), "{reasons:?}");
+    // a launch of a fleet that was told to go, and notices that are not owed.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (5, 11, 5), "{reasons:?}");
+    assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));
     let counts = &state.campaigns["demo"].counts;

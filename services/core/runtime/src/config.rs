@@ -7,6 +7,7 @@ mod sections;
 mod show;
 mod tree;
 mod validate;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ pub use sections::{
 };
 use tree::Node;
 use validate::Checks;
+pub use webhook::WebhookConfig;
 
 /// The configuration of every service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,6 +51,8 @@ pub struct Config {
     pub agent: AgentConfig,
     /// Carriers by name.
     pub trunks: Trunks,
+    /// Notices to the user's own server.
+    pub webhook: WebhookConfig,
     /// For tests and demonstrations only.
     pub test: TestConfig,
     /// Where each value that is not a default stands.
@@ -74,6 +78,7 @@ impl Default for Config {
             ledger: LedgerConfig::default(),
             agent: AgentConfig::default(),
             trunks: Trunks::new(),
+            webhook: WebhookConfig::default(),
             test: TestConfig::default(),
             origin: None,
         }

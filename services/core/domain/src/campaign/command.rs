@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::ids::{CampaignId, ContactId, NodeId, NumberHash};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::trunk::TrunkCommand;
+use crate::webhook::decide::WebhookCommand;
 
 /// The dialer's own tick: everything it rests on beside the log is an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -164,5 +165,6 @@ pub enum CampaignCommand {
         reason: String,
     },
     Trunk(TrunkCommand),
+    Webhook(WebhookCommand),
     Tick(DialTick),
 }

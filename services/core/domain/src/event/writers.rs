@@ -57,7 +57,10 @@ impl Event {
             | Event::TrunkSet { .. }
             | Event::TrunkRemoved { .. }
             | Event::TrunkBreaker { .. }
-            | Event::TrunkPaced { .. } => *origin == Origin::Role(Role::Dialer),
+            | Event::TrunkPaced { .. }
+            | Event::WebhookSet { .. }
+            | Event::WebhookDelivered { .. }
+            | Event::WebhookGivenUp { .. } => *origin == Origin::Role(Role::Dialer),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 *origin == Origin::Role(Role::MediaSync)
             }

@@ -9,7 +9,7 @@ use super::Config;
 /// Whether a section has a key, by name. Sections of sections do not count.
 pub(super) fn has_key(section: &str, key: &str) -> bool {
     // Keys without a default do not show in a default configuration.
-    const ABSENT: [(&str, &str); 11] = [
+    const ABSENT: [(&str, &str); 15] = [
         ("dialer", "calls_token_file"),
         ("nats", "user"),
         ("nats", "password_file"),
@@ -21,6 +21,10 @@ pub(super) fn has_key(section: &str, key: &str) -> bool {
         ("scaler", "prices"),
         ("agent", "node"),
         ("agent", "intent"),
+        ("webhook", "url"),
+        ("webhook", "secret_file"),
+        ("webhook", "secret_env"),
+        ("webhook", "ca_file"),
     ];
     let shown = Value::try_from(Config::default())
         .is_ok_and(|config| config.get(section).is_some_and(|section| section.get(key).is_some()));
@@ -41,7 +45,7 @@ pub(super) fn masked(config: &Config) -> String {
 
 fn lines(config: &Config, path: &str, value: &Value, text: &mut String) {
     let Value::Table(table) = value else {
-        let _ = write!(text, "{path} = {}", shown(path, value));
+        let _ = write!(text, "{path} = {}", shown(config, path, value));
         if let Some(source) = config.source_of(path) {
             let _ = write!(text, "  # {source}");
         }
@@ -54,15 +58,20 @@ fn lines(config: &Config, path: &str, value: &Value, text: &mut String) {
     }
 }
 
-fn shown(path: &str, value: &Value) -> String {
+fn shown(config: &Config, path: &str, value: &Value) -> String {
     let field = path.rsplit('.').next().unwrap_or_default();
     match value {
         Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| shown(path, item)).collect();
+            let items: Vec<String> = items.iter().map(|item| shown(config, path, item)).collect();
             format!("[{}]", items.join(", "))
         }
         Value::String(text) if matches!(field, "allowed_numbers" | "caller_id" | "caller_ids") => {
             Value::String(masked_number(text)).to_string()
+        }
+        // Its path may be a secret.
+        Value::String(_) if path == "webhook.url" => {
+            let shown = config.webhook.target().ok().flatten().map_or_else(String::new, |(_, shown)| shown);
+            Value::String(format!("{shown}/•••")).to_string()
         }
         Value::String(text) if matches!(field, "url" | "uri" | "endpoint") => {
             Value::String(masked_url(text)).to_string()

@@ -28,7 +28,7 @@ impl<'a> Checks<'a> {
         self.problems.push(Problem { code, key: key.to_owned(), source, what: what.into() });
     }
 
-    fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
+    pub(super) fn range(&mut self, key: &str, value: u64, low: u64, high: u64) {
         if !(low..=high).contains(&value) {
             self.say("AST-C010", key, format!("is {value}, expected {low} to {high}"));
         }
@@ -66,6 +66,7 @@ impl<'a> Checks<'a> {
         }
         self.range("ledger.lost_after_ms", config.ledger.lost_after_ms, 1_000, 30 * DAY_MS);
         self.agent(config);
+        super::webhook::check(self, config);
         self.range("test.clock_scale", config.test.clock_scale.into(), 1, 1_000);
         if config.trunks.len() > TRUNKS_MAX {
             self.say("AST-C010", "trunks", format!("at most {TRUNKS_MAX} trunks"));

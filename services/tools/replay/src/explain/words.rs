@@ -2,6 +2,7 @@
 
 use asterism_domain::event::StepSource;
 use asterism_domain::trunk::health::{BreakerState, Heard};
+use asterism_domain::webhook::{NoticeId, NoticeKind};
 use asterism_domain::{AttemptId, Event};
 
 /// One sentence without its subject's time and writer.
@@ -224,6 +225,31 @@ fn trunk(event: &Event) -> Option<String> {
                 slow % 1_000
             ),
         },
+        _ => return webhook(event),
+    })
+}
+
+fn webhook(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::WebhookSet { kinds, reason, .. } if kinds.is_empty() => {
+            format!("no notices are sent from here on: {reason}")
+        }
+        Event::WebhookSet { endpoint, kinds, reason } => {
+            let kinds: Vec<&str> = kinds
+                .iter()
+                .filter_map(|kind| NoticeKind::from_number(*kind))
+                .map(NoticeKind::name)
+                .collect();
+            format!("notices of {} go to {endpoint} from here on: {reason}", kinds.join(" and "))
+        }
+        Event::WebhookDelivered { notices } => {
+            format!("{} notices were taken by their receiver", notices.len())
+        }
+        Event::WebhookGivenUp { notices, tries, reason } => {
+            let first = notices.first().map(|id| NoticeId(*id).to_string()).unwrap_or_default();
+            let n = notices.len();
+            format!("{n} notices are given up, {first} the first, tried {tries} times at most: {reason}")
+        }
         _ => return None,
     })
 }
