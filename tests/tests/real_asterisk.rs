@@ -11,7 +11,7 @@ use asterism_domain::campaign::{CampaignStatus, ContactStatus};
 use asterism_domain::fleet::Node;
 use asterism_domain::ids::Outcome;
 use asterism_domain::{State, invariant};
-use asterism_media_sync::publish::{convert, read_folder};
+use asterism_media_sync::publish::{DEFAULT_FORMATS, convert, read_folder};
 use asterism_tests::asterisk::RealParts;
 use asterism_tests::sipp::{Carrier, Habits};
 use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
@@ -122,8 +122,8 @@ fn callees_heard_the_prompts(carrier: &Carrier) {
         .unwrap()
         .iter()
         .map(|source| {
-            let sound = convert(source).unwrap();
-            (sound.name, sound.ulaw.to_vec())
+            let sound = convert(source, &DEFAULT_FORMATS).unwrap();
+            (sound.name, sound.files[0].1.to_vec())
         })
         .collect();
     let media = carrier.media();

@@ -1,6 +1,6 @@
 //! Publishing: prompts and flows into the object store, under names made of their hashes.
 //!
-//! Sounds are converted once, here (`asterism-audio`): nodes only ever copy µ-law files. Blobs go first, the document that names them
+//! Sounds are converted once, here (`asterism-audio`), to each format that trunks use: nodes only copy. Blobs go first, the document that names them
 //! last, so a manifest that can be read is complete. Everything may be repeated; what is there is not written again.
 
 #[cfg(test)]
@@ -9,22 +9,30 @@ mod tests;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::num::NonZero;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use asterism_audio::{self as audio, Format, Kind, Limits, Measured};
+pub use asterism_audio::Format;
+use asterism_audio::{self as audio, Kind, Limits, Measured};
 use asterism_domain::Event;
 use asterism_domain::logic::{Flow, FlowProblem, is_name};
 use asterism_domain::media::{self, ManifestDoc, PromptEntry};
 use asterism_object_store::{self as object_store, ObjectName, ObjectStore, PutResult, sha256_name};
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest, Sha256};
 
 /// Largest sound file that is read, in bytes.
 pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
 /// Most files of a folder of prompts.
 pub const MAX_SOURCES: usize = media::MAX_ENTRIES;
-/// The format of every published sound.
-const FORMAT: Format = Format::Ulaw;
+/// The formats of prompts for which nobody named others.
+pub const DEFAULT_FORMATS: [Format; 1] = [Format::Ulaw];
+/// Sounds sent to the store at the same time.
+const SENT_AT_ONCE: usize = 16;
 /// What one file may become.
 const LIMITS: Limits = Limits { duration_ms: media::MAX_DURATION_MS, encoded_bytes: media::MAX_PROMPT_BYTES };
 
@@ -42,10 +50,21 @@ pub struct Source {
 pub struct Sound {
     /// The prompt's name.
     pub name: String,
-    /// µ-law, 8 kHz, one channel.
-    pub ulaw: Bytes,
+    /// Its files, in the order of the formats that were asked for.
+    pub files: Vec<(Format, Bytes)>,
     /// What it is like.
     pub measured: Measured,
+}
+
+/// What a set of prompts is to be.
+#[derive(Debug, Clone, Copy)]
+pub struct Set<'a> {
+    /// The name for people.
+    pub name: &'a str,
+    /// Asterisk's language tag.
+    pub language: &'a str,
+    /// What each sound is made in.
+    pub formats: &'a [Format],
 }
 
 /// What a publication made.
@@ -59,7 +78,7 @@ pub struct Published {
     pub manifest_id: String,
     /// The sounds, in the order of the files.
     pub sounds: Vec<Sound>,
-    /// How many sounds the store held before.
+    /// How many files the store held before: they were not sent.
     pub unchanged: usize,
 }
 
@@ -159,59 +178,67 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Source>, Error> {
         return Err(Error::Count { path: folder.display().to_string(), count: paths.len() });
     }
     paths.sort();
-    let read = |path: &Path| {
-        let size_bytes = fs::metadata(path).map_err(|source| at(path, source))?.len();
-        if size_bytes > MAX_SOURCE_BYTES {
-            let why = format!("it has {size_bytes} bytes, at most {MAX_SOURCE_BYTES} are allowed");
-            return Err(at(path, io::Error::new(io::ErrorKind::FileTooLarge, why)));
-        }
-        let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Source { file_name, bytes: fs::read(path).map_err(|source| at(path, source))?.into() })
-    };
-    paths.iter().map(|path| read(path)).collect()
+    paths.iter().map(|path| read_file(path)).collect()
+}
+
+/// Reads single sound files, in the order they are named. Blocks.
+pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
+    if !(1..=MAX_SOURCES).contains(&paths.len()) {
+        return Err(Error::Count { path: "the command line".to_owned(), count: paths.len() });
+    }
+    paths.iter().map(|path| read_file(path)).collect()
+}
+
+fn read_file(path: &Path) -> Result<Source, Error> {
+    let at = |source| Error::Read { path: path.display().to_string(), source };
+    let size_bytes = fs::metadata(path).map_err(at)?.len();
+    if size_bytes > MAX_SOURCE_BYTES {
+        let why = format!("it has {size_bytes} bytes, at most {MAX_SOURCE_BYTES} are allowed");
+        return Err(at(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Source { file_name, bytes: fs::read(path).map_err(at)?.into() })
 }
 
 /// Turns one file into what nodes play. Pure.
-pub fn convert(source: &Source) -> Result<Sound, PromptError> {
+pub fn convert(source: &Source, formats: &[Format]) -> Result<Sound, PromptError> {
     let (name, ext) = source.file_name.rsplit_once('.').ok_or(PromptError::Extension)?;
     let kind = Kind::of_extension(ext).ok_or(PromptError::Extension)?;
     if !is_name(name) {
         return Err(PromptError::Name);
     }
-    let audio::Sound { measured, encoded } = audio::convert(kind, &source.bytes, &[FORMAT], LIMITS)?;
-    let ulaw = encoded.into_iter().next().map(|(_, bytes)| bytes.into()).unwrap_or_default();
-    Ok(Sound { name: name.to_owned(), ulaw, measured })
+    let audio::Sound { measured, encoded } = audio::convert(kind, &source.bytes, formats, LIMITS)?;
+    let files = encoded.into_iter().map(|(format, bytes)| (format, bytes.into())).collect();
+    Ok(Sound { name: name.to_owned(), files, measured })
 }
 
-/// What [`publish`] would make of a set of prompts: the manifest and the sounds. Pure.
-pub fn prepare(name: &str, language: &str, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sound>), Error> {
-    let sounds = convert_all(sources)?;
-    let entries = sounds.iter().map(|sound| PromptEntry {
-        name: sound.name.clone(),
-        language: language.to_owned(),
-        ext: FORMAT.extension().to_owned(),
-        sha256: hex::encode(Sha256::digest(&sound.ulaw)),
-        size_bytes: sound.ulaw.len() as u64,
-        duration_ms: sound.measured.duration_ms,
+/// What [`publish`] would make of a set of prompts: the manifest and the sounds. Pure, on all processors.
+pub fn prepare(set: Set<'_>, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sound>), Error> {
+    let sounds = convert_all(sources, set.formats)?;
+    let entries = sounds.iter().flat_map(|sound| {
+        sound.files.iter().map(|(format, bytes)| PromptEntry {
+            name: sound.name.clone(),
+            language: set.language.to_owned(),
+            ext: format.extension().to_owned(),
+            sha256: hex::encode(Sha256::digest(bytes)),
+            size_bytes: bytes.len() as u64,
+            duration_ms: sound.measured.duration_ms,
+        })
     });
-    let manifest = ManifestDoc::new(name, entries.collect())?;
+    let manifest = ManifestDoc::new(set.name, entries.collect())?;
     Ok((manifest, sounds))
 }
 
-/// Publishes a set of prompts in one language as a manifest named `name`.
-pub async fn publish(
-    store: &dyn ObjectStore,
-    name: &str,
-    language: &str,
-    sources: &[Source],
-) -> Result<Published, Error> {
-    let (manifest, sounds) = prepare(name, language, sources)?;
+/// Publishes a set of prompts. What the store has is not sent again, so a publication that broke off is resumed by
+/// repeating it.
+pub async fn publish(store: &dyn ObjectStore, set: Set<'_>, sources: &[Source]) -> Result<Published, Error> {
+    let (manifest, sounds) = prepare(set, sources)?;
     let document = manifest.to_json()?;
-    let mut unchanged = 0;
-    for sound in &sounds {
-        let put = store.put_if_absent(&sha256_name(&sound.ulaw), sound.ulaw.clone()).await?;
-        unchanged += usize::from(put == PutResult::Exists);
-    }
+    let files: Vec<Bytes> =
+        sounds.iter().flat_map(|sound| sound.files.iter().map(|(_, bytes)| bytes.clone())).collect();
+    let sends: Vec<_> = files.into_iter().map(|bytes| send(store, bytes)).collect();
+    let puts: Vec<PutResult> = stream::iter(sends).buffer_unordered(SENT_AT_ONCE).try_collect().await?;
+    let unchanged = puts.iter().filter(|put| **put == PutResult::Exists).count();
     let manifest_id = media::manifest_id(&document);
     let object = manifest_object(&manifest_id)?;
     let event = Event::ManifestPublished {
@@ -264,24 +291,50 @@ async fn put_document(store: &dyn ObjectStore, name: &ObjectName, document: Byte
     }
 }
 
-fn convert_all(sources: &[Source]) -> Result<Vec<Sound>, Error> {
+/// Sends a sound, unless the store has it: a name is a hash, so what is there under it with the same size is the same.
+async fn send(store: &dyn ObjectStore, bytes: Bytes) -> Result<PutResult, Error> {
+    let name = sha256_name(&bytes);
+    let there = store.head(&name).await?.is_some_and(|meta| meta.size_bytes == bytes.len() as u64);
+    if there { Ok(PutResult::Exists) } else { Ok(store.put_if_absent(&name, bytes).await?) }
+}
+
+fn convert_all(sources: &[Source], formats: &[Format]) -> Result<Vec<Sound>, Error> {
     let mut sounds = Vec::with_capacity(sources.len());
     let mut problems = Vec::new();
-    let mut file_of: BTreeMap<String, &str> = BTreeMap::new();
-    for source in sources {
-        let problem = match convert(source) {
-            Ok(sound) => match file_of.insert(sound.name.clone(), &source.file_name) {
-                None => {
-                    sounds.push(sound);
-                    continue;
-                }
-                Some(other) => PromptError::Twice { other: other.to_owned() },
-            },
-            Err(problem) => problem,
-        };
-        problems.push((source.file_name.clone(), problem));
+    let mut file_of: BTreeMap<&str, &str> = BTreeMap::new();
+    for (source, converted) in sources.iter().zip(convert_each(sources, formats)) {
+        // Two files of one name collide whether or not both can be played.
+        let stem = source.file_name.rsplit_once('.').map_or(source.file_name.as_str(), |(stem, _)| stem);
+        if let Some(other) = file_of.insert(stem, &source.file_name) {
+            problems.push((source.file_name.clone(), PromptError::Twice { other: other.to_owned() }));
+        }
+        match converted {
+            Ok(sound) => sounds.push(sound),
+            Err(problem) => problems.push((source.file_name.clone(), problem)),
+        }
     }
     if problems.is_empty() { Ok(sounds) } else { Err(Error::Prompts(problems)) }
+}
+
+/// Converts on all processors; the answers stand in the order of the files.
+fn convert_each(sources: &[Source], formats: &[Format]) -> Vec<Result<Sound, PromptError>> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let next = AtomicUsize::new(0);
+    let made: Vec<OnceLock<_>> = sources.iter().map(|_| OnceLock::new()).collect();
+    thread::scope(|scope| {
+        for _ in 0..threads.min(sources.len()) {
+            scope.spawn(|| {
+                while let Some((source, place)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    sources.get(at).zip(made.get(at))
+                } {
+                    let _ = place.set(convert(source, formats));
+                }
+            });
+        }
+    });
+    // The scope ends when every place is filled.
+    made.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
 fn list(problems: &[(String, PromptError)]) -> String {

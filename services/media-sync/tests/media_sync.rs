@@ -8,7 +8,7 @@ use std::time::Duration;
 use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
 use asterism_media_sync::commands::{FlowLine, ManifestLine, PublishManifest, telling};
-use asterism_media_sync::publish::{self, Published, Source};
+use asterism_media_sync::publish::{self, Published, Set, Source};
 use asterism_media_sync::{MediaConfig, run};
 use asterism_nats::{Bus, RequestError, Subject, Subscription, Verb};
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore, sha256_name};
@@ -80,8 +80,9 @@ impl Running {
             file_name: format!("{name}.ulaw"),
             bytes: Bytes::from(vec![code; 800]),
         };
+        let set = Set { name: "english", language: "en", formats: &publish::DEFAULT_FORMATS };
         let sources = [sound("greeting", 1), sound("thanks", 2)];
-        publish::publish(self.store.as_ref(), "english", "en", &sources).await.unwrap()
+        publish::publish(self.store.as_ref(), set, &sources).await.unwrap()
     }
 
     /// The path of an object in the store's folder.
@@ -209,7 +210,7 @@ async fn what_is_not_in_the_store_as_announced_is_refused() {
     assert_eq!(running.ask("media.unpublish", b"").await.code, "AST-M076");
 
     // A sound of the manifest goes, then comes back too short.
-    let sound = running.object(&sha256_name(&published.sounds[1].ulaw));
+    let sound = running.object(&sha256_name(&published.sounds[1].files[0].1));
     std::fs::remove_file(&sound).unwrap();
     let reply = running.ask(verb, &json(|_| {})).await;
     assert_eq!(reply.code, "AST-M071");
@@ -254,9 +255,9 @@ async fn a_node_is_told_to_fetch_until_it_proves_that_it_holds_the_manifest() {
             (prompt.name.as_str(), prompt.ext.as_str(), prompt.language.as_str()),
             (sound.name.as_str(), "ulaw", "en")
         );
-        assert_eq!(prompt.sha256, sha256(&sound.ulaw));
+        assert_eq!(prompt.sha256, sha256(&sound.files[0].1));
         let path = prompt.url.strip_prefix("file://").unwrap();
-        assert_eq!(std::fs::read(path).unwrap(), sound.ulaw);
+        assert_eq!(std::fs::read(path).unwrap(), sound.files[0].1);
     }
     // Refused, then taken, then repeated: an order taken proves nothing.
     assert_eq!(next_order(&bus, &mut orders, true).await, order);

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use asterism_audio::{NARROW_HZ, wav};
-use asterism_object_store::{FolderStore, list_all};
+use asterism_object_store::{FolderStore, ObjectMeta, Page, list_all};
+use async_trait::async_trait;
 
 use super::*;
+
+const DEMO: Set<'_> = Set { name: "demo", language: "en", formats: &DEFAULT_FORMATS };
 
 fn source(file_name: &str, bytes: impl Into<Bytes>) -> Source {
     Source { file_name: file_name.to_owned(), bytes: bytes.into() }
@@ -17,14 +20,14 @@ fn tone(samples: usize) -> Vec<i16> {
 #[test]
 fn what_is_no_prompt_is_refused_with_the_way_out() {
     let good = wav::write(&tone(80), NARROW_HZ);
-    assert_eq!(convert(&source("tone.wav", good.clone())).unwrap().measured.duration_ms, 10);
+    assert_eq!(convert(&source("tone.wav", good.clone()), &Format::ALL).unwrap().measured.duration_ms, 10);
     for name in ["A.wav", "a b.wav", "ü.wav", ".wav", "../a.wav", "a.b.wav"] {
-        assert_eq!(convert(&source(name, good.clone())), Err(PromptError::Name), "{name}");
+        assert_eq!(convert(&source(name, good.clone()), &Format::ALL), Err(PromptError::Name), "{name}");
     }
     for name in ["a", "a.gsm", "a.pcm", "a.raw"] {
-        assert_eq!(convert(&source(name, vec![0; 8])), Err(PromptError::Extension), "{name}");
+        assert_eq!(convert(&source(name, vec![0; 8]), &Format::ALL), Err(PromptError::Extension), "{name}");
     }
-    let refused = convert(&source("a.flac", good)).unwrap_err();
+    let refused = convert(&source("a.flac", good), &Format::ALL).unwrap_err();
     assert_eq!(refused.code(), "AST-M022");
 }
 
@@ -34,7 +37,7 @@ async fn publishing_makes_blobs_and_a_manifest_and_repeating_changes_nothing() {
     let store = FolderStore::open(folder.path()).await.unwrap();
     let sources =
         [source("welcome.wav", wav::write(&tone(80), NARROW_HZ)), source("bye.ulaw", vec![0xff; 160])];
-    let first = publish(&store, "demo", "en", &sources).await.unwrap();
+    let first = publish(&store, DEMO, &sources).await.unwrap();
     assert_eq!(first.unchanged, 0);
     let Event::ManifestPublished { manifest, object, sha256, prompts, size_bytes, .. } = &first.event else {
         panic!("{:?}", first.event)
@@ -49,9 +52,106 @@ async fn publishing_makes_blobs_and_a_manifest_and_repeating_changes_nothing() {
         assert_eq!(store.get(&blob, 10_000).await.unwrap().len() as u64, entry.size_bytes);
     }
     let reversed: Vec<Source> = sources.iter().rev().cloned().collect();
-    let second = publish(&store, "demo", "en", &reversed).await.unwrap();
+    let second = publish(&store, DEMO, &reversed).await.unwrap();
     assert_eq!((second.manifest_id, second.unchanged), (first.manifest_id, 2));
     assert_eq!(list_all(&store, "", 100).await.unwrap().len(), 3);
+}
+
+/// A folder that counts the sounds and documents it is sent.
+#[derive(Debug)]
+struct Counting(FolderStore, AtomicUsize);
+
+#[async_trait]
+impl ObjectStore for Counting {
+    async fn put_if_absent(&self, name: &ObjectName, bytes: Bytes) -> Result<PutResult, object_store::Error> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.put_if_absent(name, bytes).await
+    }
+    async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), object_store::Error> {
+        self.0.put(name, bytes).await
+    }
+    async fn get(&self, name: &ObjectName, max_bytes: u64) -> Result<Bytes, object_store::Error> {
+        self.0.get(name, max_bytes).await
+    }
+    async fn head(&self, name: &ObjectName) -> Result<Option<ObjectMeta>, object_store::Error> {
+        self.0.head(name).await
+    }
+    async fn list(
+        &self,
+        prefix: &str,
+        after: Option<&ObjectName>,
+        limit: usize,
+    ) -> Result<Page, object_store::Error> {
+        self.0.list(prefix, after, limit).await
+    }
+    async fn delete(&self, name: &ObjectName) -> Result<(), object_store::Error> {
+        self.0.delete(name).await
+    }
+    async fn fetch_url(&self, name: &ObjectName, valid_for_s: u32) -> Result<String, object_store::Error> {
+        self.0.fetch_url(name, valid_for_s).await
+    }
+}
+
+#[tokio::test]
+async fn each_format_is_a_file_of_its_own_and_what_was_sent_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Counting(FolderStore::open(folder.path()).await.unwrap(), AtomicUsize::new(0));
+    let sources: Vec<Source> =
+        (1..=20).map(|n| source(&format!("p{n}.wav"), wav::write(&tone(80 * n), 16_000))).collect();
+    let all = Set { formats: &Format::ALL, ..DEMO };
+    // It broke off after the first five.
+    publish(&store, Set { name: "part", ..all }, &sources[..5]).await.unwrap();
+    let published = publish(&store, all, &sources).await.unwrap();
+    assert_eq!((published.manifest.entries.len(), published.unchanged), (60, 15));
+    assert_eq!(store.1.load(Ordering::Relaxed), 60 + 2, "each sound once, and two manifests");
+    for sound in &published.sounds {
+        let ms = sound.measured.duration_ms;
+        let sizes: Vec<(&str, u64)> =
+            sound.files.iter().map(|(format, bytes)| (format.extension(), bytes.len() as u64)).collect();
+        assert_eq!(sizes, [("ulaw", ms * 8), ("alaw", ms * 8), ("sln16", ms * 32)], "{}", sound.name);
+    }
+    let names: Vec<&str> = published.sounds.iter().map(|sound| sound.name.as_str()).collect();
+    let wanted: Vec<String> = (1..=20).map(|n| format!("p{n}")).collect();
+    assert_eq!(names, wanted, "in the order of the files, whichever was ready first");
+    assert_eq!(publish(&store, all, &sources).await.unwrap().unchanged, 60);
+}
+
+#[test]
+fn every_trick_of_a_name_is_told_at_once() {
+    let good = wav::write(&tone(80), NARROW_HZ);
+    let long = "x".repeat(65) + ".wav";
+    let names = [
+        "../up.wav",
+        "/etc/passwd.wav",
+        "a/b.wav",
+        "a\\b.wav",
+        "a\0b.wav",
+        "..wav",
+        ".wav",
+        " a.wav",
+        "a .wav",
+        "a\u{430}.wav",
+        "\u{202e}a.wav",
+        "caf\u{e9}.wav",
+        "A.wav",
+        "a\n.wav",
+        "%2e%2e.wav",
+        long.as_str(),
+    ];
+    let mut sources: Vec<Source> = names.iter().map(|name| source(name, good.clone())).collect();
+    sources.extend(["twice.wav", "twice.mp3", "twice.ulaw"].map(|name| source(name, good.clone())));
+    let Err(Error::Prompts(problems)) = prepare(DEMO, &sources) else { panic!("all of it is published") };
+    for name in names {
+        let found: Vec<&str> =
+            problems.iter().filter(|(file, _)| file == name).map(|(_, problem)| problem.code()).collect();
+        assert_eq!(found, ["AST-M020"], "{name:?}");
+    }
+    let rest: Vec<(&str, &str)> =
+        problems[names.len()..].iter().map(|(file, problem)| (file.as_str(), problem.code())).collect();
+    let twice = [("twice.mp3", "AST-M028"), ("twice.mp3", "AST-M022"), ("twice.ulaw", "AST-M028")];
+    assert_eq!(rest, twice);
+    let shown = Error::Prompts(problems).to_string();
+    assert!(!shown.contains('\0') && !shown.contains('\u{202e}'), "a terminal is safe: {shown:?}");
 }
 
 #[tokio::test]
@@ -64,13 +164,16 @@ async fn one_bad_file_publishes_nothing_and_every_bad_file_is_named() {
         source("Bad Name.wav", wav::write(&tone(80), NARROW_HZ)),
         source("song.gsm", vec![0; 80]),
     ];
-    let error = publish(&store, "demo", "en", &sources).await.unwrap_err();
+    let error = publish(&store, DEMO, &sources).await.unwrap_err();
     assert_eq!(error.code(), "AST-M028");
     assert_eq!(error.to_string().lines().count(), 3);
     assert!(error.to_string().contains("\"song.gsm\": AST-M021"), "{error}");
     let good = [source("welcome.wav", wav::write(&tone(80), NARROW_HZ))];
-    assert_eq!(publish(&store, "Demo", "en", &good).await.unwrap_err().code(), "AST-M005");
-    assert_eq!(publish(&store, "demo", "english", &good).await.unwrap_err().code(), "AST-M006");
+    assert_eq!(publish(&store, Set { name: "Demo", ..DEMO }, &good).await.unwrap_err().code(), "AST-M005");
+    assert_eq!(
+        publish(&store, Set { language: "english", ..DEMO }, &good).await.unwrap_err().code(),
+        "AST-M006"
+    );
     assert!(list_all(&store, "", 100).await.unwrap().is_empty());
 }
 
@@ -96,7 +199,7 @@ async fn the_prompts_of_the_demo_are_all_its_flow_plays() {
     let sources = read_folder(&demo.join("prompts")).unwrap();
     let size_bytes: usize = sources.iter().map(|source| source.bytes.len()).sum();
     assert!(size_bytes < 200_000, "{size_bytes} bytes are too many for a repository");
-    let published = publish(&store, "demo", "en", &sources).await.unwrap();
+    let published = publish(&store, DEMO, &sources).await.unwrap();
     let flow = Flow::parse_bytes(&fs::read(demo.join("flow.toml")).unwrap()).unwrap();
     assert_eq!(published.manifest.missing(flow.prompts()), Vec::<&str>::new());
     assert_eq!(published.manifest.prompts().len(), flow.prompts().len(), "a prompt nobody hears");

@@ -254,17 +254,23 @@ pub enum FleetCommand {
 /// `asterism media`.
 #[derive(Subcommand)]
 pub enum MediaCommand {
-    /// Convert the sounds of a folder, upload and publish them
+    /// Convert sounds, check them, upload and publish them
     #[command(
-        before_help = "Examples:\n  asterism media publish prompts/\n  asterism media publish prompts/ --name spring --dry-run\n"
+        before_help = "Examples:\n  asterism media publish prompts/\n  asterism media publish prompts/ --name spring --dry-run\n  asterism media publish hello.flac bye.mp3 --name spring --format ulaw --format alaw\n"
     )]
     Publish {
-        /// The folder: .wav (8 kHz, 16 bit) and .ulaw files, each named like its prompt
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// A folder, or files: WAV, FLAC, MP3, Ogg Vorbis, .ulaw, .alaw, each named like its prompt
+        #[arg(value_name = "DIR|FILE", required = true)]
+        sounds: Vec<PathBuf>,
         /// Name for people [default: the folder's]
         #[arg(long)]
         name: Option<String>,
+        /// Asterisk's tag of the language they are in
+        #[arg(long, default_value = crate::ops::LANGUAGE)]
+        language: String,
+        /// What nodes play, once for each codec the trunks use: ulaw, alaw, sln16 (for G.722 and Opus) [default: ulaw]
+        #[arg(long = "format", value_name = "FORMAT", value_parser = values::format)]
+        formats: Vec<asterism_media_sync::publish::Format>,
         /// Convert and check only
         #[arg(long)]
         dry_run: bool,

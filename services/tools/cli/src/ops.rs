@@ -15,7 +15,7 @@ use asterism_domain::Event;
 use asterism_domain::contact::E164;
 use asterism_domain::logic::{self, Flow};
 use asterism_media_sync::commands::telling;
-use asterism_media_sync::publish::{self, Published};
+use asterism_media_sync::publish::{self, Published, Set, Source};
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
 use asterism_runtime::keys::random;
@@ -110,7 +110,23 @@ pub async fn publish_prompts(
 ) -> Result<Published, CliError> {
     let path = folder.to_owned();
     let sources = blocking(move || publish::read_folder(&path)).await??;
-    let published = publish::publish(store, name, LANGUAGE, &sources).await?;
+    publish_sounds(client, store, Set { name, ..DEFAULT_SET }, &sources).await
+}
+
+/// What prompts are of which only the folder is named.
+pub const DEFAULT_SET: Set<'_> = Set { name: "", language: LANGUAGE, formats: &publish::DEFAULT_FORMATS };
+
+/// Converts sounds, uploads them and publishes the manifest.
+///
+/// # Errors
+/// As [`publish_prompts`].
+pub async fn publish_sounds(
+    client: &Client,
+    store: &dyn ObjectStore,
+    set: Set<'_>,
+    sources: &[Source],
+) -> Result<Published, CliError> {
+    let published = publish::publish(store, set, sources).await?;
     tell_publication(client, &published.event).await?;
     Ok(published)
 }

@@ -3,6 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use asterism_media_sync::publish::Format;
+
+/// A format of prompts, by its file extension.
+pub(super) fn format(text: &str) -> Result<Format, String> {
+    let known = || Format::ALL.map(Format::extension).join(", ");
+    Format::of_extension(text).ok_or_else(|| format!("expected one of {}", known()))
+}
+
 /// A length of time in ms, written `1500ms`, `30s`, `2m` or `1h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Millis(pub u32);

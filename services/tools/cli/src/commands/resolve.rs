@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use asterism_domain::logic::{self, Flow};
 use asterism_domain::media::{self, ManifestDoc};
 use asterism_media_sync::commands::{FlowLine, ManifestLine};
-use asterism_media_sync::publish;
+use asterism_media_sync::publish::{self, Set};
 use asterism_object_store::{ObjectName, ObjectStore};
 use asterism_proto::Role;
 use serde_json::json;
@@ -100,7 +100,7 @@ pub(super) fn covers(manifest: &ManifestDoc, flow: &Flow) -> Result<(), CliError
 /// The manifest a folder would become, offline.
 pub(super) fn convert(folder: &Path) -> Result<(ManifestDoc, Vec<publish::Sound>), CliError> {
     let sources = publish::read_folder(folder)?;
-    Ok(publish::prepare(&name_of(folder)?, ops::LANGUAGE, &sources)?)
+    Ok(publish::prepare(Set { name: &name_of(folder)?, ..ops::DEFAULT_SET }, &sources)?)
 }
 
 /// A manifest's name made of its folder's.
