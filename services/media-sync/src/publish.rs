@@ -25,6 +25,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest, Sha256};
 
+use crate::shelf::ORDER_PROMPTS_MAX;
+
 /// Largest sound file that is read, in bytes.
 pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
 /// Most files of a folder of prompts.
@@ -139,6 +141,14 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// More files than an order to a node can name; told before anything is sent.
+    #[error(
+        "AST-M074: {files} files in all formats, at most {ORDER_PROMPTS_MAX} fit an order; publish fewer formats or several sets"
+    )]
+    TooMany {
+        /// How many it would have.
+        files: usize,
+    },
     /// A folder with nothing in it, or with too much.
     #[error("AST-M031: {path} holds {count} prompts; 1 to {MAX_SOURCES} are allowed")]
     Count {
@@ -157,6 +167,7 @@ impl Error {
             Self::Manifest(error) => error.code(),
             Self::Flow(problems) => problems.first().map_or("AST-F001", |problem| problem.code),
             Self::Store(error) => error.code(),
+            Self::TooMany { .. } => "AST-M074",
             Self::Read { .. } => "AST-M030",
             Self::Count { .. } => "AST-M031",
         }
@@ -226,7 +237,8 @@ pub fn prepare(set: Set<'_>, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sou
         })
     });
     let manifest = ManifestDoc::new(set.name, entries.collect())?;
-    Ok((manifest, sounds))
+    let files = manifest.entries.len();
+    if files > ORDER_PROMPTS_MAX { Err(Error::TooMany { files }) } else { Ok((manifest, sounds)) }
 }
 
 /// Publishes a set of prompts. What the store has is not sent again, so a publication that broke off is resumed by

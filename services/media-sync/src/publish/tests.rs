@@ -117,6 +117,15 @@ async fn each_format_is_a_file_of_its_own_and_what_was_sent_is_not_sent_again() 
 }
 
 #[test]
+fn more_than_an_order_can_name_is_refused_before_anything_is_sent() {
+    let sources: Vec<Source> = (0..171u8).map(|n| source(&format!("p{n}.ulaw"), vec![n])).collect();
+    let all = Set { formats: &Format::ALL, ..DEMO };
+    let refused = prepare(all, &sources).unwrap_err();
+    assert!(refused.code() == "AST-M074" && refused.to_string().contains("513 files"), "{refused}");
+    assert_eq!(prepare(all, &sources[1..]).unwrap().0.entries.len(), 510);
+}
+
+#[test]
 fn every_trick_of_a_name_is_told_at_once() {
     let good = wav::write(&tone(80), NARROW_HZ);
     let long = "x".repeat(65) + ".wav";
