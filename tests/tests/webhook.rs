@@ -27,10 +27,13 @@ const DISLIKED: u64 = 7;
 /// Requests answered with 500 before it gets well.
 const SICK: usize = 6;
 
-/// A receiver in this process: what it was sent, request by request, and whether it said 2xx.
+/// What a request held, and whether it was answered 2xx.
+type Seen = (Vec<Value>, bool);
+
+/// A receiver in this process: what it was sent, request by request.
 struct Hook {
     port: u16,
-    seen: Arc<Mutex<Vec<(Vec<Value>, bool)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
     /// Told of the first request, which is answered once the other one says so.
     first: Inbox<()>,
     answer: Sender<()>,
@@ -68,7 +71,7 @@ impl Hook {
         Self { port, seen, first, answer, answered }
     }
 
-    fn seen(&self) -> Vec<(Vec<Value>, bool)> {
+    fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -204,7 +207,7 @@ fn script() -> String {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let from = readme.find("    # receiver.py\n").expect("the README has a receiver");
     let lines = readme[from..].lines().take_while(|line| line.starts_with("    "));
-    lines.map(|line| format!("{}\n", &line[4..])).collect()
+    lines.flat_map(|line| [&line[4..], "\n"]).collect()
 }
 
 /// Starts it and waits until it listens.

@@ -66,10 +66,13 @@ fn walk(script: &str) -> String {
         let from = if at.is_empty() { "(start)" } else { &at };
         write!(out, "{from} {} -> {} {}", words.join(" "), step.next_state, step.reply).unwrap();
         write!(out, "{}", step.reason.map(|reason| format!(" ({reason})")).unwrap_or_default()).unwrap();
-        let tags: String = step.tags.iter().map(|tag| format!(" #{tag}")).collect();
-        let new = step.vars.iter().filter(|(name, value)| vars.get(*name) != Some(value));
-        let new: String = new.map(|(name, value)| format!(" {name}={value}")).collect();
-        writeln!(out, "{tags}{new}").unwrap();
+        for tag in &step.tags {
+            write!(out, " #{tag}").unwrap();
+        }
+        for (name, value) in step.vars.iter().filter(|(name, value)| vars.get(*name) != Some(value)) {
+            write!(out, " {name}={value}").unwrap();
+        }
+        writeln!(out).unwrap();
         (at, vars) = (step.next_state, step.vars);
     }
     out

@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
         out.error(&asterism_cli::error::CliError::from_text(error));
         return ExitCode::from(asterism_cli::error::EXIT_FAILED);
     }
-    match commands::run(cli).await {
+    match Box::pin(commands::run(cli)).await {
         Ok(status) => status,
         Err(error) => {
             out.error(&error);
