@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use asterism_domain::campaign::outlook::{self, Outlook};
 use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{FleetCommand, IntentStatus};
 use asterism_domain::report::{self, NodeReport};
-use asterism_domain::{NodeId, State};
+use asterism_domain::{CampaignId, NodeId, State};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_runtime::heartbeat::{Heard, Heartbeats};
@@ -16,7 +17,8 @@ use crate::cloud::CloudError;
 use crate::{ScalerConfig, Shell};
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 5] = ["fleet.list", "fleet.cloud", "fleet.stop", "fleet.drain", "fleet.undrain"];
+pub const VERBS: [&str; 6] =
+    ["fleet.list", "fleet.cloud", "fleet.outlook", "fleet.stop", "fleet.drain", "fleet.undrain"];
 /// Ended nodes and failed intents listed at most, the newest of them.
 pub const ENDED_LISTED_MAX: usize = 100;
 /// Longest reason taken, in characters.
@@ -40,6 +42,14 @@ pub struct OneNode {
     /// Why, for the log.
     #[serde(default)]
     pub reason: String,
+}
+
+/// `fleet.outlook`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AskOutlook {
+    /// The campaign.
+    pub campaign: CampaignId,
 }
 
 /// What a node last said.
@@ -149,6 +159,12 @@ async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
             Err(error) => refusal(error.code, error.to_string()),
         };
     }
+    if command.verb == "fleet.outlook" {
+        return match outlook_of(shell, &command) {
+            Ok((position, outlook)) => reply_json(position, &outlook),
+            Err((code, reason)) => refusal(code, reason),
+        };
+    }
     match read(&command) {
         Ok(decided) => reply_of(shell.desk.ask(decided, envelope_of(&command)).await),
         Err((code, reason)) => refusal(code, reason),
@@ -165,6 +181,17 @@ async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
 }
 
 type Refused = (&'static str, String);
+
+/// What a campaign will ask for, as if it ran.
+fn outlook_of(shell: &Shell, command: &RoleCommand) -> Result<(u64, Outlook), Refused> {
+    let AskOutlook { campaign } = json(command)?;
+    let now = shell.deps.log.now_ms();
+    let told =
+        shell.deps.log.read(|state| (state.size, outlook::outlook(state, &campaign, now.max(state.at))));
+    let campaign: String = campaign.chars().filter(|c| !c.is_control()).take(REASON_MAX_CHARS).collect();
+    let none = || ("AST-S074", format!("there is no campaign {campaign} with calls to come"));
+    Ok((told.0, told.1.ok_or_else(none)?))
+}
 
 fn read(command: &RoleCommand) -> Result<FleetCommand, Refused> {
     match command.verb.as_str() {

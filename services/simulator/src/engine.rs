@@ -58,6 +58,10 @@ pub trait Policy {
     fn name(&self) -> String;
     /// Looks and decides, once a second.
     fn look(&mut self, view: &View<'_>) -> Orders;
+    /// Nothing will come any more: the run may end before its horizon.
+    fn is_done(&self) -> bool {
+        false
+    }
 }
 
 /// A node's life.
@@ -89,10 +93,11 @@ pub struct Run {
     pub refused_ends: u32,
 }
 
-struct List {
+struct List<'a> {
     open_ms: i64,
     deadline_ms: i64,
     rows: VecDeque<usize>,
+    hours: &'a [(i64, i64)],
 }
 
 struct Engine<'a> {
@@ -102,7 +107,7 @@ struct Engine<'a> {
     alive: Vec<usize>,
     /// When calls end: time, node, call.
     ends: BinaryHeap<Reverse<(i64, usize, usize)>>,
-    lists: Vec<List>,
+    lists: Vec<List<'a>>,
     inbound_up: u32,
     outbound_up: u32,
     outbound_slots: u32,
@@ -126,6 +131,9 @@ pub fn run(workload: &Workload, policy: &mut dyn Policy) -> Run {
             next_event += 1;
         }
         engine.look(policy, at_ms, arrivals);
+        if policy.is_done() {
+            break;
+        }
         arrivals = 0;
         let next_ms = at_ms + TICK_MS;
         loop {
@@ -149,15 +157,17 @@ pub fn run(workload: &Workload, policy: &mut dyn Policy) -> Run {
 
 impl<'a> Engine<'a> {
     fn new(workload: &'a Workload) -> Self {
-        let mut lists: Vec<List> = Vec::new();
+        let mut lists: Vec<List<'a>> = Vec::new();
         for (row, call) in workload.calls.iter().enumerate() {
             let Some(deadline_ms) = call.deadline_ms else { continue };
             let known =
                 lists.iter_mut().find(|list| list.open_ms == call.at_ms && list.deadline_ms == deadline_ms);
-            match known {
-                Some(list) => list.rows.push_back(row),
-                None => lists.push(List { open_ms: call.at_ms, deadline_ms, rows: VecDeque::from([row]) }),
+            if let Some(list) = known {
+                list.rows.push_back(row);
+                continue;
             }
+            let hours = workload.hours.get(&deadline_ms).map(Vec::as_slice).unwrap_or_default();
+            lists.push(List { open_ms: call.at_ms, deadline_ms, rows: VecDeque::from([row]), hours });
         }
         lists.sort_by_key(|list| list.deadline_ms);
         let placements = vec![None; workload.calls.len()];
@@ -197,7 +207,7 @@ impl<'a> Engine<'a> {
                 }
             })
             .collect();
-        let left = |list: &List| Backlog {
+        let left = |list: &List<'_>| Backlog {
             open_ms: list.open_ms,
             deadline_ms: list.deadline_ms,
             calls: list.rows.len() as u32,
@@ -298,7 +308,11 @@ impl<'a> Engine<'a> {
             self.dials = (second, 0);
         }
         while self.dials.1 < self.workload.fleet.dials_per_s && self.outbound_up < self.outbound_slots {
-            let due = |list: &List| list.open_ms <= at_ms && !list.rows.is_empty();
+            let due = |list: &List<'_>| {
+                let within = |(from, to): &(i64, i64)| (*from..*to).contains(&at_ms);
+                let open = list.hours.is_empty() || list.hours.iter().any(within);
+                list.open_ms <= at_ms && !list.rows.is_empty() && open
+            };
             let Some(list) = self.lists.iter().position(due) else { return };
             let Some(index) = self.alive.iter().rev().copied().find(|index| self.has_room(*index)) else {
                 return;

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod error;
 pub mod lab;
 pub mod optimum;
+pub mod planned;
 pub mod policies;
 pub mod workload;
 

@@ -74,7 +74,7 @@ pub fn read(calls: &Path, fleet: &Path, history: Option<&Path>) -> Result<Worklo
             .collect::<Result<Vec<HistoryBin>, LabError>>()?,
         None => Vec::new(),
     };
-    Ok(Workload { fleet, calls, history, truth: Vec::new() })
+    Ok(Workload { fleet, calls, history, ..Workload::default() })
 }
 
 fn file_error(path: &Path, source: std::io::Error) -> LabError {

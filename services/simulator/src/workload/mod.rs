@@ -4,6 +4,8 @@ mod families;
 mod files;
 mod generate;
 
+use std::collections::BTreeMap;
+
 use asterism_domain::fleet::staffing::HistoryBin;
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +112,8 @@ pub struct Workload {
     pub calls: Vec<Call>,
     /// The past week of inbound calls; empty if there is no usable past.
     pub history: Vec<HistoryBin>,
+    /// When calls of the list with this deadline may start; one that is not here: at any time.
+    pub hours: BTreeMap<i64, Vec<(i64, i64)>>,
     /// Expected arrivals a second, for oracles only; empty if read from files.
     pub truth: Vec<f64>,
 }

@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod dnc;
 pub mod emergency;
 pub mod lab;
+pub mod plan;
 pub mod prices;
 pub mod trunk;
 mod values;
@@ -112,6 +113,11 @@ Examples:
     /// The policy lab: what scaling costs against the best possible, in virtual time
     #[command(subcommand)]
     Lab(lab::LabCommand),
+    /// What a campaign will need and cost, and the alternatives, before money is spent
+    #[command(
+        before_help = "Examples:\n  asterism plan spring\n  asterism plan --calls 200000 --within 4h --holding 40s --calls-per-second 50\n"
+    )]
+    Plan(plan::PlanArgs),
     /// Price books: what instances cost, checked and compared by call slot
     #[command(subcommand)]
     Prices(prices::PricesCommand),

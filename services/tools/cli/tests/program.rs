@@ -406,3 +406,17 @@ fn a_price_book_is_checked_and_a_fleet_without_a_price_does_not_start() {
     let refused = asterism(dir.path(), &["prices", "check", "prices.toml", "--json"]);
     assert_eq!((refused.status, refused.json()["problems"].as_array().unwrap().len()), (1, 4), "{refused:?}");
 }
+
+#[test]
+fn a_plan_is_made_without_a_server_and_says_what_it_costs() {
+    let plan = |more: &[&str]| {
+        let args = ["plan", "--calls", "300", "--within", "20m", "--alone", "--json"];
+        asterism(folder().path(), &[&args[..], more].concat())
+    };
+    let told = plan(&[]);
+    assert_eq!(told.status, 0, "{told:?}");
+    let plan_json = told.json()["plan"].clone();
+    assert!(plan_json["micro_usd"][1].as_u64().unwrap() > 0 && plan_json["late"] == 0, "{plan_json}");
+    let poor = plan(&["--set", "scaler.budget_micro_usd=1"]);
+    assert_eq!(poor.json()["plan"]["late"], 300, "{poor:?}");
+}

@@ -60,16 +60,20 @@ pub fn within(state: &State, ahead_ms: u64, at: Timestamp) -> u32 {
 }
 
 /// When nothing of a campaign may be started any more.
-fn ends(campaign: &Campaign) -> Option<Timestamp> {
+pub(super) fn ends(campaign: &Campaign) -> Option<Timestamp> {
     let rules = &campaign.rules;
     [rules.deadline_ms, rules.ends_at_ms].into_iter().filter(|end| *end > 0).min()
 }
 
 /// Slots a campaign can use at once: its cap, and what its pace fills with three roots for chance; 0 = any number.
 fn slots_most(campaign: &Campaign, holding_ms: u64) -> u32 {
-    let filled = u64::from(campaign.calls_per_second) * holding_ms.div_ceil(1_000);
-    let filled = u32::try_from(filled + 3 * filled.isqrt()).unwrap_or(u32::MAX);
-    [campaign.max_channels, filled].into_iter().filter(|most| *most > 0).min().unwrap_or(0)
+    slots_for(campaign.max_channels, campaign.calls_per_second, holding_ms)
+}
+
+pub(super) fn slots_for(max_channels: u32, calls_per_second: u32, holding_ms: u64) -> u32 {
+    let filled = u64::from(calls_per_second).saturating_mul(holding_ms.div_ceil(1_000));
+    let filled = u32::try_from(filled.saturating_add(3 * filled.isqrt())).unwrap_or(u32::MAX);
+    [max_channels, filled].into_iter().filter(|most| *most > 0).min().unwrap_or(0)
 }
 
 /// The lists of a campaign that ends, one a zone: each has the hours in which its people may be rung.
@@ -107,7 +111,7 @@ fn dated(
 }
 
 /// Attempts a waiting contact will take, in thousandths, by how many of those so far led to another one.
-fn attempts_milli(campaign: &Campaign) -> u64 {
+pub(super) fn attempts_milli(campaign: &Campaign) -> u64 {
     let counts = &campaign.counts;
     let ended = u64::from(counts.attempts.saturating_sub(counts.refused).saturating_sub(counts.in_flight));
     let last = u64::from(counts.settled.values().sum::<u32>() + counts.uncertain).min(ended);

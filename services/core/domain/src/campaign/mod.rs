@@ -15,6 +15,7 @@ pub mod command;
 pub mod decide;
 pub mod forecast;
 pub mod judge;
+pub mod outlook;
 pub mod state;
 pub mod waiting;
 

@@ -49,6 +49,14 @@ pub struct Learnt {
 }
 
 impl Learnt {
+    /// What would have been learnt of many calls and boots that took so long: for a plan before there are any.
+    pub fn assumed(holding_ms: u64, boot_ms: u64) -> Self {
+        let mut learnt = Self { boot_ms: boot_ms.min(BOOT_MOST_MS), boots: BOOTS, ..Self::default() };
+        // Ten thousand calls: what is assumed before any call weighs little against them.
+        learnt.holding.add(10_000, holding_ms.saturating_mul(10_000));
+        learnt
+    }
+
     /// How long calls hold their slots.
     pub fn holding(&self) -> &Holding {
         &self.holding

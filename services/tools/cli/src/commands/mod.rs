@@ -14,6 +14,7 @@ mod lab;
 mod log;
 mod logic;
 mod media;
+mod plan;
 mod prices;
 mod replay;
 mod resolve;
@@ -110,6 +111,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
         Command::Lab(command) => lab::run(&context, &command)?,
+        Command::Plan(args) => Box::pin(plan::run(&context, &args)).await?,
         Command::Prices(command) => return prices::run(&context, &command),
         Command::Log(command) => log::run(&context, &command).await?,
         Command::Archive(command) => archive::run(&context, &command).await?,

@@ -1,0 +1,37 @@
+//! `asterism plan`.
+
+use clap::Args;
+
+use super::Millis;
+
+/// `asterism plan`.
+#[derive(Args)]
+pub struct PlanArgs {
+    /// The campaign: what is left of it from now on, as if it ran
+    #[arg(value_name = "CAMPAIGN", required_unless_present = "calls", conflicts_with = "calls")]
+    pub campaign: Option<String>,
+    /// Instead of a campaign that exists: so many calls. Works offline
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    pub calls: Option<u32>,
+    /// With --calls: until when they must have started, from now on
+    #[arg(long, value_name = "TIME", requires = "calls")]
+    pub within: Option<Millis>,
+    /// With --calls: how long a call holds its slot, ringing included [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "calls")]
+    pub holding: Option<Millis>,
+    /// With --calls: what a node takes to boot [default: 90s]
+    #[arg(long, value_name = "TIME", requires = "calls")]
+    pub boot: Option<Millis>,
+    /// With --calls: calls at once [default: no cap]
+    #[arg(long, value_name = "N", requires = "calls")]
+    pub max_channels: Option<u32>,
+    /// With --calls: calls started in a second [default: no pace]
+    #[arg(long, value_name = "N", requires = "calls")]
+    pub calls_per_second: Option<u32>,
+    /// Runs with other draws of what nobody knows
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: u64,
+    /// Only the plan, no alternatives
+    #[arg(long)]
+    pub alone: bool,
+}
