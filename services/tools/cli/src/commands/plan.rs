@@ -166,14 +166,14 @@ fn span(ms: u64) -> String {
 
 /// Nodes over time: a column is the most of its time.
 fn chart(nodes: &[(i64, u32)]) -> String {
-    let end = nodes.last().map_or(1, |(at, _)| (*at).max(1));
+    // Times of a plan count from its beginning: none is below 0.
+    let end = nodes.last().map_or(1, |(at, _)| at.unsigned_abs().max(1));
     let peak = nodes.iter().map(|(_, count)| *count).max().unwrap_or(0).max(1);
-    let width = WIDTH as i64;
     let mut columns = [0_u32; WIDTH];
     for (place, (from, count)) in nodes.iter().enumerate() {
-        let to = nodes.get(place + 1).map_or(end, |(next, _)| *next);
-        let column = |at: i64| (at * width / end).clamp(0, width - 1) as usize;
-        for held in &mut columns[column(*from)..=column(to)] {
+        let to = nodes.get(place + 1).map_or(end, |(next, _)| next.unsigned_abs());
+        let column = |at: u64| usize::try_from(at * WIDTH as u64 / end).unwrap_or(WIDTH).min(WIDTH - 1);
+        for held in &mut columns[column(from.unsigned_abs())..=column(to)] {
             *held = (*held).max(*count);
         }
     }
@@ -183,7 +183,7 @@ fn chart(nodes: &[(i64, u32)]) -> String {
         let bar: String = columns.iter().map(|count| if *count >= least { '█' } else { ' ' }).collect();
         let _ = writeln!(text, "{least:>6} {}", bar.trim_end());
     }
-    let _ = writeln!(text, " nodes └{} {}", "─".repeat(WIDTH - 1), span(end.unsigned_abs()));
+    let _ = writeln!(text, " nodes └{} {}", "─".repeat(WIDTH - 1), span(end));
     text
 }
 
