@@ -103,6 +103,13 @@ pub enum Parsed {
     Time { fleet: String },
     /// A step question.
     Step { fleet: String },
+    /// A question to a flow's back end.
+    Backend {
+        /// Its fleet.
+        fleet: String,
+        /// The flow's name.
+        flow: String,
+    },
     /// A new checkpoint.
     CheckpointNotice { fleet: String },
     /// Someone wants a checkpoint now.
@@ -119,7 +126,7 @@ pub enum Parsed {
 pub type Row = [&'static str; 5];
 
 /// The subject table as the documentation shows it.
-pub const TABLE: [Row; 13] = [
+pub const TABLE: [Row; 14] = [
     ["ast.v1.ev.<fleet>.<node\\|role\\|proc>.<id>", "stream", "its origin", "every reader", "a signed frame"],
     [
         "ast.v1.cmd.<fleet>.<node>.<verb>",
@@ -151,6 +158,13 @@ pub const TABLE: [Row; 13] = [
         "nodes",
         "logic-responder",
         "`StepQuestion` → `StepAnswer`",
+    ],
+    [
+        "ast.v1.ask.<fleet>.<flow>",
+        "request, queue group",
+        "logic-responder",
+        "a flow's back end",
+        "the question as JSON → the answer as JSON",
     ],
     ["ast.v1.ck.<fleet>", "publish", "ledger", "everyone", "`CheckpointNotice`"],
     ["ast.v1.req.<fleet>.checkpoint", "request", "everyone", "ledger", "empty → `CheckpointNotice`"],
@@ -233,6 +247,11 @@ impl Subject {
     /// A step question of the dialplan.
     pub fn step(fleet: &str) -> Result<Self, SubjectError> {
         Ok(Self(format!("{ROOT}.logic.{}.step", token("fleet", fleet)?)))
+    }
+
+    /// What a flow's back end on the bus is asked.
+    pub fn backend(fleet: &str, flow: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.ask.{}.{}", token("fleet", fleet)?, token("flow", flow)?)))
     }
 
     /// A new checkpoint is told to everyone.
@@ -326,6 +345,7 @@ impl Parsed {
             ["reg", fleet] => Parsed::Registration { fleet: owned(fleet) },
             ["time", fleet] => Parsed::Time { fleet: owned(fleet) },
             ["logic", fleet, "step"] => Parsed::Step { fleet: owned(fleet) },
+            ["ask", fleet, flow] => Parsed::Backend { fleet: owned(fleet), flow: owned(flow) },
             ["ck", fleet] => Parsed::CheckpointNotice { fleet: owned(fleet) },
             ["req", fleet, "checkpoint"] => Parsed::CheckpointRequest { fleet: owned(fleet) },
             ["cosign", fleet, node] => Parsed::Cosignature { fleet: owned(fleet), node: owned(node) },

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn each_builder_gives_the_documented_subject_and_reads_back() {
     let node = Origin::Node("i-1".into());
-    let cases: [(Subject, &str, Option<Parsed>); 16] = [
+    let cases: [(Subject, &str, Option<Parsed>); 17] = [
         (
             Subject::event("demo", &node).unwrap(),
             "ast.v1.ev.demo.node.i-1",
@@ -55,6 +55,11 @@ fn each_builder_gives_the_documented_subject_and_reads_back() {
             Subject::step("demo").unwrap(),
             "ast.v1.logic.demo.step",
             Some(Parsed::Step { fleet: "demo".into() }),
+        ),
+        (
+            Subject::backend("demo", "survey").unwrap(),
+            "ast.v1.ask.demo.survey",
+            Some(Parsed::Backend { fleet: "demo".into(), flow: "survey".into() }),
         ),
         (
             Subject::checkpoint_request("demo").unwrap(),

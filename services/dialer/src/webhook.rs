@@ -21,7 +21,7 @@ use asterism_runtime::role::Deps;
 use tokio::time::sleep;
 
 use self::post::Receiver;
-pub use self::post::{SIGNATURE, WebhookError};
+pub use self::post::WebhookError;
 use self::queue::{Limits, Next, Queue};
 
 /// Time between two looks at a log that grows all the time: what settles meanwhile is one request.

@@ -3,9 +3,11 @@
 //! Stateless: a call's state travels with its question, so any replica answers any question. Decisions are
 //! `asterism_domain::logic::next`.
 //!
-//! Reading order: [`responder`] (question to answer), [`flows`] (the flows held in memory), [`commit`] (one frame in
+//! Reading order: [`responder`] (question to answer), [`flows`] (the flows held in memory), [`backend`] (answers from
+//! elsewhere), [`commit`] (one frame in
 //! flight; whoever waits shares it).
 
+pub mod backend;
 pub mod commit;
 pub mod flows;
 pub mod responder;
@@ -50,6 +52,9 @@ pub enum Error {
     /// The spool's folder.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The back ends cannot be set up.
+    #[error(transparent)]
+    Backends(#[from] backend::SetupError),
     /// A metric's name is taken by another kind.
     #[error(transparent)]
     Metrics(#[from] MetricsError),

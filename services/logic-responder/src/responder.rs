@@ -9,6 +9,7 @@ use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::Counter;
 use asterism_runtime::spool::Spool;
 
+use crate::backend::{Backends, Failure};
 use crate::commit::{Commits, Place, Writer};
 use crate::flows::Flows;
 use crate::{Deps, Error};
@@ -47,6 +48,7 @@ impl From<Refusal> for StepAnswer {
 #[derive(Debug)]
 pub struct Responder {
     flows: Flows,
+    backends: Backends,
     commits: Commits,
     origin: String,
     epoch: Vec<u8>,
@@ -62,6 +64,7 @@ impl Responder {
         let metrics = deps.health.metrics();
         let responder = Self {
             flows: Flows::new(deps.store.clone()),
+            backends: Backends::new(config, &deps.fleet, &deps.bus)?,
             commits,
             origin: writer.origin().to_string(),
             epoch: writer.epoch().to_vec(),
@@ -109,7 +112,14 @@ impl Responder {
         let flow = tokio::time::timeout_at(until, self.flows.get(&question.flow))
             .await
             .map_err(|_| late("the flow could not be fetched"))??;
-        let next = decide(&flow, question);
+        let began = tokio::time::Instant::now();
+        let (next, failure) = self.decide(&flow, question, until).await;
+        // Told before the decision it leads to: whoever reads the log meets the reason first.
+        if let Some(failure) = failure {
+            let told = failed(call.clone(), question, failure, began.elapsed());
+            let event = wire::encode(&told, &envelope());
+            drop(tokio::time::timeout_at(until, self.commits.commit(event)).await);
+        }
         let event = wire::encode(&decided(call, question, &next), &envelope());
         let Place { frame, index } = tokio::time::timeout_at(until, self.commits.commit(event))
             .await
@@ -127,6 +137,31 @@ impl Responder {
             tags: next.tags,
         })
     }
+}
+
+impl Responder {
+    /// By the flow, or by its back end where the call is in a state of that.
+    async fn decide(
+        &self,
+        flow: &logic::Flow,
+        question: &StepQuestion,
+        until: tokio::time::Instant,
+    ) -> (logic::Next, Option<Failure>) {
+        let backend = flow.backend().filter(|_| {
+            question.step <= logic::MAX_STEPS && !flow.has_state(&question.state) && !over(question)
+        });
+        let Some(backend) = backend else { return (decide(flow, question), None) };
+        let (fields, vars) = (named(&question.fields), named(&question.vars));
+        let (state, status, digits) = (&question.state, &question.status, &question.digits);
+        let asked = logic::Asked { state, status, digits, fields: &fields, vars: &vars };
+        let left = until.saturating_duration_since(tokio::time::Instant::now());
+        self.backends.next(flow, backend, question, (&asked, left)).await
+    }
+}
+
+/// Whether the call has ended: its back end is not asked about that.
+fn over(question: &StepQuestion) -> bool {
+    matches!(question.verb.as_str(), "hangup" | "optout")
 }
 
 /// The verb that follows. A call that never ends is ended: nobody waits for a machine that lets time pass.
@@ -155,6 +190,18 @@ fn decided(call: AttemptId, question: &StepQuestion, next: &logic::Next) -> Even
         reply: next.reply.clone(),
         input: format!("{} {}", question.status, question.digits).trim().to_owned(),
         tags: next.tags.clone(),
+    }
+}
+
+fn failed(call: AttemptId, question: &StepQuestion, failure: Failure, elapsed: Duration) -> Event {
+    tracing::warn!(code = failure.code, reason = failure.reason, call = %call, "a back end failed");
+    Event::LogicFailed {
+        call,
+        step: question.step,
+        flow: question.flow.clone(),
+        code: failure.code.to_owned(),
+        reason: failure.reason,
+        elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

@@ -415,6 +415,14 @@ pub enum Event {
         input: String,
         tags: Vec<String>,
     },
+    LogicFailed {
+        call: AttemptId,
+        step: u32,
+        flow: String,
+        code: String,
+        reason: String,
+        elapsed_ms: u64,
+    },
     StepTaken {
         call: AttemptId,
         step: u32,

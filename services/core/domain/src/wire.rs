@@ -470,6 +470,7 @@ events! {
     }
     AttemptUncertain AttemptUncertain { attempt, reason }
     StepDecided StepDecided { call, step, flow, state, next_state, reply, input, tags }
+    LogicFailed LogicFailed { call, step, flow, code, reason, elapsed_ms }
     StepTaken StepTaken { call, step, reply, source, decision, input, reason, tags }
     FlowPublished FlowPublished { flow, name, object, sha256 }
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }

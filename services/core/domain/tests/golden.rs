@@ -111,6 +111,7 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     // None of them is owed: void.
     ("WEBHOOK_DELIVERED", &[]),
     ("WEBHOOK_GIVEN_UP", &[]),
+    ("LOGIC_FAILED", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.

@@ -27,3 +27,4 @@ mod stream;
 pub mod telemetry;
 #[cfg(feature = "test-util")]
 pub mod testkit;
+pub mod web;

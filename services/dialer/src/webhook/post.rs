@@ -1,32 +1,24 @@
 //! One signed request. Redirects are not followed, a reply is read no further than it has to be, and all of it has a deadline.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use asterism_nats::Secret;
 use asterism_runtime::config::WebhookConfig;
-use hmac::{Hmac, Mac};
+use asterism_runtime::web::{self, SECRET_MIN_BYTES, SIGNATURE};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
-use sha2::Sha256;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
-/// The header with the signature: `t=SECONDS,v1=HEX`, HMAC-SHA-256 over `SECONDS.BODY`.
-pub const SIGNATURE: &str = "asterism-signature";
-/// Shortest secret.
-const SECRET_MIN_BYTES: usize = 16;
 /// Most that is read of a reply's body, to end the connection in peace; nothing of it is kept.
 const REPLY_MAX_BYTES: usize = 16 * 1024;
 /// Most that is read of a reply's head.
@@ -44,13 +36,8 @@ pub enum WebhookError {
         why: String,
     },
     /// The certificates cannot be used.
-    #[error("AST-D141: webhook.ca_file {path}: {why}")]
-    Certificates {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+    #[error("AST-D141: webhook.ca_file {0}")]
+    Certificates(#[from] web::TrustError),
     /// The url cannot be used.
     #[error("AST-D142: webhook.url: {0}")]
     Url(String),
@@ -76,7 +63,7 @@ impl Receiver {
     pub(super) fn new(config: &WebhookConfig) -> Result<Option<Self>, WebhookError> {
         let Some((uri, shown)) = config.target().map_err(WebhookError::Url)? else { return Ok(None) };
         let tls = match uri.scheme_str() {
-            Some("https") => Some(trust(config.ca_file.as_deref())?),
+            Some("https") => Some(web::trust(config.ca_file.as_deref())?),
             _ => None,
         };
         let deadline = Duration::from_millis(config.timeout_ms);
@@ -116,7 +103,7 @@ impl Receiver {
             .header(HOST, authority.as_str())
             .header(CONTENT_TYPE, "application/json")
             .header(USER_AGENT, concat!("asterism/", env!("CARGO_PKG_VERSION")))
-            .header(SIGNATURE, signature(self.secret.reveal(), at_s, &body))
+            .header(SIGNATURE, web::signature(&self.secret, at_s, &body))
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;
         let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("no connection: {e}"))?;
@@ -140,15 +127,6 @@ where
     sender.send_request(request).await.map_err(broken)
 }
 
-/// `t=SECONDS,v1=HEX`.
-fn signature(secret: &str, at_s: u64, body: &[u8]) -> String {
-    // A key of any length is one.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else { return String::new() };
-    mac.update(format!("{at_s}.").as_bytes());
-    mac.update(body);
-    format!("t={at_s},v1={}", hex::encode(mac.finalize().into_bytes()))
-}
-
 fn secret(config: &WebhookConfig) -> Result<Secret, WebhookError> {
     let (place, read) = match (&config.secret_file, &config.secret_env) {
         (Some(path), _) => {
@@ -166,31 +144,6 @@ fn secret(config: &WebhookConfig) -> Result<Secret, WebhookError> {
         return Err(bad(format!("a secret has at least {SECRET_MIN_BYTES} characters")));
     }
     Ok(secret)
-}
-
-/// Whoever the system's certificates vouch for, and those of a file.
-fn trust(file: Option<&Path>) -> Result<Arc<ClientConfig>, WebhookError> {
-    let mut roots = RootCertStore::empty();
-    // One that cannot be read vouches for nobody.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = file {
-        let bad = |why: String| WebhookError::Certificates { path: path.to_owned(), why };
-        let mut count = 0;
-        for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
-            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(bad("no certificate (PEM) in it".to_owned()));
-        }
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| WebhookError::Url(error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

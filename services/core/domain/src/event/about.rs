@@ -14,7 +14,9 @@ impl Event {
             | Event::AttemptAnswered { attempt }
             | Event::AttemptEnded { attempt, .. }
             | Event::AttemptUncertain { attempt, .. } => Some(attempt),
-            Event::StepDecided { call, .. } | Event::StepTaken { call, .. } => Some(call),
+            Event::StepDecided { call, .. }
+            | Event::LogicFailed { call, .. }
+            | Event::StepTaken { call, .. } => Some(call),
             _ => None,
         }
     }

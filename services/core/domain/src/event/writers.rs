@@ -64,7 +64,9 @@ impl Event {
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 *origin == Origin::Role(Role::MediaSync)
             }
-            Event::StepDecided { .. } => matches!(origin, Origin::Proc(Role::LogicResponder, _)),
+            Event::StepDecided { .. } | Event::LogicFailed { .. } => {
+                matches!(origin, Origin::Proc(Role::LogicResponder, _))
+            }
             Event::NodeReady { node, .. }
             | Event::NodeStopped { node, .. }
             | Event::NodeLoad { node, .. }

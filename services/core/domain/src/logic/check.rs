@@ -28,12 +28,15 @@ pub(super) fn flow(text: &str) -> Result<Flow, Vec<FlowProblem>> {
     let by_name = index(&draft);
     check_named(&by_name, &mut problems);
     if let (true, Some(graph)) = (problems.is_empty(), Graph::new(&draft, &by_name)) {
-        graph.check_reachable(&mut problems);
+        if draft.backend.is_none() {
+            graph.check_reachable(&mut problems);
+        }
         graph.check_busy_loops(&mut problems);
         graph.check_fallback(&mut problems);
         graph.check_vars(&mut problems);
         if problems.is_empty() {
-            return Ok(graph.into_flow(flow_id(text.as_bytes()), &draft.name));
+            let flow = graph.into_flow(flow_id(text.as_bytes()), &draft.name);
+            return Ok(Flow { backend: draft.backend, ..flow });
         }
     }
     Err(problems.into_sorted())
@@ -74,7 +77,9 @@ impl<'d> Graph<'d> {
             after.push(shape.targets().map(|t| by_name.get(&t.state).copied()).collect::<Option<Vec<_>>>()?);
             states.push((state, shape));
         }
-        let (start, fallback_at) = (draft.start.as_ref()?, draft.fallback.as_ref()?);
+        let fallback_at = draft.fallback.as_ref()?;
+        // With a back end a call starts there, and what it leaves to the flow may be any state.
+        let start = if draft.backend.is_some() { fallback_at } else { draft.start.as_ref()? };
         Some(Self {
             states,
             after,
@@ -194,6 +199,7 @@ impl<'d> Graph<'d> {
             by_name: self.by_name.clone(),
             start: self.start,
             fallback: self.fallback,
+            backend: None,
         }
     }
 }

@@ -4,10 +4,12 @@
 //! and the fallback ends by itself. So [`next`] is total: whatever a call brings, there is a verb for it.
 //!
 //! Reading order: this file, `read` (TOML to a draft, with places; single values in `values`), `check` (what must hold between states),
-//! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it).
+//! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it),
+//! `backend` (answers from elsewhere) and `web` (what is asked there, and what may come back).
 
 #![deny(clippy::float_arithmetic)]
 
+mod backend;
 mod check;
 mod pattern;
 mod problem;
@@ -16,11 +18,13 @@ mod read;
 mod tests;
 mod values;
 mod verb;
+pub mod web;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 
+pub use backend::{Backend, BackendKind};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
 pub use verb::{LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};
@@ -75,6 +79,7 @@ pub struct Flow {
     by_name: BTreeMap<String, usize>,
     start: usize,
     fallback: usize,
+    backend: Option<Backend>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,8 +188,9 @@ impl Flow {
 
     /// Every prompt the flow can play, each once, in alphabetical order.
     pub fn prompts(&self) -> Vec<&str> {
+        let declared = self.backend.iter().flat_map(|backend| &backend.prompts);
         let names: BTreeSet<&str> =
-            self.states.iter().flat_map(|s| s.prompts.iter().map(String::as_str)).collect();
+            self.states.iter().flat_map(|s| &s.prompts).chain(declared).map(String::as_str).collect();
         names.into_iter().collect()
     }
 
@@ -197,8 +203,32 @@ impl Flow {
                 Then::Match { field, .. } => Some(field.as_str()),
                 Then::End | Then::Go { .. } => None,
             })
+            .chain(self.backend.iter().flat_map(|backend| backend.fields.iter().map(String::as_str)))
             .collect();
         names.into_iter().collect()
+    }
+
+    /// Where its answers come from, if they are not its own.
+    pub fn backend(&self) -> Option<&Backend> {
+        self.backend.as_ref()
+    }
+
+    /// Whether this is a state of its own: a back end's states are its own affair.
+    pub fn has_state(&self, state: &str) -> bool {
+        self.by_name.contains_key(state)
+    }
+
+    /// Checks an answer of its back end.
+    pub fn read_reply(&self, answer: &serde_json::Value) -> Result<web::WebReply, Vec<web::ReplyProblem>> {
+        let none = BTreeSet::new();
+        let prompts = self.backend.as_ref().map_or(&none, |backend| &backend.prompts);
+        web::read(answer, web::Allowed { prompts, states: &self.by_name })
+    }
+
+    /// The step a call comes to that goes on in a state of the flow's own; an unknown one leads to the fallback.
+    pub fn enter(&self, state: &str, asked: &Asked<'_>) -> Next {
+        let index = self.by_name.get(state).copied().unwrap_or(self.fallback);
+        self.step(index, asked, asked.vars.clone())
     }
 
     /// What an agent does alone when no answer comes in time: the verb of the fallback state.

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
+use super::backend::{self, Backend};
 use super::problem::{Problems, Span, Target, code};
 use super::values::{
-    NAME_RULE, Node, name, node, number, only_keys, required, state_name, string, target, wrong_type,
+    NAME_RULE, Node, name, names, node, number, only_keys, required, state_name, string, target, wrong_type,
 };
 use super::{
     MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_MATCH_BYTES, MAX_NAME_BYTES, MAX_PAUSE_S,
@@ -22,7 +23,9 @@ const BARGE_DIGITS: u32 = 1;
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) name: String,
+    /// `None` with a back end, which says where a call starts.
     pub(super) start: Option<Target>,
+    pub(super) backend: Option<Backend>,
     pub(super) fallback: Option<Target>,
     /// In the order of the document.
     pub(super) states: Vec<DraftState>,
@@ -82,12 +85,15 @@ impl Shape {
 /// Reads the top level of a document that is TOML.
 pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>) -> Draft {
     let root = Node { table: root, at: whole, path: String::new() };
-    only_keys(&root, &["name", "start", "fallback", "states"], "", problems);
+    only_keys(&root, &["name", "start", "fallback", "backend", "states"], "", problems);
+    let spec = root.get("backend").and_then(|found| node(found, "backend", problems));
+    let backend = spec.and_then(|spec| backend::backend(&spec, problems));
     let mut draft = Draft {
         name: required(&root, "name", problems)
             .and_then(|found| name(&found, "name", problems))
             .unwrap_or_default(),
-        start: target(&root, "start", problems),
+        start: start(&root, problems),
+        backend,
         fallback: target(&root, "fallback", problems),
         states: Vec::new(),
     };
@@ -115,6 +121,18 @@ pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>
     }
     draft.states.sort_by_key(|state| state.at.start);
     draft
+}
+
+fn start(root: &Node<'_>, problems: &mut Problems<'_>) -> Option<Target> {
+    match (root.get("backend"), root.get("start")) {
+        (None, _) => target(root, "start", problems),
+        (Some(_), None) => None,
+        (Some(_), Some((_, at))) => {
+            let reason = "the back end says where a call starts; leave start out";
+            problems.add(code::UNKNOWN_KEY, &at, "start", reason);
+            None
+        }
+    }
 }
 
 fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
@@ -153,7 +171,7 @@ fn play(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         }
     };
     only_keys(state, &["play", "barge", "next", "on"], "play", problems);
-    let prompts = prompts(state, "play", problems);
+    let prompts = names(state, "play", 1..=MAX_PROMPTS, problems);
     let on = match state.get("on") {
         None => Some(BTreeMap::new()),
         Some((_, at)) => {
@@ -176,7 +194,7 @@ fn gather(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let spec = state.get("gather").and_then(|found| node(found, &state.path_of("gather"), problems))?;
     let known = ["prompts", "max_digits", "timeout_s", "attempts", "finish", "pattern", "save"];
     only_keys(&spec, &known, "gather", problems);
-    let prompts = prompts(&spec, "prompts", problems);
+    let prompts = names(&spec, "prompts", 1..=MAX_PROMPTS, problems);
     let max_digits = number(&spec, "max_digits", 1..=MAX_DIGITS, Some(1), problems);
     let timeout_s = number(&spec, "timeout_s", 1..=MAX_TIMEOUT_S, Some(5), problems);
     let attempts = number(&spec, "attempts", 1..=MAX_ATTEMPTS, Some(1), problems);
@@ -277,7 +295,7 @@ fn optout(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     only_keys(&spec, &["prompts"], "optout", problems);
     let prompts = match spec.get("prompts") {
         None => Vec::new(),
-        Some(_) => prompts(&spec, "prompts", problems)?,
+        Some(_) => names(&spec, "prompts", 1..=MAX_PROMPTS, problems)?,
     };
     let reply =
         if prompts.is_empty() { "optout".to_owned() } else { format!("optout|{}", prompts.join("&")) };
@@ -400,24 +418,4 @@ fn finish_key(spec: &Node<'_>, problems: &mut Problems<'_>) -> Option<Option<cha
             None
         }
     }
-}
-
-fn prompts(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Vec<String>> {
-    let path = node.path_of(key);
-    let (value, at) = required(node, key, problems)?;
-    let DeValue::Array(list) = value else {
-        wrong_type(value, &at, &path, "a list of prompt names", problems);
-        return None;
-    };
-    if !(1..=MAX_PROMPTS).contains(&list.len()) {
-        let reason = format!("{} prompts; 1 to {MAX_PROMPTS} are allowed", list.len());
-        problems.add(code::OUT_OF_BOUNDS, &at, &path, reason);
-        return None;
-    }
-    let names: Vec<Option<String>> = list
-        .iter()
-        .enumerate()
-        .map(|(index, item)| name(&(item.get_ref(), item.span()), &format!("{path}[{index}]"), problems))
-        .collect();
-    names.into_iter().collect()
 }

@@ -166,6 +166,51 @@ fn answers_are_kept_checked_and_decide_and_variables_hide_fields() {
     assert!(Flow::parse(&split).is_err(), "more variables than a call carries");
 }
 
+const REMOTE: &str = r#"
+name = "survey"
+fallback = "sorry"
+[backend]
+kind = "http"
+url = "http://127.0.0.1:8080/next"
+prompts = ["hello"]
+fields = ["Language"]
+key = "survey"
+[states.sorry]
+play = ["sorry"]
+next = "bye"
+[states.bye]
+hangup = {}
+"#;
+
+#[test]
+fn a_flow_with_a_back_end_needs_no_start_and_says_what_its_answers_may_play() {
+    let flow = Flow::parse(REMOTE).unwrap();
+    assert_eq!((flow.prompts(), flow.fields()), (vec!["hello", "sorry"], vec!["Language"]));
+    assert_eq!(
+        flow.backend().map(|backend| (backend.kind, backend.timeout_ms)),
+        Some((BackendKind::Http, 500))
+    );
+    assert!(flow.has_state("bye") && !flow.has_state("hello"));
+    for (from, to) in [
+        ("kind = \"http\"", "kind = \"ftp\""),
+        ("kind = \"http\"", "kind = \"nats\""),
+        ("http://127.0.0.1:8080/next", "http:///next"),
+        ("http://127.0.0.1:8080/next", "http://me:secret@127.0.0.1/"),
+        ("http://127.0.0.1:8080/next", "http://a/#b"),
+        ("http://127.0.0.1:8080/next", "http://a/ b"),
+        ("http://127.0.0.1:8080/next", "file:///etc/passwd"),
+        ("key = \"survey\"", "key = \"../survey\""),
+        ("prompts = [\"hello\"]", "prompts = [\"../hello\"]"),
+        ("fields = [\"Language\"]", "fields = [\"\"]"),
+        ("kind = \"http\"", "kind = \"http\"\ntimeout_ms = 49"),
+        ("fallback = \"sorry\"", "fallback = \"sorry\"\nstart = \"sorry\""),
+        ("fallback = \"sorry\"", "fallback = \"hello\""),
+    ] {
+        let bad = REMOTE.replace(from, to);
+        assert!(bad != REMOTE && Flow::parse(&bad).is_err(), "{from} -> {to}");
+    }
+}
+
 #[test]
 fn one_text_has_one_id() {
     let flow = Flow::parse(DEMO).unwrap();

@@ -152,3 +152,29 @@ fn join(path: &str, key: &str) -> String {
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
+
+/// A list of names.
+pub(super) fn names(
+    node: &Node<'_>,
+    key: &str,
+    count: std::ops::RangeInclusive<usize>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<String>> {
+    let path = node.path_of(key);
+    let (value, at) = required(node, key, problems)?;
+    let DeValue::Array(list) = value else {
+        wrong_type(value, &at, &path, "a list of prompt names", problems);
+        return None;
+    };
+    if !count.contains(&list.len()) {
+        let reason = format!("{} prompts; {} to {} are allowed", list.len(), count.start(), count.end());
+        problems.add(code::OUT_OF_BOUNDS, &at, &path, reason);
+        return None;
+    }
+    let names: Vec<Option<String>> = list
+        .iter()
+        .enumerate()
+        .map(|(index, item)| name(&(item.get_ref(), item.span()), &format!("{path}[{index}]"), problems))
+        .collect();
+    names.into_iter().collect()
+}

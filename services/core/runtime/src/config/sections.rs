@@ -257,13 +257,23 @@ pub struct LogicConfig {
     pub deadline_ms: u64,
     /// Questions answered at the same time.
     pub concurrency: u32,
+    /// Files with the secrets that sign what back ends are asked, by the names flows call them (`[backend] key = "NAME"`).
+    pub keys: BTreeMap<String, PathBuf>,
+    /// Certificates (PEM) that back ends are trusted by, beside the system's.
+    pub ca_file: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
 }
 
 impl Default for LogicConfig {
     fn default() -> Self {
-        Self { deadline_ms: 800, concurrency: 256, http_listen: ANY_PORT }
+        Self {
+            deadline_ms: 800,
+            concurrency: 256,
+            keys: BTreeMap::new(),
+            ca_file: None,
+            http_listen: ANY_PORT,
+        }
     }
 }
 

@@ -330,6 +330,11 @@ fn logic(event: &Event) -> String {
             let tags = if tags.is_empty() { String::new() } else { format!(", tags {}", tags.join(" ")) };
             format!("step {step}: {asked} the answer is \"{reply}\", then state {next_state}{tags}{listed}")
         }
+        Event::LogicFailed { step, code, reason, elapsed_ms, .. } => {
+            format!(
+                "step {step}: the back end gave no answer that can be used within {elapsed_ms} ms: {code}: {reason}"
+            )
+        }
         Event::StepTaken { step, reply, source, reason, .. } => {
             let by = match source {
                 StepSource::Responder => "as decided".to_owned(),

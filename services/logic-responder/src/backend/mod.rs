@@ -1,0 +1,347 @@
+//! Back ends: flows whose answers come from elsewhere, by HTTP, XML-RPC or the bus.
+//!
+//! An answer that is late, broken or not in the schema never reaches a caller: the flow's own fallback does, and the log says
+//! what was wrong. Reading order: this file (who is asked, how often, how long), [`breaker`], [`http`], [`xmlrpc`].
+
+pub mod breaker;
+pub mod http;
+pub mod xmlrpc;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use asterism_domain::logic::web::{Follows, WebQuestion, WebReply};
+use asterism_domain::logic::{Asked, Backend, BackendKind, Flow, Next};
+use asterism_nats::{Bus, Secret, Subject};
+use asterism_proto::v1::StepQuestion;
+use asterism_runtime::config::LogicConfig;
+use asterism_runtime::web;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_rustls::rustls::ClientConfig;
+
+use breaker::Breaker;
+use http::{Http, MAX_ANSWER_BYTES};
+
+/// Most questions a back end is asked at the same time; further ones get the fallback at once.
+const MAX_AT_ONCE: usize = 256;
+/// Most back ends remembered; the one unused for longest goes first.
+const MAX_BACKENDS: usize = 64;
+/// What of a step's deadline is kept for the commit of the decision.
+const COMMIT_RESERVE: Duration = Duration::from_millis(150);
+
+/// Stable codes of failures. Those of answers that cannot be used are the domain's.
+pub mod code {
+    /// No answer in time.
+    pub const LATE: &str = "AST-Q120";
+    /// Not there, or it broke off, or it said that it could not.
+    pub const AWAY: &str = "AST-Q121";
+    /// It failed so often that it is left alone for a while.
+    pub const RESTS: &str = "AST-Q122";
+    /// It is asked too much at the same time.
+    pub const BUSY: &str = "AST-Q123";
+    /// The key its flow names is not in this responder's configuration.
+    pub const NO_KEY: &str = "AST-Q124";
+}
+
+/// Why a back end gave no answer that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Stable code, `AST-Q1xx`.
+    pub code: &'static str,
+    /// What is wrong, without anything a caller pressed.
+    pub reason: String,
+    /// Nothing of the question can have reached it.
+    pub is_unsent: bool,
+}
+
+impl Failure {
+    fn of(code: &'static str, reason: impl Into<String>) -> Self {
+        Self { code, reason: reason.into(), is_unsent: false }
+    }
+
+    /// Not there.
+    fn away(reason: impl Into<String>) -> Self {
+        Self::of(code::AWAY, reason)
+    }
+}
+
+/// Why the back ends cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A key cannot be used.
+    #[error("AST-Q125: logic.keys.{name}, {path}: {why}")]
+    Key {
+        /// Its name.
+        name: String,
+        /// Its file.
+        path: std::path::PathBuf,
+        /// What is wrong; never the secret.
+        why: String,
+    },
+    /// The certificates cannot be used.
+    #[error("AST-Q126: logic.ca_file {0}")]
+    Trust(#[from] web::TrustError),
+}
+
+/// The back ends of this process.
+#[derive(Debug)]
+pub struct Backends {
+    fleet: String,
+    bus: Bus,
+    keys: BTreeMap<String, Secret>,
+    tls: Arc<ClientConfig>,
+    known: Mutex<BTreeMap<String, Arc<Known>>>,
+}
+
+/// One back end.
+#[derive(Debug)]
+struct Known {
+    breaker: Mutex<Breaker>,
+    at_once: Semaphore,
+    /// None for the bus.
+    http: Option<Http>,
+    used: Mutex<Instant>,
+}
+
+impl Backends {
+    /// None asked yet. Reads the keys.
+    pub fn new(config: &LogicConfig, fleet: &str, bus: &Bus) -> Result<Self, SetupError> {
+        let mut keys = BTreeMap::new();
+        for (name, path) in &config.keys {
+            let bad = |why: String| SetupError::Key { name: name.clone(), path: path.clone(), why };
+            let secret = Secret::from_file(path).map_err(|error| bad(error.to_string()))?;
+            if secret.reveal().len() < web::SECRET_MIN_BYTES {
+                return Err(bad(format!("a secret has at least {} characters", web::SECRET_MIN_BYTES)));
+            }
+            keys.insert(name.clone(), secret);
+        }
+        let tls = web::trust(config.ca_file.as_deref())?;
+        Ok(Self { fleet: fleet.to_owned(), bus: bus.clone(), keys, tls, known: Mutex::default() })
+    }
+
+    /// The step a flow's back end decides, or the fallback and why.
+    pub async fn next(
+        &self,
+        flow: &Flow,
+        backend: &Backend,
+        question: &StepQuestion,
+        (asked, left): (&Asked<'_>, Duration),
+    ) -> (Next, Option<Failure>) {
+        let limit = Duration::from_millis(backend.timeout_ms.into()).min(left.saturating_sub(COMMIT_RESERVE));
+        let reply = match self.known(flow, backend) {
+            Ok(known) => self.ask(&known, flow, backend, question, (asked, limit)).await,
+            Err(failure) => Err(failure),
+        };
+        match reply {
+            Ok(reply) => (taken(flow, reply, asked), None),
+            Err(failure) => {
+                let next = flow.enter(flow.fallback_state(), asked);
+                (Next { reason: Some("the back end gave no answer that can be used"), ..next }, Some(failure))
+            }
+        }
+    }
+
+    fn known(&self, flow: &Flow, backend: &Backend) -> Result<Arc<Known>, Failure> {
+        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = all.get(flow.id()) {
+            *known.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            return Ok(known.clone());
+        }
+        let secret = match backend.key.as_str() {
+            "" => None,
+            name => Some(self.keys.get(name).cloned().ok_or_else(|| {
+                Failure::of(
+                    code::NO_KEY,
+                    format!("logic.keys has no {name}, which the flow's back end is to be asked with"),
+                )
+            })?),
+        };
+        let http = match backend.kind {
+            BackendKind::Nats => None,
+            BackendKind::Http | BackendKind::XmlRpc => {
+                Some(Http::new(&backend.url, secret, self.tls.clone())?)
+            }
+        };
+        let known = Arc::new(Known {
+            breaker: Mutex::default(),
+            at_once: Semaphore::new(MAX_AT_ONCE),
+            http,
+            used: Mutex::new(Instant::now()),
+        });
+        all.insert(flow.id().to_owned(), known.clone());
+        while all.len() > MAX_BACKENDS {
+            let used = |known: &Known| *known.used.lock().unwrap_or_else(PoisonError::into_inner);
+            let oldest = all.iter().min_by_key(|(_, known)| used(known)).map(|(id, _)| id.clone());
+            let Some(oldest) = oldest else { break };
+            all.remove(&oldest);
+        }
+        Ok(known)
+    }
+
+    async fn ask(
+        &self,
+        known: &Known,
+        flow: &Flow,
+        backend: &Backend,
+        question: &StepQuestion,
+        (asked, limit): (&Asked<'_>, Duration),
+    ) -> Result<WebReply, Failure> {
+        if !known.breaker().admits(Instant::now()) {
+            return Err(Failure::of(code::RESTS, "it failed too often and is asked again in a while"));
+        }
+        let result = self.ask_admitted(known, flow, backend, question, (asked, limit)).await;
+        match &result {
+            // Its word, whatever it is worth, is a sign of life; what cannot be used is still told.
+            Ok(_) => known.breaker().well(),
+            Err(failure) => {
+                if known.breaker().ill(Instant::now()) {
+                    tracing::warn!(
+                        flow = flow.name(),
+                        reason = failure.reason,
+                        "a back end is left alone for a while"
+                    );
+                }
+            }
+        }
+        result
+    }
+
+    async fn ask_admitted(
+        &self,
+        known: &Known,
+        flow: &Flow,
+        backend: &Backend,
+        question: &StepQuestion,
+        (asked, limit): (&Asked<'_>, Duration),
+    ) -> Result<WebReply, Failure> {
+        let _permit = known
+            .at_once
+            .try_acquire()
+            .map_err(|_| Failure::of(code::BUSY, format!("{MAX_AT_ONCE} questions wait for it already")))?;
+        let words = WebQuestion {
+            version: 1,
+            fleet: &self.fleet,
+            campaign: &question.campaign,
+            flow: flow.name(),
+            call: &question.call,
+            step: question.step,
+            state: asked.state,
+            verb: &question.verb,
+            status: asked.status,
+            digits: asked.digits,
+            fields: asked.fields,
+            vars: asked.vars,
+        };
+        let words = serde_json::to_value(&words).map_err(|error| Failure::away(error.to_string()))?;
+        let one = || self.send(known, flow, backend, &words, limit);
+        let answer = if backend.idempotent { hedged(one, limit / 2).await } else { one().await };
+        flow.read_reply(&answer?).map_err(|problems| {
+            let more = problems.len().saturating_sub(1);
+            let first = problems.first().map_or_else(String::new, ToString::to_string);
+            let code = problems
+                .first()
+                .map_or(asterism_domain::logic::web::code::UNREADABLE, |problem| problem.code);
+            let reason = if more == 0 { first } else { format!("{first} (and {more} more)") };
+            Failure::of(code, reason)
+        })
+    }
+
+    /// One request, one answer.
+    async fn send(
+        &self,
+        known: &Known,
+        flow: &Flow,
+        backend: &Backend,
+        words: &Value,
+        limit: Duration,
+    ) -> Result<Value, Failure> {
+        let late = |_| Failure::of(code::LATE, format!("no answer within {} ms", limit.as_millis()));
+        let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match (backend.kind, &known.http) {
+            (BackendKind::XmlRpc, Some(http)) => {
+                let body = Bytes::from(xmlrpc::call(words));
+                let answer =
+                    tokio::time::timeout(limit, http.post(body, "text/xml", at_s)).await.map_err(late)??;
+                match xmlrpc::response(&answer).map_err(|error| unreadable(&error))? {
+                    xmlrpc::Response::Value(value) => Ok(value),
+                    xmlrpc::Response::Fault { code, text } => {
+                        Err(Failure::away(format!("it said fault {code}: {text}")))
+                    }
+                }
+            }
+            (BackendKind::Http, Some(http)) => {
+                let body = Bytes::from(words.to_string());
+                let answer = http.post(body, "application/json", at_s);
+                let answer = tokio::time::timeout(limit, answer).await.map_err(late)??;
+                serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+            }
+            _ => {
+                let away = |error: &dyn std::fmt::Display| Failure::away(error.to_string());
+                let subject = Subject::backend(&self.fleet, flow.name()).map_err(|error| away(&error))?;
+                let answer = self.bus.request(&subject, words.to_string().into_bytes(), limit);
+                let answer =
+                    tokio::time::timeout(limit, answer).await.map_err(late)?.map_err(|error| away(&error))?;
+                if answer.len() > MAX_ANSWER_BYTES {
+                    return Err(Failure::away(format!("its answer is longer than {MAX_ANSWER_BYTES} bytes")));
+                }
+                serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+            }
+        }
+    }
+}
+
+impl Known {
+    fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What cannot be read is not shown: it may hold anything.
+fn unreadable(error: &dyn std::fmt::Display) -> Failure {
+    let reason: String = error.to_string().chars().filter(|char| !char.is_control()).take(200).collect();
+    Failure::of(asterism_domain::logic::web::code::UNREADABLE, reason)
+}
+
+/// Asks once more where the first answer takes long, or is none: the first good one counts.
+async fn hedged<F>(mut one: impl FnMut() -> F, after: Duration) -> Result<Value, Failure>
+where
+    F: Future<Output = Result<Value, Failure>>,
+{
+    let first = one();
+    tokio::pin!(first);
+    if let Ok(answer) = tokio::time::timeout(after, &mut first).await {
+        return match answer {
+            Ok(answer) => Ok(answer),
+            Err(_) => one().await,
+        };
+    }
+    let second = one();
+    tokio::pin!(second);
+    tokio::select! {
+        answer = &mut first => match answer { Ok(answer) => Ok(answer), Err(_) => second.await },
+        answer = &mut second => match answer { Ok(answer) => Ok(answer), Err(_) => first.await },
+    }
+}
+
+/// The step an answer makes.
+fn taken(flow: &Flow, reply: WebReply, asked: &Asked<'_>) -> Next {
+    let mut vars = asked.vars.clone();
+    vars.extend(reply.set);
+    match reply.then {
+        Follows::Verb(verb, state) => {
+            // What was read is written: the schema allows nothing the grammar does not.
+            let text = verb.encode().unwrap_or_else(|_| asterism_domain::logic::HANGUP_REPLY.to_owned());
+            Next { reply: text, next_state: state, reason: None, vars, tags: reply.tags }
+        }
+        Follows::Goto(state) => {
+            let next = flow.enter(&state, &Asked { vars: &vars, ..*asked });
+            let mut tags = reply.tags;
+            tags.extend(next.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
+            tags.truncate(asterism_domain::logic::MAX_TAGS);
+            Next { tags, ..next }
+        }
+    }
+}

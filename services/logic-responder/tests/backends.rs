@@ -1,0 +1,263 @@
+//! Back ends over real sockets: one survey by HTTP, XML-RPC and the bus has the same decisions; those that are slow, away or
+//! lie lead to the flow's fallback, and the log says what was wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use asterism_domain::{Event, logic};
+use asterism_nats::Subject;
+use asterism_object_store::{ObjectName, ObjectStore};
+use asterism_proto::v1::{ContactField, StepAnswer, StepQuestion};
+use serde_json::{Value, json};
+use support::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// One of the examples, running.
+struct Python(Child, u16);
+
+impl Python {
+    fn start(script: &str) -> Self {
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../compose/logic");
+        let mut child = Command::new("python3")
+            .args(["-B", script, "0"])
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let port = line.trim().rsplit(' ').next().unwrap().parse().expect("it says its port");
+        Self(child, port)
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Publishes the survey with this back end; its id.
+async fn publish(lab: &Lab, backend: &str) -> String {
+    let text = format!(
+        "name = \"survey\"\nfallback = \"sorry\"\n[backend]\n{backend}\n\
+         prompts = [\"greeting\", \"menu\", \"question\", \"thanks\", \"bye\"]\n\
+         [states.sorry]\nplay = [\"sorry\"]\nnext = \"end\"\n[states.end]\nhangup = {{}}\n"
+    );
+    let id = logic::flow_id(text.as_bytes());
+    let name = ObjectName::new(format!("flows/{id}.toml")).unwrap();
+    lab.store.put(&name, text.into_bytes().into()).await.unwrap();
+    id
+}
+
+/// A call that answers what it is asked with these keys, until it ends: what was said to it.
+async fn walk(lab: &Lab, flow: &str, contact: u32, keys: &[&str]) -> Vec<StepAnswer> {
+    let mut said = Vec::<StepAnswer>::new();
+    let (mut state, mut vars) = (String::new(), Vec::<ContactField>::new());
+    let mut digits = "";
+    for step in 1..=10 {
+        let verb = said.last().map_or("start", |answer| answer.reply.split('|').next().unwrap()).to_owned();
+        let question = StepQuestion {
+            call: format!("lab-{contact}-1"),
+            step,
+            flow: flow.to_owned(),
+            state,
+            verb,
+            status: if step == 1 { String::new() } else { "OK".to_owned() },
+            digits: digits.to_owned(),
+            campaign: "lab".to_owned(),
+            vars: vars.clone(),
+            ..StepQuestion::default()
+        };
+        let answer = ask(&lab.bus, &question).await;
+        assert_eq!(answer.code, "", "{answer:?}");
+        (state, vars) = (answer.next_state.clone(), answer.vars.clone());
+        digits = keys.get(step as usize - 1).copied().unwrap_or_default();
+        let ends = answer.reply.starts_with("hangup") || answer.reply.starts_with("optout");
+        said.push(answer);
+        if ends {
+            return said;
+        }
+    }
+    panic!("the call does not end: {said:?}")
+}
+
+/// What a caller notices of it, and what it leaves.
+fn heard(said: &[StepAnswer]) -> Vec<String> {
+    let line = |answer: &StepAnswer| {
+        let vars: Vec<String> = answer.vars.iter().map(|var| format!("{}={}", var.name, var.value)).collect();
+        format!("{} {} [{}] #{}", answer.reply, answer.next_state, vars.join(" "), answer.tags.join("#"))
+    };
+    said.iter().map(line).collect()
+}
+
+/// The failures the log tells, by code.
+async fn failures(lab: &Lab) -> Vec<(String, String)> {
+    let frames = lab.frames().await;
+    let all = decisions(&frames).into_values();
+    all.filter_map(|event| match event {
+        Event::LogicFailed { code, reason, .. } => Some((code, reason)),
+        _ => None,
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn one_survey_is_the_same_by_http_by_xml_rpc_and_by_the_bus() {
+    let lab = Lab::start().await;
+    let replica = lab.replica("one").await;
+    let (http, xml) = (Python::start("http_backend.py"), Python::start("xmlrpc_backend.py"));
+    let subject = Subject::backend(FLEET, "survey").unwrap();
+    let mut questions = lab.bus.subscribe(&subject, None).await.unwrap();
+    let bus = lab.bus.clone();
+    tokio::spawn(async move {
+        while let Some(message) = questions.next().await {
+            let question: Value = serde_json::from_slice(&message.payload).unwrap();
+            let answer = survey(&question).to_string();
+            bus.respond(message.reply.unwrap(), answer.into_bytes()).await.unwrap();
+        }
+    });
+    let flows = [
+        publish(&lab, &format!("kind = \"http\"\nurl = \"http://127.0.0.1:{}/next\"", http.1)).await,
+        publish(&lab, &format!("kind = \"xml-rpc\"\nurl = \"http://127.0.0.1:{}/next\"", xml.1)).await,
+        publish(&lab, "kind = \"nats\"").await,
+    ];
+    for (contact, flow) in (10..).step_by(10).zip(&flows) {
+        let said = heard(&walk(&lab, flow, contact, &["7", "2", "5"]).await);
+        assert_eq!(failures(&lab).await, []);
+        assert_eq!(
+            said,
+            [
+                "gather|greeting&menu|1|5|1|# language [] #",
+                "gather|menu|1|5|1|# language [] #",
+                "gather|question|1|5|1|# score [language=de] #de",
+                "play|thanks|0 done [language=de score=5] #",
+                "hangup|16 end [language=de score=5] #",
+            ]
+        );
+        let gone = walk(&lab, flow, contact + 1, &["1", "9"]).await;
+        assert_eq!(heard(&gone).last().unwrap(), "optout|bye end [language=en] #opted-out");
+    }
+    replica.stop().await;
+}
+
+/// `compose/logic/survey.py`, for the bus.
+fn survey(question: &Value) -> Value {
+    let (state, digits) = (question["state"].as_str().unwrap(), question["digits"].as_str().unwrap());
+    let gather =
+        |prompts: Value, state: &str| json!({"do": [{"gather": {"prompts": prompts}}], "state": state});
+    match (state, digits) {
+        ("", _) => gather(json!(["greeting", "menu"]), "language"),
+        ("language", "1" | "2") => {
+            let language = if digits == "1" { "en" } else { "de" };
+            let silent = [json!({"set": {"language": language}}), json!({"tag": language})];
+            json!({"do": [silent[0], silent[1], {"gather": {"prompts": ["question"]}}], "state": "score"})
+        }
+        ("language", _) => gather(json!(["menu"]), "language"),
+        ("score", "9") => json!({"do": [{"tag": "opted-out"}, {"optout": {"prompts": ["bye"]}}]}),
+        ("score", _) => {
+            json!({"do": [{"set": {"score": digits}}, {"play": {"prompts": ["thanks"]}}], "state": "done"})
+        }
+        _ => json!({"do": [{"goto": "end"}]}),
+    }
+}
+
+/// A server that answers every request with these bytes, or never.
+async fn liar(answer: Option<Vec<u8>>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 16 * 1024];
+                let _ = stream.read(&mut buffer).await;
+                match answer {
+                    Some(answer) => {
+                        let _ = stream.write_all(&answer).await;
+                    }
+                    None => std::future::pending().await,
+                }
+            });
+        }
+    });
+    port
+}
+
+#[allow(clippy::unnecessary_wraps)] // as a liar takes it
+fn http(head: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
+    Some([head.as_bytes(), body].concat())
+}
+
+#[tokio::test]
+async fn a_back_end_that_is_slow_away_or_lies_leads_to_the_fallback_and_the_log_says_why() {
+    let lab = Lab::start().await;
+    let replica = lab.replica("one").await;
+    let ok = "200 OK";
+    let xml = |value: &str| {
+        let body = format!(
+            "<methodResponse><params><param><value>{value}</value></param></params></methodResponse>"
+        );
+        http(ok, body.as_bytes())
+    };
+    let cases: Vec<(&str, Option<Vec<u8>>, &str)> = vec![
+        ("http", None, "AST-Q120"),
+        ("http", http("500 Oh", b""), "AST-Q121"),
+        ("http", http("302 Elsewhere\r\nLocation: http://127.0.0.1:1/", b""), "AST-Q121"),
+        ("http", Some(b"SSH-2.0-OpenSSH\r\n".to_vec()), "AST-Q121"),
+        ("http", Some(b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\n{\"do\":".to_vec()), "AST-Q121"),
+        ("http", http(ok, &vec![b' '; 70 * 1024]), "AST-Q121"),
+        ("http", http(ok, b"<html>hello</html>"), "AST-Q101"),
+        ("http", http(ok, b"{\"do\": [{\"hangup\": {}}], \"caller\": \"+15550100\"}"), "AST-Q102"),
+        ("http", http(ok, b"{\"do\": [{\"play\": {\"prompts\": [\"../../etc/passwd\"]}}], \"state\": \"a\"}"), "AST-Q106"),
+        ("http", http(ok, b"{\"do\": [{\"play\": {\"prompts\": [\"nowhere\"]}}], \"state\": \"a\"}"), "AST-Q108"),
+        ("http", http(ok, "[".repeat(2_000).as_bytes()), "AST-Q101"),
+        ("xml-rpc", xml("<!DOCTYPE a>"), "AST-Q101"),
+        ("xml-rpc", http(ok, b"<!DOCTYPE a [<!ENTITY b 'c'>]><methodResponse/>"), "AST-Q101"),
+        ("xml-rpc", xml("<int>5</int>"), "AST-Q103"),
+        ("xml-rpc", xml("<struct><member><name>do</name><value><array><data/></array></value></member></struct>"), "AST-Q105"),
+        (
+            "xml-rpc",
+            http(ok, b"<methodResponse><fault><value><struct><member><name>faultCode</name><value><int>4</int></value></member></struct></value></fault></methodResponse>"),
+            "AST-Q121",
+        ),
+    ];
+    let mut expected = Vec::new();
+    for (contact, (kind, answer, code)) in (1..).zip(cases) {
+        let port = liar(answer).await;
+        let flow = publish(
+            &lab,
+            &format!("kind = \"{kind}\"\nurl = \"http://127.0.0.1:{port}/\"\ntimeout_ms = 400"),
+        )
+        .await;
+        let said = walk(&lab, &flow, contact, &[]).await;
+        assert_eq!(heard(&said), ["play|sorry|0 sorry [] #", "hangup|16 end [] #"], "{kind} {code}");
+        expected.push(code);
+    }
+    // Nobody subscribes to the bus's subject; nobody listens at the port; the key is not there.
+    for (contact, (backend, code)) in (100..).zip([
+        ("kind = \"nats\"", "AST-Q121"),
+        ("kind = \"http\"\nurl = \"http://127.0.0.1:1/\"", "AST-Q121"),
+        ("kind = \"http\"\nurl = \"http://127.0.0.1:1/\"\nkey = \"mine\"", "AST-Q124"),
+    ]) {
+        let flow = publish(&lab, backend).await;
+        assert_eq!(walk(&lab, &flow, contact, &[]).await.len(), 2);
+        expected.push(code);
+    }
+    let told = failures(&lab).await;
+    let codes: Vec<&str> = told.iter().map(|(code, _)| code.as_str()).collect();
+    assert_eq!(codes, expected, "{told:?}");
+    assert!(
+        told.iter().all(|(_, reason)| !reason.contains("15550100")),
+        "nothing of an answer's values: {told:?}"
+    );
+    replica.stop().await;
+}
