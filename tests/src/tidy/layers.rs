@@ -20,8 +20,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     // The simulator speaks AMI with the agent's own codec.
     ("pbx-sim", &["proto", "agent"]),
     ("replay", &["proto", "domain", "event-log"]),
-    // The policy lab runs the domain's own staffing, in virtual time.
-    ("simulator", &["domain"]),
+    // The policy lab runs the domain's own staffing, and its plans the domain's own reducer, in virtual time.
+    ("simulator", &["proto", "domain"]),
     ("cli", EVERYTHING),
     // EC2 for tests: crates name it for their tests only.
     ("ec2-proxy", &[]),
