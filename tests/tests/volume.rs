@@ -182,8 +182,9 @@ impl Faults {
         }
         let next = self.dice.below(self.round.len() as u64) as usize;
         let fault = self.round.swap_remove(next);
-        if self.strike(stack, fault).await.is_some() {
-            *self.told.entry(fault).or_default() += 1;
+        match self.strike(stack, fault).await {
+            Some(()) => *self.told.entry(fault).or_default() += 1,
+            None => self.round.push(fault), // it met nobody: later
         }
     }
 
