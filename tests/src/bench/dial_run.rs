@@ -23,6 +23,8 @@ use crate::stack::{CAMPAIGN, Stack, StackOptions, StackPbx};
 const CARRIER: u32 = 680;
 const NODES: u32 = 6;
 const SLOTS: u32 = 150;
+/// What a trunk is set to where nothing is to hold it: far above what this machine can.
+const UNCAPPED: u32 = 2_000;
 /// Left out at the beginning: nodes come up, and a cap's first second.
 const WARM_MS: u64 = 3_000;
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -48,11 +50,11 @@ async fn dial(seconds: u64, cap: Option<u32>) -> anyhow::Result<Seen> {
     let (callees, list) = (dir.path().join("callees.toml"), dir.path().join("contacts.csv"));
     fs::write(&callees, CALLEES)?;
     // More than can be dialled in the time: at most 100 attempts every 50 ms are decided.
-    let most = u64::from(cap.unwrap_or(2_000)) * (seconds + 2 * WARM_MS / 1000);
+    let most = u64::from(cap.unwrap_or(UNCAPPED)) * (seconds + 2 * WARM_MS / 1000);
     fs::write(&list, contacts(most)?)?;
     let env = [
         ("ASTERISM_CALLEES", callees.display().to_string()),
-        ("ASTERISM_TRUNKS__CARRIER__CALLS_PER_SECOND", cap.unwrap_or(0).to_string()),
+        ("ASTERISM_TRUNKS__CARRIER__CALLS_PER_SECOND", cap.unwrap_or(UNCAPPED).to_string()),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let options = StackOptions { max_nodes: NODES, capacity: SLOTS, pbx: StackPbx::Sim };
