@@ -189,12 +189,16 @@ impl Backends {
         question: &StepQuestion,
         (asked, limit): (&Asked<'_>, Duration),
     ) -> Result<WebReply, Failure> {
+        // Before the breaker: that too many ask is no fault of the back end's.
+        let _permit = known
+            .at_once
+            .try_acquire()
+            .map_err(|_| Failure::of(code::BUSY, format!("{MAX_AT_ONCE} questions wait for it already")))?;
         if !known.breaker().admits(Instant::now()) {
             return Err(Failure::of(code::RESTS, "it failed too often and is asked again in a while"));
         }
         let result = self.ask_admitted(known, flow, backend, question, (asked, limit)).await;
         match &result {
-            // Its word, whatever it is worth, is a sign of life; what cannot be used is still told.
             Ok(_) => known.breaker().well(),
             Err(failure) => {
                 if known.breaker().ill(Instant::now()) {
@@ -217,10 +221,6 @@ impl Backends {
         question: &StepQuestion,
         (asked, limit): (&Asked<'_>, Duration),
     ) -> Result<WebReply, Failure> {
-        let _permit = known
-            .at_once
-            .try_acquire()
-            .map_err(|_| Failure::of(code::BUSY, format!("{MAX_AT_ONCE} questions wait for it already")))?;
         let words = WebQuestion {
             version: 1,
             fleet: &self.fleet,
@@ -237,7 +237,13 @@ impl Backends {
         };
         let words = serde_json::to_value(&words).map_err(|error| Failure::away(error.to_string()))?;
         let one = || self.send(known, flow, backend, &words, limit);
-        let answer = if backend.idempotent { hedged(one, limit / 2).await } else { one().await };
+        let answer = if backend.idempotent {
+            // Both together have the time of one.
+            let both = tokio::time::timeout(limit, hedged(one, limit / 2)).await;
+            both.unwrap_or_else(|_| Err(late(limit)))
+        } else {
+            one().await
+        };
         flow.read_reply(&answer?).map_err(|problems| {
             let more = problems.len().saturating_sub(1);
             let first = problems.first().map_or_else(String::new, ToString::to_string);
@@ -258,7 +264,7 @@ impl Backends {
         words: &Value,
         limit: Duration,
     ) -> Result<Value, Failure> {
-        let late = |_| Failure::of(code::LATE, format!("no answer within {} ms", limit.as_millis()));
+        let late = |_| late(limit);
         let at_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         match (backend.kind, &known.http) {
             (BackendKind::XmlRpc, Some(http)) => {
@@ -267,8 +273,10 @@ impl Backends {
                     tokio::time::timeout(limit, http.post(body, "text/xml", at_s)).await.map_err(late)??;
                 match xmlrpc::response(&answer).map_err(|error| unreadable(&error))? {
                     xmlrpc::Response::Value(value) => Ok(value),
+                    // Its words may hold what was pressed, and the log forgets nothing.
                     xmlrpc::Response::Fault { code, text } => {
-                        Err(Failure::away(format!("it said fault {code}: {text}")))
+                        tracing::debug!(code, text, "a fault");
+                        Err(Failure::away(format!("it said fault {code}")))
                     }
                 }
             }
@@ -297,6 +305,10 @@ impl Known {
     fn breaker(&self) -> std::sync::MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn late(limit: Duration) -> Failure {
+    Failure::of(code::LATE, format!("no answer within {} ms", limit.as_millis()))
 }
 
 /// What cannot be read is not shown: it may hold anything.
@@ -343,5 +355,40 @@ fn taken(flow: &Flow, reply: WebReply, asked: &Asked<'_>) -> Next {
             tags.truncate(asterism_domain::logic::MAX_TAGS);
             Next { tags, ..next }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::cell::Cell;
+
+    use super::*;
+
+    const AFTER: Duration = Duration::from_millis(100);
+
+    /// Answers of the first and the second request: after so long, and whether well.
+    async fn asked(first: (u64, bool), second: (u64, bool)) -> (Result<Value, Failure>, u32) {
+        let count = Cell::new(0);
+        let one = || {
+            count.set(count.get() + 1);
+            let (number, (wait_ms, well)) = (count.get(), if count.get() == 1 { first } else { second });
+            async move {
+                tokio::time::sleep(Duration::from_millis(wait_ms)).await; // virtual
+                if well { Ok(Value::from(number)) } else { Err(Failure::away("away")) }
+            }
+        };
+        let answer = hedged(one, AFTER).await;
+        (answer, count.get())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_request_goes_out_where_the_first_is_slow_or_fails_and_the_first_good_answer_counts() {
+        assert_eq!(asked((50, true), (0, true)).await, (Ok(1.into()), 1));
+        assert_eq!(asked((500, true), (10, true)).await, (Ok(2.into()), 2));
+        assert_eq!(asked((150, true), (900, true)).await, (Ok(1.into()), 2));
+        assert_eq!(asked((50, false), (10, true)).await, (Ok(2.into()), 2));
+        assert_eq!(asked((500, true), (10, false)).await, (Ok(1.into()), 2));
+        assert!(asked((50, false), (10, false)).await.0.is_err());
     }
 }
