@@ -175,7 +175,7 @@ pub async fn rate() -> anyhow::Result<Figure> {
         baseline: Some(f64::from(CARRIER)),
         ratio: Some(seen.per_s() / f64::from(CARRIER)),
         note: format!(
-            "rings at the carrier over 60 s, no cap, {NODES} agents and simulators, services, an observing copy and nats-server on \
+            "rings at the carrier over 60 s, at a pace of {UNCAPPED}, {NODES} agents and simulators, services, an observing copy and nats-server on \
              this machine at sync_interval always; no attempt rang twice, the log proves it"
         ),
         detail: seen.detail(),
