@@ -23,6 +23,8 @@ pub enum Body {
     Originating(v1::AttemptOriginating),
     /// Someone picked up.
     Answered(v1::AttemptAnswered),
+    /// What the PBX made of who answered.
+    MachineJudged(v1::MachineJudged),
     /// The attempt ended.
     Ended(v1::AttemptEnded),
     /// Nobody can tell how it ended.
@@ -67,6 +69,7 @@ impl Fact {
             Body::Refused(b) => &b.attempt,
             Body::Originating(b) => &b.attempt,
             Body::Answered(b) => &b.attempt,
+            Body::MachineJudged(b) => &b.attempt,
             Body::Ended(b) => &b.attempt,
             Body::Uncertain(b) => &b.attempt,
             Body::StepTaken(b) => &b.call,
@@ -93,6 +96,7 @@ impl Fact {
             Body::Refused(b) => (EventType::AttemptRefused, b.encode_to_vec()),
             Body::Originating(b) => (EventType::AttemptOriginating, b.encode_to_vec()),
             Body::Answered(b) => (EventType::AttemptAnswered, b.encode_to_vec()),
+            Body::MachineJudged(b) => (EventType::MachineJudged, b.encode_to_vec()),
             Body::Ended(b) => (EventType::AttemptEnded, b.encode_to_vec()),
             Body::Uncertain(b) => (EventType::AttemptUncertain, b.encode_to_vec()),
             Body::StepTaken(b) => (EventType::StepTaken, b.encode_to_vec()),

@@ -18,6 +18,8 @@ mod step;
 mod witness;
 
 #[cfg(test)]
+mod listened_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod ring_tests;
@@ -148,6 +150,8 @@ pub struct Originate {
     pub flow: String,
     /// The campaign.
     pub campaign: String,
+    /// Who answers is listened to before the flow begins.
+    pub detect_machine: bool,
 }
 
 /// What one input led to.

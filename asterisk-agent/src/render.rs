@@ -83,8 +83,9 @@ pub struct ConfigFile {
 }
 
 /// Files that need no value.
-const PLAIN: [(&str, &str); 11] = [
+const PLAIN: [(&str, &str); 12] = [
     ("acl.conf", include_str!("render/templates/acl.conf")),
+    ("amd.conf", include_str!("render/templates/amd.conf")),
     ("ccss.conf", include_str!("render/templates/ccss.conf")),
     ("cdr.conf", include_str!("render/templates/cdr.conf")),
     ("cel.conf", include_str!("render/templates/cel.conf")),

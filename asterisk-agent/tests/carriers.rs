@@ -246,3 +246,48 @@ fn a_carrier_is_found_by_its_srv_record() {
         assert!(names.was_asked());
     });
 }
+
+/// Long enough that only the listening can have ended the call before.
+const MACHINE_STAYS_MS: u32 = 15_000;
+
+#[test]
+fn a_machine_that_answers_is_told_from_a_human_and_hung_up_on() {
+    let Some((root, _)) = installed("agent: real Asterisk, who answers") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&root, &fleet.dir.path().join("carrier"));
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let _node = fleet.launch_with(20, &args);
+        fleet.prepare().await;
+        have(&fleet, vec![trunk("plain", carrier.port, |_| {})]).await;
+        let order = |ends: &str, detect_machine| v1::DialAttempt {
+            trunk: "plain".into(),
+            detect_machine,
+            ring_timeout_ms: 8_000,
+            ..attempt(&format!("+1555010{ends}"), "demo")
+        };
+        let attempts = vec![order("0901", true), order("0902", true), order("0903", false)];
+        let ids: Vec<String> = attempts.iter().map(|one| one.attempt.clone()).collect();
+        let reply = fleet.order(Verb::Dial, &v1::DialOrder { term: 1, log_position: 1, attempts }).await;
+        assert!(reply.taken && reply.code.is_empty(), "{reply:?}");
+        let ended = fleet.until("3 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 3)).await;
+        assert!(ended.values().all(|end| raw(end) == ANSWERED), "{ended:?}\n{}", carrier.said());
+        let log = fleet.log.lock().unwrap();
+        let judged = log.of(EventType::MachineJudged);
+        let judged = judged.iter().map(|event| v1::MachineJudged::decode(event.body.as_slice()).unwrap());
+        let judged: BTreeMap<String, v1::MachineJudged> =
+            judged.map(|body| (body.attempt.clone(), body)).collect();
+        let (human, machine) = (&judged[&ids[0]], &judged[&ids[1]]);
+        assert_eq!((human.verdict, machine.verdict), (1, 2), "{judged:?}");
+        assert!(
+            human.cause.starts_with("HUMAN-") && machine.cause.starts_with("LONGGREETING-"),
+            "{judged:?}"
+        );
+        assert!([human, machine].iter().all(|one| (500..8_000).contains(&one.took_ms)), "{judged:?}");
+        assert!(!judged.contains_key(&ids[2]), "nobody asked");
+        assert!(log.steps(&ids[1]).is_empty() && ended[&ids[1]].talk_ms < MACHINE_STAYS_MS, "{ended:?}");
+        assert!(!log.steps(&ids[0]).is_empty() && !log.steps(&ids[2]).is_empty());
+        drop(log);
+        fleet.check_frames();
+    });
+}

@@ -208,6 +208,7 @@ fn read_originate(request: &Message) -> Result<Box<Origin>, &'static str> {
         timeout_ms,
         caller_id: request.get("CallerID").filter(|c| !c.is_empty()).unwrap_or("<unknown>").to_owned(),
         flow: variable(request, "FLOW").unwrap_or_default().to_owned(),
+        detects: variable(request, "DETECT") == Some("1"),
         channel,
         context,
         exten,

@@ -148,7 +148,7 @@ async fn dial(ctx: &Ctx, channel: &Channel, callee: &Callee) -> Dialled {
         Habit::Congested => (end_at, Dialled::Refused(34, 503, "CONGESTION")),
         Habit::NoAnswer => (timeout, Dialled::TimedOut),
         Habit::Silent => (at(TIMER_B_MS), Dialled::Refused(18, 408, "NOANSWER")),
-        Habit::Press1 | Habit::Press2 | Habit::PressNothing | Habit::HangUpEarly => {
+        Habit::Press1 | Habit::Press2 | Habit::PressNothing | Habit::HangUpEarly | Habit::Machine => {
             (end_at, Dialled::Answered)
         }
         Habit::NoPort => (start, Dialled::HungUp(0)), // ended by `without_port`, before any ring

@@ -47,6 +47,8 @@ pub enum Habit {
     Silent,
     /// Is never asked: the PBX has no free port for the call's media, and sends no INVITE.
     NoPort,
+    /// A machine answers, speaks, presses nothing and stays until hung up on.
+    Machine,
 }
 
 impl Habit {
@@ -57,7 +59,7 @@ impl Habit {
 }
 
 /// Every habit with its weight, in the order in which weights are laid out.
-const ORDER: [Habit; 12] = [
+const ORDER: [Habit; 13] = [
     Habit::Press1,
     Habit::Press2,
     Habit::PressNothing,
@@ -70,6 +72,7 @@ const ORDER: [Habit; 12] = [
     Habit::NoAnswer,
     Habit::Silent,
     Habit::NoPort,
+    Habit::Machine,
 ];
 
 /// How often each habit occurs, relative to the sum.
@@ -89,6 +92,7 @@ pub struct Weights {
     pub no_answer: u32,
     pub silent: u32,
     pub no_port: u32,
+    pub machine: u32,
 }
 
 impl Default for Weights {
@@ -106,6 +110,7 @@ impl Default for Weights {
             no_answer: 8,
             silent: 1,
             no_port: 0,
+            machine: 0,
         }
     }
 }
@@ -125,6 +130,7 @@ impl Weights {
             Habit::NoAnswer => self.no_answer,
             Habit::Silent => self.silent,
             Habit::NoPort => self.no_port,
+            Habit::Machine => self.machine,
         }
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Origin {
     pub(crate) caller_id: String,
     pub(crate) unique_id: String,
     pub(crate) flow: String,
+    /// Who answers is listened to first.
+    pub(crate) detects: bool,
 }
 
 /// Where a channel is and what it runs.

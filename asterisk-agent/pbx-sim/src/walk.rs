@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use asterism_agent::dialplan::{
-    END_PATH, END_TAKEN, EndReport, MAX_MISSES, Question, Reply, STEP_PATH, Verb,
+    END_PATH, END_TAKEN, EndReport, Heard, Listened, MAX_MISSES, Question, Reply, STEP_PATH, Verb,
 };
 use tokio::time::Instant;
 
-use crate::callees::{Callee, Presses};
+use crate::callees::{Callee, Habit, Presses};
 use crate::channel::Channel;
 use crate::sim::Ctx;
 use crate::step::StepClient;
@@ -26,6 +26,10 @@ const NORMAL_CAUSE: u32 = 16;
 const LOST_CAUSE: u32 = 41;
 /// Wait for a key after a prompt that may be interrupted, in ms.
 const BARGE_WAIT_MS: u32 = 10;
+/// How long Asterisk listens until it is sure, in ms, with the defaults of amd.conf: a second's greeting and the silence
+/// behind it, or the longest greeting a human gives.
+const HUMAN_MS: u32 = 1_800;
+const MACHINE_MS: u32 = 1_500;
 /// Most digits `StoreDTMF` keeps.
 const MAX_TYPED: usize = 32;
 /// Between the keys of a callee who presses at a fixed time, in ms.
@@ -50,6 +54,7 @@ pub(crate) async fn walk(ctx: &Ctx, channel: &Channel, callee: &Callee) {
         client: StepClient::new(ctx.step.clone()),
         leaves_at: callee.hang_up_at_ms.map(|ms| now + ctx.scaled(ms)),
         keys: Keys::new(ctx, callee, now),
+        machine: callee.habit == Habit::Machine,
         report: EndReport { channel_id: channel.origin.unique_id.clone(), ..EndReport::default() },
     };
     channel.goto("s", 1, "StoreDTMF");
@@ -87,6 +92,8 @@ struct Call<'a> {
     client: StepClient,
     leaves_at: Option<Instant>,
     keys: Keys,
+    /// What answered is one.
+    machine: bool,
     /// The call's variables, as `h` would report them now.
     report: EndReport,
 }
@@ -95,6 +102,9 @@ type Never = std::convert::Infallible;
 
 impl Call<'_> {
     async fn steps(&mut self) -> Result<Never, Gone> {
+        if self.channel.origin.detects && !self.channel.origin.flow.is_empty() {
+            self.listen().await?;
+        }
         loop {
             self.report.step += 1;
             let verb = self.ask().await?;
@@ -105,11 +115,24 @@ impl Call<'_> {
         }
     }
 
+    /// `AMD()`: a human says hello and waits, a machine speaks on.
+    async fn listen(&mut self) -> Result<(), Gone> {
+        self.channel.goto("s", 14, "AMD");
+        let (verdict, cause, took_ms) = if self.machine {
+            (Listened::Machine, "LONGGREETING-1500-1500", MACHINE_MS)
+        } else {
+            (Listened::Human, "HUMAN-800-800", HUMAN_MS)
+        };
+        self.wait(took_ms, Listening::No).await?;
+        self.report.listened = Some(Heard { verdict, cause: cause.to_owned(), took_ms });
+        Ok(())
+    }
+
     /// Asks until there is a usable reply; after the last miss the call is lost.
     async fn ask(&mut self) -> Result<Verb, Gone> {
         let mut misses = 0;
         loop {
-            self.channel.goto("s", 12, "Set");
+            self.channel.goto("s", 17, "Set");
             let question = Question {
                 channel_id: self.report.channel_id.clone(),
                 step: self.report.step,
@@ -118,6 +141,7 @@ impl Call<'_> {
                 last_verb: self.report.last_verb,
                 status: self.report.status.clone(),
                 digits: self.report.digits.clone(),
+                listened: self.report.listened.clone(),
             };
             let answer = self.client.post(STEP_PATH, question.encode(), STEP_DEADLINE).await;
             self.check_gone()?; // CURL() cannot be interrupted; a hang-up meanwhile is noticed after it
@@ -131,10 +155,10 @@ impl Call<'_> {
             tracing::debug!(channel = %self.report.channel_id, step = self.report.step, misses, why, "no usable reply");
             if misses > MAX_MISSES {
                 "lost".clone_into(&mut self.report.status);
-                self.channel.goto("s", 33, "Hangup");
+                self.channel.goto("s", 38, "Hangup");
                 return Err(Gone::Dialplan(LOST_CAUSE));
             }
-            self.channel.goto("s", 30, "Wait");
+            self.channel.goto("s", 35, "Wait");
             self.wait(MISS_WAIT_MS, Listening::No).await?;
         }
     }

@@ -6,11 +6,13 @@
 //! Parsing and encoding go both ways, so the agent, the simulator and the tests share one grammar.
 
 mod form;
+mod listened;
 mod question;
 mod reply;
 
 use asterism_domain::logic::VerbError;
 pub use asterism_domain::logic::{LastVerb, Verb};
+pub use listened::{Heard, Listened};
 pub use question::{EndReport, Question, is_channel_id};
 pub use reply::Reply;
 

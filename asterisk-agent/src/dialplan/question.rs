@@ -6,11 +6,12 @@ use asterism_domain::logic::LastVerb;
 
 use super::form::{Form, is_text, push};
 use super::{
-    Error, MAX_CHANNEL_ID_BYTES, MAX_FLOW_BYTES, MAX_MISSES, MAX_RESULT_BYTES, MAX_STATUS_BYTES, MAX_STEP,
+    Error, Heard, MAX_CHANNEL_ID_BYTES, MAX_FLOW_BYTES, MAX_MISSES, MAX_RESULT_BYTES, MAX_STATUS_BYTES,
+    MAX_STEP,
 };
 
 /// "What next?": posted by the dialplan before each step.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Question {
     /// `c`: the channel's unique id, which is the attempt's id. 1 to 149 of `A-Za-z0-9._-`.
     pub channel_id: String,
@@ -26,6 +27,8 @@ pub struct Question {
     pub status: String,
     /// `d`: its result: the digits pressed. May be personal, never logged.
     pub digits: String,
+    /// `am`, `ac`, `at`: what was made of who answered, where that was asked for.
+    pub listened: Option<Heard>,
 }
 
 impl Question {
@@ -40,6 +43,7 @@ impl Question {
             last_verb: LastVerb::parse(form.get("v")?.unwrap_or_default())?,
             status: form.text("st", MAX_STATUS_BYTES, b"_-")?,
             digits: form.text("d", MAX_RESULT_BYTES, b"._-*#")?,
+            listened: Heard::of(&form)?,
         };
         if question.channel_id.is_empty() {
             return Err(Error::BadField("c"));
@@ -60,6 +64,7 @@ impl Question {
         push(&mut out, "v", self.last_verb.as_str());
         push(&mut out, "st", &self.status);
         push(&mut out, "d", &self.digits);
+        self.listened.iter().for_each(|heard| heard.push(&mut out));
         out
     }
 }
@@ -75,6 +80,7 @@ impl fmt::Debug for Question {
             .field("last_verb", &self.last_verb)
             .field("status", &self.status)
             .field("digit_count", &self.digits.len())
+            .field("listened", &self.listened)
             .finish()
     }
 }
@@ -108,6 +114,8 @@ pub struct EndReport {
     pub jitter_s: String,
     /// `rtt`: round trip in seconds, a decimal fraction; empty if unknown.
     pub rtt_s: String,
+    /// `am`, `ac`, `at`: what was made of who answered, where that was asked for.
+    pub listened: Option<Heard>,
 }
 
 impl EndReport {
@@ -132,6 +140,7 @@ impl EndReport {
             lost_packets: form.text("lp", MAX_STATUS_BYTES, b"._-")?,
             jitter_s: form.text("jit", MAX_STATUS_BYTES, b"._-")?,
             rtt_s: form.text("rtt", MAX_STATUS_BYTES, b"._-")?,
+            listened: Heard::of(&form)?,
         };
         if report.channel_id.is_empty() {
             return Err(Error::BadField("c"));
@@ -155,6 +164,7 @@ impl EndReport {
         push(&mut out, "lp", &self.lost_packets);
         push(&mut out, "jit", &self.jitter_s);
         push(&mut out, "rtt", &self.rtt_s);
+        self.listened.iter().for_each(|heard| heard.push(&mut out));
         out
     }
 }
@@ -245,7 +255,7 @@ mod tests {
             flow in "[A-Za-z0-9._-]{0,64}", last_verb in verb(), status in "[A-Z]{0,32}",
             digits in "[0-9A-D*#]{0,64}",
         ) {
-            let q = Question { channel_id, step, misses, flow, last_verb, status, digits };
+            let q = Question { channel_id, step, misses, flow, last_verb, status, digits, listened: None };
             prop_assert_eq!(Question::parse(q.encode().as_bytes()), Ok(q));
         }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
+use crate::dialplan::Listened;
+
 /// Most digits kept of one call.
 pub const DIGITS_MAX: usize = 32;
 
@@ -100,6 +102,10 @@ pub struct Attempt {
     pub answered_ms: u64,
     /// Where its call is in the flow.
     pub talk: Talk,
+    /// Who answers is listened to before the flow begins.
+    pub detect_machine: bool,
+    /// What the PBX made of who answered; told to the log once.
+    pub judged: Option<Listened>,
     /// An order wants it hung up; asked again of a PBX that was away.
     pub hangup_asked: bool,
     /// What is known only while this process lives.

@@ -259,6 +259,7 @@ impl Machine {
             return false;
         }
         self.answer(id, now_ms, out);
+        self.note_listened(id, report.listened.as_ref(), out);
         let Some(attempt) = self.active.get_mut(id) else { return false };
         if attempt.talk.ended_cause.is_none() {
             let heard = attempt.talk.step.max(attempt.watch.heard_step);
@@ -289,5 +290,6 @@ fn send(id: &str, attempt: &mut Attempt, boot_id: &str, now_ms: u64, out: &mut O
         ring_timeout_ms: attempt.ring_timeout_ms,
         flow: attempt.flow.clone(),
         campaign: attempt.campaign.clone(),
+        detect_machine: attempt.detect_machine,
     }));
 }

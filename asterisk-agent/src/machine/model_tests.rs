@@ -221,6 +221,7 @@ impl World {
                     last_verb: LastVerb::Start,
                     status: String::new(),
                     digits: String::new(),
+                    listened: None,
                 };
                 machine.on_question(&question, now)
             }

@@ -375,6 +375,8 @@ fn record(asked: v1::DialAttempt) -> Attempt {
         originated_ms: 0,
         answered_ms: 0,
         talk: Talk::default(),
+        detect_machine: asked.detect_machine,
+        judged: None,
         hangup_asked: false,
         watch: Watch::default(),
     }

@@ -4,7 +4,7 @@ use asterism_domain::logic::{MAX_TAGS, are_vars, is_name};
 use asterism_proto::v1;
 
 use super::{Effect, Machine, Output, Phase};
-use crate::dialplan::{self, Question, Reply, Verb};
+use crate::dialplan::{self, Heard, Listened, Question, Reply, Verb};
 use crate::fact::{Body, Fact};
 
 /// Ends a call whose fallback is used up, or that is none of ours.
@@ -27,8 +27,14 @@ impl Machine {
             return out;
         }
         self.answer(id, now_ms, &mut out); // only an answered channel runs the dialplan
+        self.note_listened(id, question.listened.as_ref(), &mut out);
         let node = self.node.clone();
         let Some(attempt) = self.active.get_mut(id) else { return out };
+        if attempt.judged == Some(Listened::Machine) {
+            // Nobody is there to walk the flow.
+            out.effects.push(answer(line(step, GOODBYE, "").ok()));
+            return out;
+        }
         if step <= attempt.talk.step {
             let same = (step == attempt.talk.step).then(|| attempt.talk.line.clone());
             out.effects.push(answer(same));
@@ -62,6 +68,23 @@ impl Machine {
             vars: attempt.talk.vars.iter().map(var).collect(),
         }));
         out
+    }
+
+    /// What the PBX made of who answered, told to the log once.
+    pub(super) fn note_listened(&mut self, id: &str, heard: Option<&Heard>, out: &mut Output) {
+        let Some(attempt) = self.active.get_mut(id) else { return };
+        let Some(heard) = heard.filter(|_| attempt.detect_machine && attempt.judged.is_none()) else {
+            return;
+        };
+        attempt.judged = Some(heard.verdict);
+        let judged = v1::MachineJudged {
+            attempt: id.to_owned(),
+            verdict: heard.verdict.number(),
+            cause: heard.cause.clone(),
+            took_ms: heard.took_ms,
+        };
+        out.facts.push(Fact::of_campaign(&attempt.campaign, Body::MachineJudged(judged)));
+        self.save(id, out);
     }
 
     /// The responder's answer, or why there is none. The first one for a step wins; later ones change nothing.

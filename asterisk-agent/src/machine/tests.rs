@@ -25,6 +25,7 @@ pub(super) fn asked(id: &str) -> v1::DialAttempt {
         caller_id: "+15550100000".into(),
         fallback: "play|thanks|0".into(),
         fields: vec![v1::ContactField { name: "language".into(), value: "de".into() }],
+        detect_machine: false,
     }
 }
 
@@ -88,11 +89,10 @@ pub(super) fn question(step: u32, verb: LastVerb, status: &str, digits: &str) ->
     Question {
         channel_id: "a".into(),
         step,
-        misses: 0,
-        flow: "demo".into(),
         last_verb: verb,
         status: status.into(),
         digits: digits.into(),
+        ..Question::default()
     }
 }
 

@@ -228,7 +228,11 @@ impl<'a> Connection<'a> {
                 timeout_ms: originate.ring_timeout_ms,
                 channel_id: &originate.attempt,
                 caller_id: Some(originate.caller_id.0.as_str()).filter(|id| !id.is_empty()),
-                variables: &[("FLOW", &originate.flow), ("AST_C", &originate.campaign)],
+                variables: &[
+                    ("FLOW", &originate.flow),
+                    ("AST_C", &originate.campaign),
+                    ("DETECT", if originate.detect_machine { "1" } else { "" }),
+                ],
             },
         )
     }

@@ -32,7 +32,7 @@ fn every_file_is_as_its_golden_copy() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let update = std::env::var("ASTERISM_GOLDEN").is_ok_and(|word| word == "update");
     let files = settings().files().unwrap();
-    assert_eq!(files.len(), 17);
+    assert_eq!(files.len(), 18);
     for file in &files {
         let path = golden.join(file.name);
         if update {

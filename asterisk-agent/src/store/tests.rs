@@ -33,6 +33,8 @@ fn attempt(phase: Phase) -> Attempt {
             line: "x".into(),
             ..Talk::default()
         },
+        detect_machine: true,
+        judged: Some(crate::dialplan::Listened::Machine),
         hangup_asked: true,
         watch: Watch::default(),
     }

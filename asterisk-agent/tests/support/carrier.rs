@@ -57,6 +57,9 @@ impl Carrier {
         for name in ["known", "stranger"] {
             certify(dir, name);
         }
+        for (name, ms) in [("greeting-01", 400), ("greeting-02", 4_000)] {
+            std::fs::write(dir.join(format!("{name}.ulaw")), voice(ms)).unwrap();
+        }
         let filled = |text: &str| {
             let values = [("SIP", ports.sip), ("TLS", tls), ("STRANGER", stranger)];
             values.iter().fold(text.replace("@DIR@", dir.to_str().unwrap()), |text, (name, port)| {
@@ -109,6 +112,11 @@ impl Carrier {
 
 fn said(dir: &Path) -> String {
     std::fs::read_to_string(dir.join("log/messages")).unwrap_or_default()
+}
+
+/// So long a loud tone in µ-law: what a listener takes for a voice.
+fn voice(ms: usize) -> Vec<u8> {
+    (0..ms * 8).map(|sample| if sample / 10 % 2 == 0 { 0x00 } else { 0x80 }).collect()
 }
 
 fn free_ports() -> [u16; 2] {

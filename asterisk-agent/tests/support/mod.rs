@@ -413,6 +413,7 @@ pub fn attempt(number: &str, flow: &str) -> v1::DialAttempt {
         caller_id: "+15550100000".into(),
         fallback: "play|thanks|0".into(),
         fields: Vec::new(),
+        detect_machine: false,
     }
 }
 

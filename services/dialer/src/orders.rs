@@ -287,6 +287,7 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
                 .clone(),
             fallback: String::new(),
             fields: Vec::new(),
+            detect_machine: campaign.rules.detect_machines,
         },
     })
 }

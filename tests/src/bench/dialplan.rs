@@ -62,6 +62,7 @@ impl Asker {
             last_verb: LastVerb::Pause,
             status: "OK".to_owned(),
             digits: String::new(),
+            listened: None,
         }
         .encode();
         let request = format!(

@@ -7,7 +7,9 @@ mod writers;
 pub use parts::{EventRef, Recorded, SealedContact, StepSource};
 
 use crate::fleet::{FleetLimits, PriceLine};
-use crate::ids::{AttemptId, CampaignId, ContactId, IntentId, NodeId, NumberHash, Outcome, Timestamp};
+use crate::ids::{
+    AttemptId, CampaignId, ContactId, IntentId, Listened, NodeId, NumberHash, Outcome, Timestamp,
+};
 use crate::rules::{CampaignRules, Exclusion};
 use crate::trunk::TrunkSettings;
 use crate::trunk::health::{BreakerState, Heard};
@@ -327,6 +329,12 @@ pub enum Event {
     },
     AttemptAnswered {
         attempt: AttemptId,
+    },
+    MachineJudged {
+        attempt: AttemptId,
+        verdict: Listened,
+        cause: String,
+        took_ms: u32,
     },
     AttemptEnded {
         attempt: AttemptId,

@@ -127,6 +127,17 @@ fn number(text: Option<&str>) -> Result<u32, AttemptIdError> {
     if Some(value.to_string().as_str()) == text { Ok(value) } else { Err(AttemptIdError) }
 }
 
+/// What a node made of who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Listened {
+    /// A human, so the flow goes on.
+    Human,
+    /// A machine, so the node hangs up.
+    Machine,
+    /// Neither was heard in time: treated as a human.
+    NotSure,
+}
+
 /// How an attempt that reached a carrier ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -147,11 +158,13 @@ pub enum Outcome {
     Congestion,
     /// Anything else.
     Failed,
+    /// A machine picked up, and the campaign asked for that to be found out.
+    Machine,
 }
 
 impl Outcome {
     /// Every outcome, in the order of reports.
-    pub const ALL: [Outcome; 8] = [
+    pub const ALL: [Outcome; 9] = [
         Outcome::Answered,
         Outcome::Busy,
         Outcome::Declined,
@@ -160,6 +173,7 @@ impl Outcome {
         Outcome::Unavailable,
         Outcome::Congestion,
         Outcome::Failed,
+        Outcome::Machine,
     ];
 
     /// The wire number, as `asterism.v1.Outcome`.
@@ -183,6 +197,7 @@ impl Outcome {
             Outcome::Unavailable => "unavailable",
             Outcome::Congestion => "congestion",
             Outcome::Failed => "failed",
+            Outcome::Machine => "machine",
         }
     }
 }
@@ -205,7 +220,7 @@ mod tests {
     #[test]
     fn outcomes_keep_their_wire_numbers() {
         let numbers: Vec<u32> = Outcome::ALL.into_iter().map(Outcome::number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
         assert_eq!(Outcome::from_number(0), None);
     }
 }

@@ -465,6 +465,7 @@ events! {
     AttemptRefused AttemptRefused { attempt, reason }
     AttemptOriginating AttemptOriginating { attempt, boot_id }
     AttemptAnswered AttemptAnswered { attempt }
+    MachineJudged MachineJudged { attempt, verdict, cause, took_ms }
     AttemptEnded AttemptEnded {
         attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang, sip_status, heard
     }

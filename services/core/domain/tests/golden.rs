@@ -101,9 +101,9 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     // Of a node that has ended: void.
     ("TRUNK_HELD", &[]),
     ("TRUNK_REMOVED", &[]),
-    ("CAMPAIGN_CREATED", &[("campaign", "shown")]),
-    ("CAMPAIGN_CHANGED", &[("campaign", "shown")]),
-    // On a node that has ended: void; and so its end is an incident.
+    ("CAMPAIGN_CREATED", &[("campaign", "heard")]),
+    ("CAMPAIGN_CHANGED", &[("campaign", "heard")]),
+    // On a node that has ended: void; and so its end is an incident, and what was heard before.
     ("ATTEMPT_INTENDED", &[("attempt", "shown-0-1"), ("campaign", "shown")]),
     ("ATTEMPT_ENDED", &[("attempt", "shown-0-1"), ("never_rang", "false")]),
     ("WEBHOOK_SET", &[]),
@@ -112,6 +112,7 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("WEBHOOK_DELIVERED", &[]),
     ("WEBHOOK_GIVEN_UP", &[]),
     ("LOGIC_FAILED", &[]),
+    ("MACHINE_JUDGED", &[("attempt", "shown-0-1"), ("verdict", "2")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -364,10 +365,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     let reasons: Vec<&str> = state.incident_list.iter().map(|incident| incident.reason.as_str()).collect();
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
-    // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, and what a
-    // copy had beyond the log; the cut of a node that was heard of, what came after its end, what it holds, attempts on it,
-    // a launch of a fleet that was told to go, and notices that are not owed.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (5, 11, 5), "{reasons:?}");
+    // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, what was
+    // heard of one, and what a copy had beyond the log; the cut of a node that was heard of, what came after its end, what it
+    // holds, attempts on it, a launch of a fleet that was told to go, and notices that are not owed.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 11, 6), "{reasons:?}");
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));

@@ -158,6 +158,8 @@ pub struct Attempt {
     pub step: u32,
     /// Decisions committed for this call whose step has not been told as taken yet.
     pub decisions: Vec<(u32, EventRef)>,
+    /// Its node heard a machine.
+    pub machine: bool,
 }
 
 /// Contacts by state, and attempts by fate.

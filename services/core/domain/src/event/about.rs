@@ -12,6 +12,7 @@ impl Event {
             | Event::AttemptRefused { attempt, .. }
             | Event::AttemptOriginating { attempt, .. }
             | Event::AttemptAnswered { attempt }
+            | Event::MachineJudged { attempt, .. }
             | Event::AttemptEnded { attempt, .. }
             | Event::AttemptUncertain { attempt, .. } => Some(attempt),
             Event::StepDecided { call, .. }

@@ -82,6 +82,7 @@ impl Event {
             | Event::AttemptRefused { .. }
             | Event::AttemptOriginating { .. }
             | Event::AttemptAnswered { .. }
+            | Event::MachineJudged { .. }
             | Event::AttemptEnded { .. }
             | Event::AttemptUncertain { .. }
             | Event::StepTaken { .. } => matches!(origin, Origin::Node(_)),

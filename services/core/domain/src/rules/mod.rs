@@ -124,6 +124,8 @@ pub struct CampaignRules {
     pub budget: Budget,
     /// What its calls cost.
     pub price: Price,
+    /// Nodes listen who answers before the flow begins, and hang up on machines.
+    pub detect_machines: bool,
 }
 
 /// What a campaign may use up; 0 = no budget of that kind.

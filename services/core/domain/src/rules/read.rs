@@ -41,6 +41,7 @@ pub struct Document {
     deadline: Option<String>,
     budget: Option<DocumentBudget>,
     price: Option<DocumentPrice>,
+    detect_machines: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -180,6 +181,7 @@ fn fill(rules: &mut CampaignRules, document: Document, problems: &mut Vec<RulePr
     }
     rules.default_zone = document.default_zone.unwrap_or(std::mem::take(&mut rules.default_zone));
     rules.do_not_call = document.do_not_call.unwrap_or(std::mem::take(&mut rules.do_not_call));
+    rules.detect_machines = document.detect_machines.unwrap_or(rules.detect_machines);
     rules.consent_required = document.consent_required.unwrap_or(rules.consent_required);
     rules.weight = document.weight.unwrap_or(rules.weight);
     rules.priority = document.priority.unwrap_or(rules.priority);
@@ -415,7 +417,7 @@ mod tests {
              caps[0].per: a period of nothing; write 24h, 7d or ever\n\
              caps[1].per: `day` is no time, write 30s, 10m, 4h or 7d\n\
              retries.angry: no such outcome; there are answered, busy, declined, no-answer, invalid-number, \
-             unavailable, congestion, failed\n\
+             unavailable, congestion, failed, machine\n\
              min_gap: `soon` is no time, write 30s, 10m, 4h or 7d\n\
              starts_at: `tomorrow` is no time, write 2026-12-01T09:00:00Z\n\
              default_zone: not an IANA time zone, like America/New_York"

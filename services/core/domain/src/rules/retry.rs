@@ -64,6 +64,10 @@ pub fn after(
         return Next::Final;
     }
     let Some(rule) = rules.retry(outcome) else {
+        // Somebody's machine has the call: ringing there again is asked for, or not done.
+        if outcome == Outcome::Machine {
+            return Next::Final;
+        }
         // No rules at all: the budget alone decides. With rules, what none names is final.
         let none = rules.retries.iter().all(|rule| rule.outcome == Outcome::Congestion);
         return if none { Next::Again(0) } else { Next::Final };

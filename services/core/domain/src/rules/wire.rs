@@ -53,6 +53,7 @@ impl From<&CampaignRules> for v1::CampaignRules {
                 minute_micro: rules.price.minute_micro,
                 currency: rules.price.currency.clone(),
             }),
+            detect_machines: rules.detect_machines,
         }
     }
 }
@@ -99,6 +100,7 @@ impl TryFrom<v1::CampaignRules> for CampaignRules {
                 minute_micro: price.minute_micro,
                 currency: price.currency,
             }),
+            detect_machines: wire.detect_machines,
         })
     }
 }

@@ -4,6 +4,7 @@ use asterism_proto::v1;
 
 use super::health::{BreakerState, Heard};
 use super::{CallerIdHeader, NumberFormat, Transport, TrunkSettings};
+use crate::ids::Listened;
 use crate::wire::Field;
 
 impl From<&TrunkSettings> for v1::TrunkSettings {
@@ -95,5 +96,15 @@ impl Field<u32> for Heard {
     fn take(wire: u32) -> Result<Self, &'static str> {
         let all = [Heard::Unknown, Heard::OnlyTheEnd, Heard::Ringing, Heard::Silence];
         all.into_iter().find(|heard| heard.put() == wire).ok_or("what was heard")
+    }
+}
+
+impl Field<u32> for Listened {
+    fn put(&self) -> u32 {
+        *self as u32 + 1
+    }
+    fn take(wire: u32) -> Result<Self, &'static str> {
+        let all = [Listened::Human, Listened::Machine, Listened::NotSure];
+        all.into_iter().find(|verdict| verdict.put() == wire).ok_or("what was made of who answered")
     }
 }

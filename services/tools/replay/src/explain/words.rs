@@ -1,6 +1,7 @@
 //! Each event in plain words: what happened or was decided, with the reason its writer gave.
 
 use asterism_domain::event::StepSource;
+use asterism_domain::ids::Listened;
 use asterism_domain::trunk::health::{BreakerState, Heard};
 use asterism_domain::webhook::{NoticeId, NoticeKind};
 use asterism_domain::{AttemptId, Event};
@@ -286,6 +287,14 @@ fn attempt(event: &Event) -> Option<String> {
         Event::AttemptRefused { attempt, reason } => format!("{attempt} was not dialled: {reason}"),
         Event::AttemptOriginating { attempt, .. } => format!("{attempt} is being dialled"),
         Event::AttemptAnswered { attempt } => format!("{attempt} was answered"),
+        Event::MachineJudged { attempt, verdict, cause, took_ms } => {
+            let heard = match verdict {
+                Listened::Human => "a human",
+                Listened::Machine => "a machine, and was hung up on",
+                Listened::NotSure => "nothing that says what it is, which counts as a human",
+            };
+            format!("{attempt} was listened to for {took_ms} ms: {heard} ({cause})")
+        }
         Event::AttemptEnded {
             attempt,
             outcome,

@@ -11,7 +11,7 @@ use super::budget;
 use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
 use crate::event::{Event, Recorded};
-use crate::ids::{AttemptId, Outcome, Timestamp};
+use crate::ids::{AttemptId, Listened, Outcome, Timestamp};
 use crate::rules::retry::{self, Behind, Next};
 use crate::state::{Effectless, State};
 
@@ -97,6 +97,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 closes_at_ms: *closes_at_ms,
                 step: 0,
                 decisions: Vec::new(),
+                machine: false,
             };
             intended(state, attempt, new)
         }
@@ -126,6 +127,10 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 campaign.counts.answered += 1;
                 campaign.counts.up += 1;
             })
+        }
+        Event::MachineJudged { attempt, verdict, .. } => {
+            own_attempt(state, attempt, recorded)?;
+            judged(state, attempt, *verdict)
         }
         Event::AttemptRefused { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
@@ -168,6 +173,15 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
     }
 }
 
+fn judged(state: &mut State, attempt: &AttemptId, verdict: Listened) -> Result<(), Effectless> {
+    let known = in_flight(state, attempt).ok_or(Effectless::incident("the attempt is not in flight"))?;
+    if known.status != AttemptStatus::Answered {
+        return Err(Effectless::incident("who answered is judged of a call that is not up"));
+    }
+    known.machine = verdict == Listened::Machine;
+    Ok(())
+}
+
 fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -> Result<(), Effectless> {
     let Event::AttemptEnded { outcome, digits, never_rang, talk_ms, ring_ms, .. } = event else {
         return Ok(());
@@ -186,6 +200,7 @@ fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -
     let held_ms = u64::from(*ring_ms) + u64::from(*talk_ms);
     let held_ms = held_ms.min(at.saturating_sub(released.intended_at));
     state.fleet.learnt.ended(at, held_ms, outcome, *never_rang);
+    let outcome = if answered && released.machine { Outcome::Machine } else { outcome };
     with(state, attempt, |campaign| {
         let talked = if answered { u64::from(*talk_ms) } else { 0 };
         campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);

@@ -127,6 +127,9 @@ fn describe(rules: &CampaignRules) -> String {
         line("gap", format!("{} between two rings of a number", length(rules.min_gap_ms)));
     }
     line("consent", if rules.consent_required { "required" } else { "not asked for" }.to_owned());
+    if rules.detect_machines {
+        line("machines", "who answers is listened to first; a machine is hung up on".to_owned());
+    }
     line("do not call", rules.lists().collect::<Vec<_>>().join(", "));
     if rules.deadline_ms > 0 {
         line("deadline", format!("{}: whoever still waits then is left out", when::shown(rules.deadline_ms)));
