@@ -6,6 +6,7 @@
 // A harness may panic, cast and format as it likes: it runs nowhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::pedantic)]
 
+pub mod api;
 pub mod asterisk;
 pub mod bench;
 pub mod child;

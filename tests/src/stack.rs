@@ -204,10 +204,11 @@ impl Stack {
         kill(Pid::from_raw(id), signal).unwrap();
     }
 
-    /// Starts a second process of a service, with its own data folder.
-    pub fn start_rival(&mut self, service: &'static str, rival: &'static str) {
+    /// Starts a second process of a service, with its own data folder and variables that it alone sees.
+    pub fn start_rival(&mut self, service: &'static str, rival: &'static str, env: &[(String, String)]) {
         let folder = self.path().join(rival).display().to_string();
-        self.start_process(service, rival, &[("ASTERISM_PATHS__DATA_DIR".to_owned(), folder)]);
+        let own = ("ASTERISM_PATHS__DATA_DIR".to_owned(), folder);
+        self.start_process(service, rival, &[&[own], env].concat());
     }
 
     /// Whether a process of the stack has not ended.

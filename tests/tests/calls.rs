@@ -2,49 +2,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 
+use asterism_tests::api::{Answered, Api};
 use asterism_tests::stack::root;
 use asterism_tests::up::Up;
 use serde_json::{Value, json};
 
 const TOKEN: &str = "correct-horse-battery";
 
-struct Api(u16);
+fn post(api: &Api, key: &str, body: &Value) -> (u16, Value) {
+    let answered = api.post(key, body);
+    (answered.status, answered.json)
+}
 
-impl Api {
-    /// A whole request; status and JSON of the answer.
-    fn ask(&self, line: &str, headers: &[(&str, &str)], body: &str) -> (u16, Value) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.0)).unwrap();
-        let headers: Vec<String> =
-            headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-        let headers = headers.concat();
-        let length = body.len();
-        let request = format!(
-            "{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-        );
-        // A server that has refused may close before the body is all there.
-        let _ = stream.write_all(request.as_bytes());
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        let answer = String::from_utf8(answer).unwrap();
-        let status =
-            answer.split(' ').nth(1).unwrap_or_else(|| panic!("no answer: {answer:?}")).parse().unwrap();
-        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
-        (status, serde_json::from_str(body).unwrap_or(Value::Null))
-    }
-
-    fn post(&self, key: &str, body: &Value) -> (u16, Value) {
-        let token = format!("Bearer {TOKEN}");
-        self.ask("POST /calls", &[("authorization", &token), ("idempotency-key", key)], &body.to_string())
-    }
-
-    fn refused(&self, key: &str, body: &Value, status: u16, code: &str) {
-        let (got, said) = self.post(key, body);
-        assert_eq!((got, said["error"]["code"].as_str()), (status, Some(code)), "{said:#}");
-        assert!(!said.to_string().contains("5550"), "no number is repeated: {said}");
-    }
+fn refused(api: &Api, key: &str, body: &Value, status: u16, code: &str) {
+    let (got, said) = post(api, key, body);
+    assert_eq!((got, said["error"]["code"].as_str()), (status, Some(code)), "{said:#}");
+    assert!(!said.to_string().contains("5550"), "no number is repeated: {said}");
 }
 
 #[tokio::test]
@@ -58,7 +33,7 @@ async fn a_program_places_a_call_once_and_by_the_rules() {
         format!("dialer.calls_token_file={}", file.display()),
     ];
     let mut up = Up::start_with(&["--set", &sets[0], "--set", &sets[1]]).await;
-    let api = Api(port);
+    let api = Api { port, token: TOKEN.to_owned() };
     let demo = root().join("compose/demo");
     // A test call publishes flow and prompts, and is one decision as well.
     let call = up.done_talking(&[
@@ -74,19 +49,20 @@ async fn a_program_places_a_call_once_and_by_the_rules() {
     let body = json!({ "number": "+12025550101", "flow": "demo", "fields": { "name": "Ada" } });
     doors(&api, &body);
     bad_bodies(&api);
-    let dry = api.post("k0", &json!({ "number": "+12025550101", "flow": "demo", "dry_run": true }));
+    let dry = post(&api, "k0", &json!({ "number": "+12025550101", "flow": "demo", "dry_run": true }));
     assert_eq!((dry.0, &dry.1["forecast"]["now"]), (200, &json!(1)), "{:#}", dry.1);
-    let (status, made) = api.post("k1", &body);
+    let (status, made) = post(&api, "k1", &body);
     assert_eq!((status, &made["repeated"]), (201, &json!(false)), "{made:#}");
-    let (status, again) = api.post("k1", &body);
+    let (status, again) = post(&api, "k1", &body);
     assert_eq!((status, &again["repeated"], &again["call"]), (200, &json!(true), &made["call"]), "{again:#}");
-    api.refused("k1", &json!({ "number": "+12025550102", "flow": "demo" }), 409, "AST-D057");
+    refused(&api, "k1", &json!({ "number": "+12025550102", "flow": "demo" }), 409, "AST-D057");
     let id = made["call"].as_str().unwrap().to_owned();
     up.until_of(&id, "it is done", |shown| shown["status"] == "completed").await;
     let token = format!("Bearer {TOKEN}");
-    let (status, seen) = api.ask(&format!("GET /calls/{id}"), &[("authorization", &token)], "");
+    let Answered { status, json: seen, .. } =
+        api.ask(&format!("GET /calls/{id}"), &[("authorization", &token)], "");
     assert_eq!((status, &seen["report"]["answered"]), (200, &json!(1)), "{seen:#}");
-    assert_eq!(api.ask("GET /calls/call-no", &[("authorization", &token)], "").0, 404);
+    assert_eq!(api.ask("GET /calls/call-no", &[("authorization", &token)], "").status, 404);
     over_another_trunk(&up, &api).await;
     let rings = up.rings();
     assert_eq!(rings.len(), 3, "{rings:?}");
@@ -100,34 +76,34 @@ async fn a_program_places_a_call_once_and_by_the_rules() {
 async fn over_another_trunk(up: &Up, api: &Api) {
     up.done("trunk add backup --host 127.0.0.1:5999 --caller-id +12015550198");
     let body = json!({ "number": "+12025550103", "flow": "demo" });
-    api.refused("k2", &body, 422, "AST-D062"); // which of the two?
+    refused(api, "k2", &body, 422, "AST-D062"); // which of the two?
     let named = json!({ "number": "+12025550103", "flow": "demo", "trunk": "backup" });
-    let (status, made) = api.post("k2", &named);
+    let (status, made) = post(api, "k2", &named);
     assert_eq!(status, 201, "{made:#}");
     let id = made["call"].as_str().unwrap();
     let shown = up.until_of(id, "it is done", |shown| shown["status"] == "completed").await;
     assert_eq!(shown["answered"], 1, "{shown:#}");
     let wrong =
         json!({ "number": "+12025550104", "flow": "demo", "trunk": "backup", "caller_id": "+12015540197" });
-    api.refused("k3", &wrong, 422, "AST-D009");
+    refused(api, "k3", &wrong, 422, "AST-D009");
 }
 
 /// Who may not come in, and what cannot be a request.
 fn doors(api: &Api, body: &Value) {
     let body = body.to_string();
     for token in ["", "Bearer ", "Bearer correct-horse-batterx", "Basic correct-horse-battery"] {
-        let (status, said) =
+        let Answered { status, json: said, .. } =
             api.ask("POST /calls", &[("authorization", token), ("idempotency-key", "a")], &body);
         assert_eq!((status, said["error"]["code"].as_str()), (401, Some("AST-D052")), "{token:?}");
     }
     let token = format!("Bearer {TOKEN}");
     for key in ["", "a b", &"k".repeat(65)] {
-        let (status, said) =
+        let Answered { status, json: said, .. } =
             api.ask("POST /calls", &[("authorization", &token), ("idempotency-key", key)], &body);
         assert_eq!((status, said["error"]["code"].as_str()), (400, Some("AST-D053")), "{key:?}");
     }
     let long = format!("{{\"number\": \"{}\"}}", "1".repeat(20_000));
-    let (status, said) =
+    let Answered { status, json: said, .. } =
         api.ask("POST /calls", &[("authorization", &token), ("idempotency-key", "a")], &long);
     assert_eq!((status, said["error"]["code"].as_str()), (413, Some("AST-D055")));
 }
@@ -165,6 +141,6 @@ fn bad_bodies(api: &Api) {
             "AST-D061",
         ),
     ] {
-        api.refused("bad", &body, status, code);
+        refused(api, "bad", &body, status, code);
     }
 }

@@ -99,7 +99,7 @@ async fn in_the_middle(service: &'static str, rival: &'static str) -> Stack {
     std::fs::create_dir_all(&folder).unwrap();
     let shared = stack.path().join("data/nodes");
     symlink(shared, folder.join("nodes")).unwrap();
-    stack.start_rival(service, rival);
+    stack.start_rival(service, rival, &[]);
     stack
 }
 

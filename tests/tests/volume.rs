@@ -245,7 +245,11 @@ impl Faults {
 }
 
 fn start_dialer(stack: &mut Stack, dialer: &'static str) {
-    if dialer == DIALERS[0] { stack.start_service(dialer) } else { stack.start_rival(DIALERS[0], dialer) }
+    if dialer == DIALERS[0] {
+        stack.start_service(dialer)
+    } else {
+        stack.start_rival(DIALERS[0], dialer, &[])
+    }
 }
 
 #[tokio::test]
@@ -268,7 +272,7 @@ async fn nobody_is_rung_twice_whatever_dies_and_however_often() {
     let mut stack = Box::pin(Stack::start_with_env(options, env)).await;
     let url = stack.nats.service("x").unwrap().url;
     wire.lead_to(url.rsplit(':').next().unwrap().trim_end_matches('/').parse().unwrap());
-    stack.start_rival(DIALERS[0], DIALERS[1]);
+    stack.start_rival(DIALERS[0], DIALERS[1], &[]);
     Box::pin(stack.campaign_of(&list, None, MAX_ATTEMPTS)).await;
     stack.wait("nodes dial", FIRST, |state| state.in_flight > 20).await;
 

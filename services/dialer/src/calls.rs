@@ -3,6 +3,7 @@
 //!
 //! `Idempotency-Key` names the call: asked again with the same body it is the same call, with another body it is refused.
 
+pub(crate) mod forward;
 mod request;
 
 use std::net::SocketAddr;
@@ -70,10 +71,17 @@ impl Refusal {
     }
 }
 
+impl Refusal {
+    fn parts(self) -> (StatusCode, Value) {
+        let Self(status, code, reason) = self;
+        (status, json!({ "error": { "code": code, "reason": reason } }))
+    }
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let Self(status, code, reason) = self;
-        let mut response = said(status, &json!({ "error": { "code": code, "reason": reason } }));
+        let (status, value) = self.parts();
+        let mut response = said(status, &value);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
         }
@@ -85,11 +93,17 @@ fn said(status: StatusCode, value: &Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{value}\n")).into_response()
 }
 
+/// Places calls, whoever asked: a program here, or another dialer that does not lead.
+#[derive(Clone)]
+pub(crate) struct Clerk {
+    pub(crate) deps: Deps,
+    pub(crate) desk: Desk<CampaignCommand>,
+    pub(crate) config: Arc<DialerConfig>,
+    pub(crate) numbers: [u8; 32],
+}
+
 struct Office {
-    deps: Deps,
-    desk: Desk<CampaignCommand>,
-    config: Arc<DialerConfig>,
-    numbers: [u8; 32],
+    clerk: Clerk,
     token: [u8; 32],
 }
 
@@ -117,11 +131,9 @@ pub async fn serve(
     if secret.reveal().len() < TOKEN_MIN_BYTES {
         return Err(token(format!("a token has at least {TOKEN_MIN_BYTES} characters")).into());
     }
+    let numbers = deps.keyring.numbers()?;
     let office = Office {
-        deps: deps.clone(),
-        desk: desk.clone(),
-        config: config.clone(),
-        numbers: deps.keyring.numbers()?,
+        clerk: Clerk { deps: deps.clone(), desk: desk.clone(), config: config.clone(), numbers },
         token: Sha256::digest(secret.reveal()).into(),
     };
     let listen = |source| CallsError::Listen { address, source };
@@ -173,15 +185,36 @@ impl Office {
         };
         let reading = axum::body::to_bytes(body, BODY_MAX_BYTES);
         let bytes = tokio::time::timeout(BODY_DEADLINE, reading).await.map_err(|_| late())?.map_err(long)?;
-        let request = CallRequest::read(&bytes)?;
+        let Clerk { deps, desk, .. } = &self.clerk;
+        if desk.term().is_none() {
+            return forward::ask(deps, &key, &bytes).await;
+        }
+        self.clerk.place(&key, &bytes).await.map(|(status, value)| said(status, &value))
+    }
+
+    fn look(&self, call: &str) -> Result<Response, Refusal> {
+        let found = self.clerk.deps.log.read(|state| {
+            let one = report::campaigns(state).into_iter().find(|one| one.campaign == call);
+            one.map(|one| (state.size, json!(one)))
+        });
+        let (position, report) = found
+            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "AST-D058", "there is no call of this id"))?;
+        Ok(said(StatusCode::OK, &json!({ "call": call, "position": position, "report": report })))
+    }
+}
+
+impl Clerk {
+    /// One call, as the leader.
+    pub(crate) async fn place(&self, key: &str, body: &[u8]) -> Result<(StatusCode, Value), Refusal> {
+        let request = CallRequest::read(body)?;
         // It may rest on a trunk of a configuration that was read a moment ago.
         let unready = |why| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "AST-D056", why);
         trunks::configure(&self.deps, &self.config, &self.desk).await.map_err(unready)?;
-        let asked = request.understand(&key, &self.deps, &self.config, &self.numbers)?;
+        let asked = request.understand(key, &self.deps, &self.config, &self.numbers)?;
         let Asked { call, problems, forecast, .. } = &asked;
         if request.dry_run {
             let value = json!({ "dry_run": true, "problems": problems, "forecast": forecast });
-            return Ok(said(StatusCode::OK, &value));
+            return Ok((StatusCode::OK, value));
         }
         let (id, import) = (call.new.campaign.clone(), call.import.clone());
         if let Some(position) = self.there(&id, &import)? {
@@ -226,27 +259,21 @@ impl Office {
             }
         })
     }
-
-    fn look(&self, call: &str) -> Result<Response, Refusal> {
-        let found = self.deps.log.read(|state| {
-            let one = report::campaigns(state).into_iter().find(|one| one.campaign == call);
-            one.map(|one| (state.size, json!(one)))
-        });
-        let (position, report) = found
-            .ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "AST-D058", "there is no call of this id"))?;
-        Ok(said(StatusCode::OK, &json!({ "call": call, "position": position, "report": report })))
-    }
 }
 
-fn accepted(status: StatusCode, id: &str, position: u64, repeated: bool) -> Response {
-    said(status, &json!({ "call": id, "position": position, "repeated": repeated }))
+fn accepted(status: StatusCode, id: &str, position: u64, repeated: bool) -> (StatusCode, Value) {
+    (status, json!({ "call": id, "position": position, "repeated": repeated }))
 }
 
 fn key(headers: &HeaderMap) -> Result<String, Refusal> {
     let given = headers.get("idempotency-key").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if asterism_proto::origin::is_token(given) && given.len() <= KEY_MAX_BYTES {
+    if is_key(given) {
         return Ok(given.to_owned());
     }
     let why = "say an Idempotency-Key of 1 to 64 of [A-Za-z0-9_-], a new one for each call";
     Err(Refusal::new(StatusCode::BAD_REQUEST, "AST-D053", why))
+}
+
+fn is_key(text: &str) -> bool {
+    asterism_proto::origin::is_token(text) && text.len() <= KEY_MAX_BYTES
 }

@@ -26,6 +26,7 @@ pub use asked::{
 
 pub use self::set::SetCampaign;
 use crate::Error;
+use crate::calls::{Clerk, forward};
 use crate::config::DialerConfig;
 use crate::emergency::{self, Brake};
 use crate::trunks::{self, Refusals};
@@ -34,8 +35,9 @@ use crate::trunks::{self, Refusals};
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 24] = [
+pub const VERBS: [&str; 25] = [
     "call.create",
+    "call.post",
     "campaign.create",
     "campaign.check",
     "campaign.forecast",
@@ -84,6 +86,9 @@ pub fn serve(
                 && let Err(error) = trunks::configure(&deps, &config, &desk).await
             {
                 tracing::debug!(error, "the configuration's trunks are not in the log yet");
+            }
+            if command.verb == forward::VERB {
+                return forward::serve(&Clerk { deps, desk, config, numbers }, &command).await;
             }
             if let Some(reply) = trunks::command(&deps, &desk, &refusals, &command).await {
                 return reply;
