@@ -15,6 +15,8 @@ use asterism_tests::up::{PATIENCE, Up};
 use serde_json::Value;
 
 const PEOPLE: u64 = 24;
+/// People of the campaign that is given another trunk.
+const MORE: u64 = 6;
 const CALLER_IDS: [&str; 2] = ["+12015550197", "+12015550198"];
 
 /// A carrier that answers every OPTIONS.
@@ -118,22 +120,54 @@ async fn a_trunk_is_added_to_a_running_node(up: &Up) {
     assert!(silent.err.contains("AST-U131"), "{}", silent.err);
 }
 
-fn create(up: &Up) {
+fn list(up: &Up, name: &str, from: u64, people: u64) {
     let mut list = "number,name\n".to_owned();
-    for n in 0..PEOPLE {
-        writeln!(list, "+1202555{:04},Person {n}", 100 + n).unwrap();
+    for n in 0..people {
+        writeln!(list, "+1202555{:04},Person {n}", from + n).unwrap();
     }
-    fs::write(up.path().join("people.csv"), list).unwrap();
+    fs::write(up.path().join(name), list).unwrap();
+}
+
+fn words(campaign: &str) -> String {
     let demo = root().join("compose/demo");
     let (prompts, flow) = (demo.join("prompts"), demo.join("flow.toml"));
-    let words = format!(
-        "campaign create spring --flow {} --prompts {} --trunk carrier --trunk backup --contacts people.csv",
-        flow.display(),
-        prompts.display()
-    );
+    format!("campaign create {campaign} --flow {} --prompts {}", flow.display(), prompts.display())
+}
+
+fn create(up: &Up) {
+    list(up, "people.csv", 100, PEOPLE);
+    let words = words("spring") + " --trunk carrier --trunk backup --contacts people.csv";
     let wrong = up.run(&[words.split(' ').collect::<Vec<_>>(), vec!["--caller-id", CALLER_IDS[1]]].concat());
     assert!(wrong.status == 1 && wrong.err.contains("AST-D009"), "{}", wrong.err);
     up.done(&format!("{words} --caller-id {} --caller-id {} --start", CALLER_IDS[0], CALLER_IDS[1]));
+}
+
+/// A campaign whose only trunk rests is given another while it runs: whatever is wrong with that is said at once first.
+async fn a_campaign_is_given_another_trunk(up: &Up) -> Value {
+    list(up, "more.csv", 300, MORE);
+    up.done("trunk add far --host 192.0.2.10");
+    up.done(&(words("autumn") + " --trunk carrier --contacts more.csv --start"));
+    let set = |words: &str| {
+        up.run(&format!("campaign set autumn --reason ill {words}").split(' ').collect::<Vec<_>>())
+    };
+    let wrong = set(&format!("--trunk backup --trunk far --trunk nowhere --caller-id {}", CALLER_IDS[1]));
+    assert_eq!(wrong.status, 1, "{}", wrong.out);
+    for code in ["AST-D009", "AST-D043", "AST-D044"] {
+        assert!(wrong.err.contains(code), "{code} is missing in\n{}", wrong.err);
+    }
+    let many = set("--trunk carrier ".repeat(9).trim_end());
+    assert!(many.status == 1 && many.err.contains("AST-D008"), "{}", many.err);
+    let still = up.json("campaign show autumn");
+    assert_eq!(
+        (still["waiting"].as_u64(), still["status"].as_str()),
+        (Some(MORE), Some("running")),
+        "{still:#}"
+    );
+    assert_eq!(set("--trunk backup").status, 0);
+    let shown =
+        up.until_of("autumn", "everybody has been reached", |shown| shown["status"] == "completed").await;
+    assert_eq!(shown["outcomes"]["answered"].as_u64(), Some(MORE), "{shown:#}");
+    shown
 }
 
 #[tokio::test]
@@ -153,6 +187,9 @@ async fn a_carrier_that_turns_everybody_away_rests_while_another_takes_over() {
     let carrier = of(&list, "carrier");
     assert_ne!(carrier["breaker"], "closed", "{carrier:#}");
     assert_eq!(of(&list, "backup")["breaker"], "closed", "{list:#}");
+    let moved = a_campaign_is_given_another_trunk(&up).await;
+    let rang = rang + moved["rang"].as_u64().unwrap();
+    let away = away + moved["turned_away"].as_u64().unwrap();
     up.stop().await;
     let count = read_rings(&up.path().join("fleet/rings.csv"), |_| {}).unwrap();
     assert_eq!((count.double_rings, count.rings), (0, rang + away), "the carrier saw what the log says");
@@ -170,4 +207,8 @@ async fn a_carrier_that_turns_everybody_away_rests_while_another_takes_over() {
     }
     let tail = up.run(&["replay", "tail", &log, "-n", "10000"]).out;
     assert!(tail.contains("the trunk carrier rests until") && tail.contains("503 x"), "{tail}");
+    assert!(
+        tail.contains("campaign autumn is changed (ill)") && tail.contains("over the trunks backup"),
+        "{tail}"
+    );
 }

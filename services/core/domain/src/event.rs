@@ -228,6 +228,7 @@ pub enum Event {
         rules: Option<CampaignRules>,
         reason: String,
         caller_ids: Vec<String>,
+        trunks: Vec<String>,
     },
     ContactsImported {
         campaign: CampaignId,

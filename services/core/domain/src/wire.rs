@@ -442,7 +442,7 @@ events! {
     }
     CampaignChanged CampaignChanged {
         campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason,
-        caller_ids
+        caller_ids, trunks
     }
     ContactsImported ContactsImported {
         campaign, import, contacts, duplicates, last, zones, skip_known, known

@@ -326,6 +326,7 @@ fn rules_change_while_a_campaign_runs() {
     lab.dialer(&CampaignCommand::Change {
         campaign: "c".into(),
         limits: Box::new(limits),
+        trunks: vec![],
         reason: "fewer lines".into(),
     });
     assert_eq!(dialled(&mut lab).len(), 2);

@@ -26,6 +26,8 @@ pub struct SetCampaign {
     pub caller_id: Option<String>,
     /// Further ones.
     pub caller_ids: Vec<String>,
+    /// Its trunks, all of them; none = as they are.
+    pub trunks: Vec<String>,
     /// Whom it may ring and when, all of it.
     pub rules: Option<CampaignRules>,
     /// Why, for the log.
@@ -57,6 +59,7 @@ pub(super) fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Re
             caller_id: asked.caller_id.unwrap_or(now.caller_id),
             rules: asked.rules.unwrap_or(now.rules),
         }),
+        trunks: asked.trunks,
         reason: asked.reason,
     })
 }

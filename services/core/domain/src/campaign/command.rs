@@ -117,6 +117,7 @@ pub enum CampaignCommand {
     Change {
         campaign: CampaignId,
         limits: Box<Limits>,
+        trunks: Vec<String>,
         reason: String,
     },
     Import {

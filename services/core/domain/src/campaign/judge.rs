@@ -11,7 +11,7 @@ use crate::rules::number::Block;
 use crate::rules::window::{self, Opening};
 use crate::rules::{CampaignRules, DoNotCall, Exclusion};
 use crate::state::State;
-use crate::trunk::Trunk;
+use crate::trunk::{Trunk, choose};
 
 /// What the rules say about one contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,7 +193,7 @@ fn trunks_closed(state: &State, campaign: &Campaign, contact: &Contact) -> Optio
     for (place, name) in campaign.trunks.iter().enumerate() {
         let known = state.trunks.get(name);
         match known.map_or_else(|| Some("it was never set".to_owned()), Trunk::closed) {
-            _ if contact.tried & (1 << place) != 0 => closed.push(format!("{name} turned it away")),
+            _ if contact.tried & choose::bit(place) != 0 => closed.push(format!("{name} turned it away")),
             Some(why) => closed.push(format!("{name}: {why}")),
             None => return None,
         }

@@ -44,6 +44,7 @@ pub(crate) fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(
             let opened = step(&health.breaker, *to)?;
             health.breaker = Breaker {
                 state: *to,
+                since_ms: at,
                 until_ms: *until_ms,
                 opened,
                 reason: reason.clone(),

@@ -12,13 +12,18 @@ use crate::ids::{AttemptId, ContactId};
 /// Most trunks of a campaign: each has a bit in what is remembered of a contact.
 pub const TRUNKS_PER_CAMPAIGN: usize = 8;
 
+/// The bit of the trunk in that place of a campaign's list, in what is remembered of its contacts.
+pub(crate) fn bit(place: usize) -> u8 {
+    u32::try_from(place).ok().and_then(|place| 1_u8.checked_shl(place)).unwrap_or_default()
+}
+
 /// A campaign's trunks with their places, in the order they are tried in: the highest priority first, then as the campaign
 /// names them.
 pub fn in_order<'a>(
     campaign: &'a Campaign,
     trunks: &'a BTreeMap<String, Trunk>,
-) -> Vec<(u8, &'a str, &'a Trunk)> {
-    let known = |(place, name): (usize, &'a String)| Some((place as u8, name.as_str(), trunks.get(name)?));
+) -> Vec<(usize, &'a str, &'a Trunk)> {
+    let known = |(place, name): (usize, &'a String)| Some((place, name.as_str(), trunks.get(name)?));
     let mut all: Vec<_> = campaign.trunks.iter().enumerate().filter_map(known).collect();
     all.sort_by_key(|(place, _, trunk)| (Reverse(trunk.usable().map_or(0, |set| set.priority)), *place));
     all
@@ -31,7 +36,7 @@ pub(crate) fn another_is_left(
     trunks: &BTreeMap<String, Trunk>,
     turned_away_by: &str,
 ) -> bool {
-    let untried = |place: usize| contact.tried & (1 << place) == 0;
+    let untried = |place: usize| contact.tried & bit(place) == 0;
     campaign.trunks.iter().enumerate().any(|(place, name)| {
         name != turned_away_by
             && untried(place)

@@ -97,7 +97,10 @@ fn remove(state: &State, name: &str, reason: &str) -> Result<Vec<Event>, Rejecti
         .map(|(id, _)| id.as_str())
         .collect();
     if !used.is_empty() {
-        let why = format!("campaigns that have not ended use it: {}; stop them first", used.join(", "));
+        let why = format!(
+            "campaigns that have not ended use it: {}; stop them, or give them others with `campaign set`",
+            used.join(", ")
+        );
         return Err(Rejection::with("AST-D105", why));
     }
     Ok(vec![Event::TrunkRemoved { trunk: name.to_owned(), reason: reason.to_owned() }])

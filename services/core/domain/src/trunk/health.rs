@@ -63,14 +63,25 @@ pub struct Breaker {
     pub until_ms: Timestamp,
     /// Times it opened without closing between.
     pub opened: u32,
+    /// When it came to stand so.
+    pub since_ms: Timestamp,
     /// Half open: attempts let through, and what became of them.
     pub probes: u32,
+    /// Probes in flight.
+    pub probes_up: u32,
     /// Probes the carrier carried.
     pub carried: u32,
     /// Probes it did not.
     pub failed: u32,
     /// Why it stands so.
     pub reason: String,
+}
+
+impl Breaker {
+    /// Whether an attempt that was intended then finds out how the trunk does: while it rested there were none.
+    pub(crate) fn is_probe(&self, intended_at: Timestamp) -> bool {
+        self.state == BreakerState::HalfOpen && intended_at >= self.since_ms
+    }
 }
 
 /// How an attempt on it ended.
@@ -138,13 +149,13 @@ impl End {
 }
 
 impl Health {
-    /// Takes note of an end.
-    pub fn ended(&mut self, end: End) {
+    /// Takes note of the end of an attempt that was intended then.
+    pub(crate) fn ended(&mut self, end: End, intended_at: Timestamp) {
         if self.ends.len() == ENDS_KEPT {
             self.ends.pop_front();
         }
         self.ends.push_back(end);
-        if self.breaker.state == BreakerState::HalfOpen {
+        if self.breaker.is_probe(intended_at) {
             let one = if end.trouble { &mut self.breaker.failed } else { &mut self.breaker.carried };
             *one += 1;
         }
@@ -183,7 +194,7 @@ fn breaker(name: &str, trunk: &Trunk, at: Timestamp) -> Option<Event> {
         BreakerState::Open if at >= now.until_ms => {
             (BreakerState::HalfOpen, format!("its rest is over: {PROBES} attempts find out"))
         }
-        BreakerState::HalfOpen => probed(now, trunk.in_flight)?,
+        BreakerState::HalfOpen => probed(now)?,
         BreakerState::Closed | BreakerState::Open => return None,
     };
     let rest_ms = OPEN_MS << now.opened.min(DOUBLINGS_MAX);
@@ -192,10 +203,10 @@ fn breaker(name: &str, trunk: &Trunk, at: Timestamp) -> Option<Event> {
     Some(Event::TrunkBreaker { trunk: name.to_owned(), state, until_ms, ends, trouble, causes, reason })
 }
 
-fn probed(now: &Breaker, in_flight: u32) -> Option<(BreakerState, String)> {
+fn probed(now: &Breaker) -> Option<(BreakerState, String)> {
     let said = format!("{} of {} probes were carried", now.carried, now.probes);
     // Probes whose end nobody can tell say neither.
-    let all_in = now.probes >= PROBES && in_flight == 0;
+    let all_in = now.probes >= PROBES && now.probes_up == 0;
     if now.carried >= CARRIED_TO_CLOSE || (all_in && now.carried > now.failed) {
         return Some((BreakerState::Closed, said));
     }

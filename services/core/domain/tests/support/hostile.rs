@@ -397,6 +397,7 @@ fn of_rules(state: &State, pick: usize, campaign: String) -> Event {
             rules: None,
             reason: String::new(),
             caller_ids: vec![],
+            trunks: (0..pick % 12).map(|n| ["t", "u", "v"][(pick + n) % 3].to_owned()).collect(),
         },
         _ if pick.is_multiple_of(2) => {
             Event::DoNotCallRemoved { list, numbers, prefixes: vec![], reason: String::new() }

@@ -23,9 +23,9 @@ pub enum CampaignCommand {
         #[arg(value_name = "ID")]
         campaign: String,
     },
-    /// Change a campaign's limits and rules, also while it runs
+    /// Change a campaign's limits, trunks and rules, also while it runs
     #[command(
-        before_help = "Examples:\n  asterism campaign set spring --max-channels 50 --reason \"fewer lines\"\n  asterism campaign set spring --rules rules.toml --reason \"evening hours\"\n"
+        before_help = "Examples:\n  asterism campaign set spring --max-channels 50 --reason \"fewer lines\"\n  asterism campaign set spring --rules rules.toml --reason \"evening hours\"\n  asterism campaign set spring --trunk backup --trunk carrier --reason \"carrier is ill\"\n"
     )]
     Set(Box<SetArgs>),
     /// Check a file of rules and say how it is understood
@@ -87,6 +87,9 @@ pub struct SetArgs {
     /// A number callees see; all of them, where several are given
     #[arg(long = "caller-id", value_name = "+NUMBER")]
     pub caller_ids: Vec<Number>,
+    /// A trunk; all of them, where several are given: tried by their priority, then in this order
+    #[arg(long = "trunk", value_name = "NAME")]
+    pub trunks: Vec<String>,
     /// Whom it may ring and when: a file that replaces the rules it has
     #[arg(long, value_name = "FILE")]
     pub rules: Option<PathBuf>,

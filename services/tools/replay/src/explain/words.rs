@@ -144,10 +144,22 @@ fn campaign(event: &Event) -> Option<String> {
         Event::CampaignBudgetReached { campaign, reason, .. } => {
             format!("campaign {campaign} is paused: its budget is used up, {reason}")
         }
-        Event::CampaignChanged { campaign, max_channels, calls_per_second, max_attempts, reason, .. } => {
+        Event::CampaignChanged {
+            campaign,
+            max_channels,
+            calls_per_second,
+            max_attempts,
+            reason,
+            trunks,
+            ..
+        } => {
+            let others = match trunks.as_slice() {
+                [] => String::new(),
+                _ => format!(", over the trunks {}", trunks.join(", ")),
+            };
             format!(
                 "campaign {campaign} is changed ({reason}): at most {max_channels} channels, {calls_per_second} calls a \
-             second, {max_attempts} attempts a contact"
+             second, {max_attempts} attempts a contact{others}"
             )
         }
         Event::ContactsExcluded { campaign, contacts, rule, detail } => format!(

@@ -328,7 +328,7 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
         campaign.counts.up -= 1;
     }
     if let Some(trunk) = state.trunks.get_mut(&gone.trunk) {
-        trunks::left(trunk);
+        trunks::left(trunk, &gone);
     }
     if let Some(person) = campaign.contacts.get(attempt.contact as usize)
         && let Some(number) = state.numbers.get_mut(&person.number_hash)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::state::{Campaign, CampaignStatus, Counts};
 use super::super::waiting::Waiting;
-use super::known;
+use super::{known, trunks};
 use crate::event::Event;
 use crate::ids::Timestamp;
 use crate::state::{Effectless, State};
@@ -109,6 +109,7 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
         caller_id,
         caller_ids,
         rules,
+        trunks,
         ..
     } = event
     else {
@@ -126,5 +127,8 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
     campaign.caller_id.clone_from(caller_id);
     campaign.more_caller_ids.clone_from(caller_ids);
     campaign.rules = rules.clone().unwrap_or_default();
+    if !trunks.is_empty() {
+        trunks::relisted(campaign, trunks);
+    }
     Ok(())
 }

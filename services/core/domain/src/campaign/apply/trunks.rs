@@ -37,7 +37,7 @@ pub(super) fn may_carry(
     let Some(place) = campaign.trunks.iter().position(|name| *name == new.trunk) else {
         return Err(Effectless::void("the trunk is none of the campaign's"));
     };
-    if person.tried & (1 << place) != 0 {
+    if person.tried & choose::bit(place) != 0 {
         return Err(Effectless::void("the trunk has turned this contact away"));
     }
     if home.trunks.get(&new.trunk) != Some(&trunk.revision) {
@@ -64,18 +64,25 @@ pub(super) fn took(trunk: &mut Trunk, not_before_ms: Timestamp) {
     trunk.last_start_ms = trunk.last_start_ms.max(not_before_ms);
     if trunk.health.breaker.state == BreakerState::HalfOpen {
         trunk.health.breaker.probes += 1;
+        trunk.health.breaker.probes_up += 1;
     }
 }
 
 /// An attempt that left it.
-pub(super) fn left(trunk: &mut Trunk) {
+pub(super) fn left(trunk: &mut Trunk, gone: &Attempt) {
     trunk.in_flight -= 1;
     trunk.above_cap = trunk.above_cap.min(trunk.in_flight);
+    let breaker = &mut trunk.health.breaker;
+    if breaker.is_probe(gone.intended_at) {
+        breaker.probes_up = breaker.probes_up.saturating_sub(1);
+    }
 }
 
-/// An attempt that never got as far as the carrier says nothing about it.
+/// A probe that never got as far as the carrier says nothing about it.
 pub(super) fn not_probed(state: &mut State, released: &Attempt) {
-    if let Some(trunk) = state.trunks.get_mut(&released.trunk) {
+    if let Some(trunk) = state.trunks.get_mut(&released.trunk)
+        && trunk.health.breaker.is_probe(released.intended_at)
+    {
         trunk.health.breaker.probes = trunk.health.breaker.probes.saturating_sub(1);
     }
 }
@@ -98,7 +105,7 @@ pub(super) fn ended(
     let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
     let outcome = if answered { Outcome::Answered } else { *outcome };
     let turned_away = !answered && *heard == Heard::OnlyTheEnd && settings.failover.contains(sip_status);
-    trunk.health.ended(End::of(settings, outcome, *sip_status, *heard, at));
+    trunk.health.ended(End::of(settings, outcome, *sip_status, *heard, at), released.intended_at);
     let Some(campaign) = state.campaigns.get(&attempt.campaign).filter(|_| turned_away) else {
         return Away::No;
     };
@@ -112,13 +119,29 @@ pub(super) fn ended(
 
 /// Back to those who wait, for another trunk: it cost the contact nothing.
 pub(super) fn turn_away(campaign: &mut Campaign, attempt: &AttemptId, released: &Attempt) {
-    let place = campaign.trunks.iter().position(|name| *name == released.trunk).unwrap_or_default();
+    // The campaign may have been taken off it meanwhile.
+    let place = campaign.trunks.iter().position(|name| *name == released.trunk);
     let counted = u32::from(released.status >= AttemptStatus::Originating);
     campaign.counts.rang -= counted;
     campaign.counts.turned_away += 1;
     let person = contact(campaign, attempt);
     person.rang -= counted;
     person.turned_away = person.turned_away.saturating_add(1);
-    person.tried |= 1 << place;
+    person.tried |= place.map_or(0, choose::bit);
     to_waiting(campaign, attempt, 0);
+}
+
+/// Other trunks, or the same in another order. Who was turned away by one that stays is not tried there again; who has no
+/// trunk left to be tried on may be tried on each once more, since nobody was rung.
+pub(super) fn relisted(campaign: &mut Campaign, trunks: &[String]) {
+    let place = |name: &String| trunks.iter().position(|new| new == name);
+    let moved: Vec<u8> = campaign.trunks.iter().map(|name| place(name).map_or(0, choose::bit)).collect();
+    let all = (0..trunks.len()).fold(0, |bits, place| bits | choose::bit(place));
+    for person in campaign.contacts.iter_mut().filter(|person| person.tried != 0) {
+        let old = moved.iter().enumerate().filter(|(place, _)| person.tried & choose::bit(*place) != 0);
+        let tried = old.fold(0, |bits, (_, bit)| bits | bit);
+        person.tried = if tried == all { 0 } else { tried };
+    }
+    campaign.trunk = trunks.first().cloned().unwrap_or_default();
+    campaign.trunks = trunks.to_vec();
 }

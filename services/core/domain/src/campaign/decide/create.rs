@@ -39,14 +39,17 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
     unless(allowed, "AST-D006", "at most 64 numbers can be allowed before go-live");
     found.extend(limit_problems(&new.limits, at));
     found.extend(choose::problems(&new.trunks, &caller_ids(&new.limits), &state.trunks));
-    let outside =
-        |name: &String| state.trunks.get(name).and_then(Trunk::usable).is_some_and(TrunkSettings::is_outside);
-    if new.trunks.iter().any(outside) && !new.live && new.allowed_hashes.is_empty() {
+    if lead_outside(state, &new.trunks) && !new.live && new.allowed_hashes.is_empty() {
         let why =
             "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";
         found.push(Rejection::new("AST-D044", why));
     }
     found
+}
+
+fn lead_outside(state: &State, trunks: &[String]) -> bool {
+    let settings = trunks.iter().filter_map(|name| state.trunks.get(name).and_then(Trunk::usable));
+    settings.into_iter().any(TrunkSettings::is_outside)
 }
 
 fn caller_ids(limits: &Limits) -> Vec<&str> {
@@ -95,7 +98,7 @@ pub(super) fn create(state: &State, new: &NewCampaign, at: Timestamp) -> Result<
 pub(super) fn change(
     state: &State,
     campaign: &CampaignId,
-    limits: &Limits,
+    (limits, trunks): (&Limits, &[String]),
     reason: &str,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
@@ -103,8 +106,15 @@ pub(super) fn change(
     if known.ended_at.is_some() {
         return Err(Rejection::new("AST-D012", "the campaign has ended"));
     }
+    let trunks = if trunks.is_empty() { known.trunks.as_slice() } else { trunks };
     let mut problems = limit_problems(limits, at);
-    problems.extend(choose::problems(&known.trunks, &caller_ids(limits), &state.trunks));
+    problems.extend(choose::problems(trunks, &caller_ids(limits), &state.trunks));
+    let others = trunks != known.trunks;
+    if others && lead_outside(state, trunks) && !known.live && known.allowed.is_empty() {
+        let why = "a trunk leads outside this machine, and no number was allowed before go-live: take the campaign live \
+                   first, with `campaign go-live`";
+        problems.push(Rejection::new("AST-D044", why));
+    }
     refused(&problems)?;
     Ok(vec![Event::CampaignChanged {
         campaign: campaign.clone(),
@@ -114,6 +124,7 @@ pub(super) fn change(
         max_attempts: limits.max_attempts,
         caller_id: limits.caller_id.clone(),
         caller_ids: limits.caller_ids.clone(),
+        trunks: if others { trunks.to_vec() } else { Vec::new() },
         rules: Some(with_usual_retries(limits.rules.clone())),
         reason: reason.to_owned(),
     }])

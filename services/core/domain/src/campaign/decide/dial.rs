@@ -80,7 +80,7 @@ struct Queue<'a> {
     id: &'a CampaignId,
     campaign: &'a Campaign,
     /// Its trunks, in the order they are tried in.
-    trunks: Vec<(u8, &'a str, &'a Trunk)>,
+    trunks: Vec<(usize, &'a str, &'a Trunk)>,
     zones: BTreeMap<ZoneIndex, ZoneStands>,
     source: Source<'a>,
     in_flight: u32,
@@ -321,13 +321,13 @@ impl<'a> Budget<'a> {
     fn take(
         &mut self,
         campaign: &'a Campaign,
-        trunks: &[(u8, &'a str, &'a Trunk)],
+        trunks: &[(usize, &'a str, &'a Trunk)],
         person: &Contact,
         earliest_us: u64,
     ) -> Option<Claim<'a>> {
         trunks
             .iter()
-            .filter(|(place, ..)| person.tried & (1 << place) == 0)
+            .filter(|(place, ..)| person.tried & choose::bit(*place) == 0)
             .find_map(|(_, name, trunk)| self.take_on(campaign, name, trunk, earliest_us))
     }
 

@@ -64,6 +64,7 @@ pub(super) async fn set(context: &Context, args: SetArgs) -> Result<(), CliError
         max_attempts: args.max_attempts,
         caller_id: caller_ids.next(),
         caller_ids: caller_ids.collect(),
+        trunks: args.trunks,
         rules: args.rules.as_deref().map(read_file).transpose()?,
         reason: args.reason,
     };
@@ -72,6 +73,7 @@ pub(super) async fn set(context: &Context, args: SetArgs) -> Result<(), CliError
         && asked.ring_timeout_ms.is_none()
         && asked.max_attempts.is_none()
         && asked.caller_id.is_none()
+        && asked.trunks.is_empty()
         && asked.rules.is_none();
     if nothing {
         return Err(CliError::usage("AST-U124", "nothing is to be set", "name at least one thing to change"));
