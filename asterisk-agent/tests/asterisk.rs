@@ -13,7 +13,7 @@ use asterism_agent::render::endpoint;
 use asterism_nats::Verb;
 use asterism_proto::v1::{self, EventType};
 use support::real::installed;
-use support::{ANSWERED, Fleet, LONG_FLOW, Process, TIMED_OUT, attempt, raw};
+use support::{ANSWERED, Fleet, LONG_FLOW, Process, SAY_FLOW, TIMED_OUT, attempt, raw};
 
 /// Q.850: redirected to a new destination.
 const REDIRECTED: u32 = 23;
@@ -212,6 +212,40 @@ fn real_asterisk_killed_in_the_middle_leaves_no_call_unexplained() {
         assert!(fleet.dial(1, "demo", &["+15550110158".to_owned()]).await.code.is_empty());
         fleet.until("the next call", |log| (log.ended().len() == 1).then_some(())).await;
         assert!(carrier.invites().values().all(|count| *count == 1), "{:?}", carrier.invites());
+        fleet.check_frames();
+    });
+}
+
+#[test]
+fn real_asterisk_says_sounds_of_its_own_until_a_key_is_pressed_and_opts_out() {
+    let Some((root, sipp)) = installed("agent: real Asterisk, say and optout") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let carrier = Carrier::start(&sipp, fleet.dir.path());
+        let _node = launch(&fleet, &root, &carrier).await;
+        let digits = fleet.node_dir().join("data/sounds/en/digits");
+        std::fs::create_dir_all(&digits).unwrap();
+        for (name, bytes) in [("5", 800), ("2", 800), ("9", 80_000)] {
+            std::fs::write(digits.join(format!("{name}.ulaw")), vec![0x7f; bytes]).unwrap();
+        }
+        // One lets ten seconds pass, the other presses 1 after one and a half.
+        let numbers = ["+15550100150".to_owned(), "+15550100151".to_owned()];
+        assert!(fleet.dial(1, SAY_FLOW, &numbers).await.code.is_empty());
+        let ended = fleet.until("2 ends", |log| Some(log.ended()).filter(|ended| ended.len() == 2)).await;
+        let expected = [("TIMEOUT", "", 10_000..60_000), ("OK 1", "1", 1_000..9_000)];
+        for (number, (input, digits, talk_ms)) in numbers.iter().zip(expected) {
+            let end = &ended[&attempt(number, "").attempt];
+            assert_eq!(
+                (raw(end), end.cause, end.digits.as_str()),
+                (ANSWERED, 16, digits),
+                "{number}: {end:?}"
+            );
+            assert!(talk_ms.contains(&end.talk_ms), "{number}: {end:?}");
+            let steps = fleet.log.lock().unwrap().steps(&attempt(number, "").attempt);
+            let steps: Vec<_> = steps.iter().map(|step| (step.input.as_str(), step.reply.as_str())).collect();
+            let said = ["say|en/digits/5&en/digits/2|0", "say|en/digits/9&en/digits/5|1"];
+            assert_eq!(steps, [("", said[0]), ("SUCCESS", said[1]), (input, "optout|thanks")], "{number}");
+        }
         fleet.check_frames();
     });
 }

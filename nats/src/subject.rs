@@ -394,9 +394,9 @@ pub(crate) fn is_inbox(text: &str) -> bool {
         && words.all(is_token)
 }
 
-/// What a node's user may do, as subjects with `*` for the fleet.
+/// What a user that is no service may do, as subjects with `*` for the fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodePermissions {
+pub struct Permissions {
     /// Subjects it may publish to.
     pub publish_allow: Vec<String>,
     /// Subjects it may not publish to, whatever is allowed.
@@ -406,9 +406,9 @@ pub struct NodePermissions {
 }
 
 /// The permissions of the `node` user: its class of the stream, what it asks and tells, and the inboxes of services.
-pub fn node_permissions() -> NodePermissions {
+pub fn node_permissions() -> Permissions {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).replace("ROOT", ROOT)).collect();
-    NodePermissions {
+    Permissions {
         publish_allow: owned(&[
             "ROOT.ev.*.node.*",
             "ROOT.hb.*.*",
@@ -422,6 +422,15 @@ pub fn node_permissions() -> NodePermissions {
         ]),
         publish_deny: owned(&["$JS.API.>", "$SYS.>", "$KV.>", "_IN.node.>"]),
         subscribe_allow: owned(&["ROOT.cmd.*.*.*", "ROOT.ck.*", "ROOT.hb.*.*", "_IN.node.>"]),
+    }
+}
+
+/// The permissions of the `web` user, a back end on the bus: it hears the questions of flows and answers services.
+pub fn web_permissions() -> Permissions {
+    Permissions {
+        publish_allow: vec!["_IN.svc.>".to_owned()],
+        publish_deny: Vec::new(),
+        subscribe_allow: vec![format!("{ROOT}.ask.*.*")],
     }
 }
 

@@ -136,16 +136,16 @@ fn the_table_of_the_readme_is_the_one_of_the_code() {
 }
 
 #[test]
-fn the_example_configuration_gives_nodes_what_the_code_gives_them() {
-    let example = include_str!("../conf/one-box.conf");
-    let permissions = node_permissions();
-    for subject in
-        permissions.publish_allow.iter().chain(&permissions.publish_deny).chain(&permissions.subscribe_allow)
-    {
-        assert!(
-            example.contains(&format!("\"{subject}\"")),
-            "{subject} is missing in nats/conf/one-box.conf"
-        );
+fn the_example_configurations_give_users_what_the_code_gives_them() {
+    let one_box = include_str!("../conf/one-box.conf");
+    let cluster = include_str!("../conf/cluster-common.conf");
+    for permissions in [node_permissions(), web_permissions()] {
+        let all = permissions.publish_allow.iter().chain(&permissions.publish_deny);
+        for subject in all.chain(&permissions.subscribe_allow) {
+            let subject = format!("\"{subject}\"");
+            assert!(one_box.contains(&subject), "{subject} is missing in nats/conf/one-box.conf");
+            assert!(cluster.contains(&subject), "{subject} is missing in nats/conf/cluster-common.conf");
+        }
     }
 }
 

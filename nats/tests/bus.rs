@@ -168,6 +168,46 @@ async fn a_node_hears_neither_the_stream_nor_what_services_are_answered() {
 }
 
 #[tokio::test]
+async fn a_back_end_hears_what_flows_ask_answers_it_and_may_do_nothing_else() {
+    let fixture = Fixture::start().await;
+    let (service, _) = fixture.with_stream().await;
+    let web = support::raw_client_as(fixture.server.web("survey").unwrap()).await;
+    let mut heard = Vec::new();
+    for subject in ["ast.v1.ev.demo.>", "ast.v1.logic.>", "ast.v1.cmd.>", "_IN.svc.>", "$SRV.>", ">"] {
+        heard.push((subject, web.subscribe(subject).await.unwrap()));
+    }
+    let subject = Subject::backend(FLEET, "survey").unwrap();
+    let mut questions = web.queue_subscribe(subject.as_str().to_owned(), "web".to_owned()).await.unwrap();
+    // Nothing it publishes but answers gets anywhere: the frame is not stored, the order not heard.
+    let mut orders = service.subscribe(&Subject::commands(FLEET, "i-1").unwrap(), None).await.unwrap();
+    for forged in ["ast.v1.ev.demo.proc.x", "ast.v1.cmd.demo.i-1.dial", "$JS.API.STREAM.INFO.AST_demo"] {
+        web.publish(forged, "x".into()).await.unwrap();
+    }
+    web.flush().await.unwrap();
+    let answering = tokio::spawn(async move {
+        let question = questions.next().await.unwrap();
+        web.publish(question.reply.unwrap(), "answer".into()).await.unwrap();
+        web.flush().await.unwrap();
+    });
+    let answer = within("an answer", async {
+        loop {
+            match service.request(&subject, b"question".to_vec(), SOON).await {
+                Err(RequestError::NoResponders) => tokio::task::yield_now().await,
+                other => return other,
+            }
+        }
+    });
+    assert_eq!(answer.await.unwrap(), b"answer");
+    within("its end", answering).await.unwrap();
+    assert!(orders.next().now_or_never().is_none());
+    assert_eq!(asterism_nats::stream::info(&service, FLEET).await.unwrap().last_sequence, 0);
+    for (subject, mut subscriber) in heard {
+        let message = subscriber.next().now_or_never().flatten();
+        assert!(message.is_none(), "{subject}: {message:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_stopping_service_answers_what_it_has_taken() {
     let fixture = Fixture::start().await;
     let (responder, asker) = (fixture.service("responder").await, fixture.service("asker").await);

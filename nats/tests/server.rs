@@ -104,6 +104,7 @@ fn the_example_configurations_are_valid() {
             .arg(dir.path().join(file))
             .env("AST_SERVICE_PASSWORD", "a")
             .env("AST_NODE_PASSWORD", "b")
+            .env("AST_WEB_PASSWORD", "c")
             .output()
             .unwrap();
         assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));

@@ -17,6 +17,7 @@ pub mod rings;
 pub mod script;
 pub mod sipp;
 pub mod stack;
+pub mod survey;
 pub mod tidy;
 pub mod up;
 pub mod wire;

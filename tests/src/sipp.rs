@@ -5,6 +5,7 @@
 //! messages by distinct Call-ID, so that retransmissions are none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -73,9 +74,23 @@ impl Carrier {
 
     /// The same without room for numbers that end so (a regular expression).
     pub fn start_refusing(sipp: &Path, habits: Habits, ends: &str) -> Self {
+        Self::start_with(sipp, habits, ends, &[])
+    }
+
+    /// The same with callees whose numbers end so and who press these keys, one after the other, each [`Habits::press_ms`]
+    /// after the one before.
+    pub fn start_pressing(sipp: &Path, habits: Habits, keys: &[(&str, &str)]) -> Self {
+        Self::start_with(sipp, habits, "0153", keys)
+    }
+
+    fn start_with(sipp: &Path, habits: Habits, ends: &str, keys: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-sipp-").tempdir().unwrap();
         let (media_port, sockets) = media_sockets();
+        let [heard, chosen, pressed] = pressing(keys, dir.path());
         let scenario = SCENARIO
+            .replace("@KEYS_HEARD@", &heard)
+            .replace("@KEYS_CHOSEN@", &chosen)
+            .replace("@KEYS_PRESSED@", &pressed)
             .replace("@PRESS_MS@", &habits.press_ms.to_string())
             .replace("@LEAVE_MS@", &habits.leave_ms.to_string())
             .replace("@REFUSED@", ends)
@@ -180,6 +195,48 @@ impl Drop for Carrier {
             let _ = listener.join();
         }
     }
+}
+
+/// SIPp's recording of a key as the nth of its call: a receiver takes a key whose RTP time is before the last one's for a
+/// late repetition, and each recording has a time of its own.
+fn later(key: char, nth: u16) -> Vec<u8> {
+    const PACKET_HEADER: usize = 16;
+    const RTP: usize = 14 + 20 + 8; // behind Ethernet, IP and UDP
+    let mut file = fs::read(keys_folder().unwrap().join(format!("dtmf_2833_{key}.pcap"))).unwrap();
+    let (mut at, mut packet) = (24, 0);
+    while at < file.len() {
+        let length = u32::from_le_bytes(file[at + 8..at + 12].try_into().unwrap()) as usize;
+        let rtp = at + PACKET_HEADER + RTP;
+        file[rtp + 2..rtp + 4].copy_from_slice(&(1_000 + 100 * nth + packet).to_be_bytes());
+        file[rtp + 4..rtp + 8].copy_from_slice(&(100_000 + 32_000 * u32::from(nth)).to_be_bytes());
+        at += PACKET_HEADER + length;
+        packet += 1;
+    }
+    file
+}
+
+/// Callees who press several keys, as the three parts of the scenario; the recordings go to its folder.
+fn pressing(keys: &[(&str, &str)], dir: &Path) -> [String; 3] {
+    let [mut heard, mut chosen, mut pressed] = [(); 3].map(|()| String::new());
+    for (ends, keys) in keys {
+        let name = format!("keys{ends}");
+        let _ = writeln!(
+            heard,
+            "      <ereg regexp=\"{ends}@\" search_in=\"hdr\" header=\"To:\" check_it=\"false\" assign_to=\"{name}\"/>"
+        );
+        let _ = writeln!(chosen, "  <nop next=\"l_{name}\" test=\"{name}\"/>");
+        let _ = writeln!(pressed, "  <label id=\"l_{name}\"/>");
+        for (nth, key) in (0..).zip(keys.chars()) {
+            fs::write(dir.join(format!("key-{nth}-{key}.pcap")), later(key, nth)).unwrap();
+            let _ = writeln!(
+                pressed,
+                "  <pause milliseconds=\"@PRESS_MS@\"/>\n  \
+                 <nop><action><exec play_pcap_audio=\"key-{nth}-{key}.pcap\"/></action></nop>"
+            );
+        }
+        pressed += "  <nop next=\"l_bye\"/>\n";
+    }
+    [heard, chosen, pressed]
 }
 
 /// SIPp's recordings of keys, which its package brings.

@@ -26,6 +26,8 @@ pub const NODE: &str = "i-0test";
 pub const PATIENCE: Duration = Duration::from_secs(40);
 /// Longest prompts of the flow, so that a call lasts long enough to be disturbed.
 pub const LONG_FLOW: &str = "long";
+/// Two sounds of the PBX's own, first whole, then until a key is pressed; then a goodbye for ever.
+pub const SAY_FLOW: &str = "say";
 
 /// What was read from the stream.
 #[derive(Default)]
@@ -422,6 +424,9 @@ fn decide(question: &v1::StepQuestion) -> v1::StepAnswer {
     let played: u32 = question.state.strip_prefix('p').and_then(|n| n.parse().ok()).unwrap_or(0);
     let (reply, next) = match question.state.as_str() {
         "menu" => ("hangup|16".to_owned(), "done".to_owned()),
+        "" if question.flow == SAY_FLOW => ("say|en/digits/5&en/digits/2|0".to_owned(), "whole".to_owned()),
+        "whole" => ("say|en/digits/9&en/digits/5|1".to_owned(), "stopped".to_owned()),
+        "stopped" => ("optout|thanks".to_owned(), "done".to_owned()),
         _ if question.flow == LONG_FLOW && played < 6 => {
             ("play|more|0".to_owned(), format!("p{}", played + 1))
         }

@@ -17,6 +17,7 @@ pub(super) struct Settings<'a> {
     pub(super) sync_interval: SyncInterval,
     pub(super) service_password: &'a str,
     pub(super) node_password: &'a str,
+    pub(super) web_password: &'a str,
 }
 
 /// A name no other server has.
@@ -32,7 +33,7 @@ pub(super) fn unique_name() -> Result<String, Error> {
 
 /// The configuration text.
 pub(super) fn render(settings: &Settings<'_>) -> String {
-    let permissions = subject::node_permissions();
+    let (node, web) = (subject::node_permissions(), subject::web_permissions());
     let mut text = String::new();
     let _ = write!(
         text,
@@ -53,6 +54,10 @@ authorization {{
         subscribe: {{ allow: [{subscribe_allow}] }}
       }}
     }}
+    {{
+      user: \"{web}\", password: {web_password}
+      permissions: {{ publish: {{ allow: [{web_publish}] }}, subscribe: {{ allow: [{web_subscribe}] }} }}
+    }}
   ]
 }}
 ",
@@ -67,9 +72,13 @@ authorization {{
         service_password = quoted(settings.service_password),
         node = super::NODE_USER,
         node_password = quoted(settings.node_password),
-        publish_allow = list(&permissions.publish_allow),
-        publish_deny = list(&permissions.publish_deny),
-        subscribe_allow = list(&permissions.subscribe_allow),
+        publish_allow = list(&node.publish_allow),
+        publish_deny = list(&node.publish_deny),
+        subscribe_allow = list(&node.subscribe_allow),
+        web = super::WEB_USER,
+        web_password = quoted(settings.web_password),
+        web_publish = list(&web.publish_allow),
+        web_subscribe = list(&web.subscribe_allow),
     );
     text
 }
@@ -97,6 +106,7 @@ mod tests {
                 sync_interval,
                 service_password: "a",
                 node_password: "b",
+                web_password: "c",
             })
         };
         let (always, other) = (text(SyncInterval::default()), text(SyncInterval::ServerDefault));

@@ -1,7 +1,7 @@
 //! A nats-server as a child process: for `asterism up`, one box and the tests.
 //!
-//! It listens on loopback only, syncs each frame, and knows two users: `service`, which may do everything, and `node`,
-//! which may do what [`crate::subject::node_permissions`] says. Its folder holds everything: configuration, passwords,
+//! It listens on loopback only, syncs each frame, and knows three users: `service`, which may do everything, and `node` and
+//! `web`, which may do what [`crate::subject::node_permissions`] and [`crate::subject::web_permissions`] say. Its folder holds everything: configuration, passwords,
 //! store, log. The folder is locked while it runs, because two servers on one store destroy it.
 
 mod config;
@@ -42,6 +42,8 @@ const RESTART_PORT_WAIT: Duration = Duration::from_secs(5);
 pub const SERVICE_USER: &str = "service";
 /// The user of the nodes.
 pub const NODE_USER: &str = "node";
+/// The user of back ends on the bus.
+pub const WEB_USER: &str = "web";
 
 /// When the server syncs what it stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,7 @@ pub struct NatsServer {
     sync_interval: SyncInterval,
     service_password: Secret,
     node_password: Secret,
+    web_password: Secret,
     child: Option<Child>,
     _lock: File,
 }
@@ -120,6 +123,7 @@ impl NatsServer {
             sync_interval,
             service_password: files::password(dir, SERVICE_USER)?,
             node_password: files::password(dir, NODE_USER)?,
+            web_password: files::password(dir, WEB_USER)?,
             child: None,
             _lock: lock,
         };
@@ -148,6 +152,12 @@ impl NatsServer {
     pub fn node(&self, node: &str) -> Result<BusConfig, Error> {
         let inbox = crate::subject::node_inbox(node)?;
         Ok(self.user(node, &inbox, NODE_USER, &self.node_password))
+    }
+
+    /// A bus configuration for a back end.
+    pub fn web(&self, name: &str) -> Result<BusConfig, Error> {
+        let inbox = crate::subject::service_inbox(name)?;
+        Ok(self.user(name, &inbox, WEB_USER, &self.web_password))
     }
 
     fn user(&self, name: &str, inbox: &str, user: &str, password: &Secret) -> BusConfig {
@@ -224,6 +234,7 @@ impl NatsServer {
             sync_interval: self.sync_interval,
             service_password: self.service_password.reveal(),
             node_password: self.node_password.reveal(),
+            web_password: self.web_password.reveal(),
         });
         let config_file = self.dir.join(files::CONFIG);
         files::write_private(&config_file, &text).map_err(Failed::Other)?;

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Stdio};
 
 use asterism_domain::{Event, logic};
 use asterism_nats::Subject;
+use asterism_nats::server::WEB_USER;
 use asterism_object_store::{ObjectName, ObjectStore};
 use asterism_proto::v1::{ContactField, StepAnswer, StepQuestion};
-use serde_json::{Value, json};
 use support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -22,9 +22,14 @@ struct Python(Child, u16);
 
 impl Python {
     fn start(script: &str) -> Self {
+        Self::start_with(&[script, "0"])
+    }
+
+    fn start_with(words: &[&str]) -> Self {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../compose/logic");
         let mut child = Command::new("python3")
-            .args(["-B", script, "0"])
+            .arg("-B")
+            .args(words)
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -32,8 +37,8 @@ impl Python {
             .expect("python3");
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().rsplit(' ').next().unwrap().parse().expect("it says its port");
-        Self(child, port)
+        let said = line.trim().strip_prefix("listening on ").expect("it says where it listens");
+        Self(child, said.parse().unwrap_or_default()) // a subject is no port
     }
 }
 
@@ -48,9 +53,13 @@ impl Drop for Python {
 async fn publish(lab: &Lab, backend: &str) -> String {
     let text = format!(
         "name = \"survey\"\nfallback = \"sorry\"\n[backend]\n{backend}\n\
-         prompts = [\"greeting\", \"menu\", \"question\", \"thanks\", \"bye\"]\n\
+         prompts = [\"greeting\", \"menu\", \"q1\", \"q2\", \"q3\", \"thanks\", \"bye\"]\n\
          [states.sorry]\nplay = [\"sorry\"]\nnext = \"end\"\n[states.end]\nhangup = {{}}\n"
     );
+    put(lab, text).await
+}
+
+async fn put(lab: &Lab, text: String) -> String {
     let id = logic::flow_id(text.as_bytes());
     let name = ObjectName::new(format!("flows/{id}.toml")).unwrap();
     lab.store.put(&name, text.into_bytes().into()).await.unwrap();
@@ -74,6 +83,7 @@ async fn walk(lab: &Lab, flow: &str, contact: u32, keys: &[&str]) -> Vec<StepAns
             digits: digits.to_owned(),
             campaign: "lab".to_owned(),
             vars: vars.clone(),
+            deadline_ms: 5_000,
             ..StepQuestion::default()
         };
         let answer = ask(&lab.bus, &question).await;
@@ -110,63 +120,64 @@ async fn failures(lab: &Lab) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn one_survey_is_the_same_by_http_by_xml_rpc_and_by_the_bus() {
+async fn one_survey_is_the_same_by_its_own_file_by_http_by_xml_rpc_and_by_the_bus() {
     let lab = Lab::start().await;
     let replica = lab.replica("one").await;
     let (http, xml) = (Python::start("http_backend.py"), Python::start("xmlrpc_backend.py"));
     let subject = Subject::backend(FLEET, "survey").unwrap();
-    let mut questions = lab.bus.subscribe(&subject, None).await.unwrap();
-    let bus = lab.bus.clone();
-    tokio::spawn(async move {
-        while let Some(message) = questions.next().await {
-            let question: Value = serde_json::from_slice(&message.payload).unwrap();
-            let answer = survey(&question).to_string();
-            bus.respond(message.reply.unwrap(), answer.into_bytes()).await.unwrap();
-        }
-    });
+    let (port, password) = (lab.server.port.to_string(), lab.server.password_file(WEB_USER));
+    let words = ["bus_backend.py", "127.0.0.1", &port, subject.as_str(), password.to_str().unwrap()];
+    let _bus = Python::start_with(&words);
     let flows = [
+        put(&lab, include_str!("../../../compose/logic/survey.toml").to_owned()).await,
         publish(&lab, &format!("kind = \"http\"\nurl = \"http://127.0.0.1:{}/next\"", http.1)).await,
         publish(&lab, &format!("kind = \"xml-rpc\"\nurl = \"http://127.0.0.1:{}/next\"", xml.1)).await,
         publish(&lab, "kind = \"nats\"").await,
     ];
     for (contact, flow) in (10..).step_by(10).zip(&flows) {
-        let said = heard(&walk(&lab, flow, contact, &["7", "2", "5"]).await);
+        let said = heard(&walk(&lab, flow, contact, &["7", "2", "3", "1", "5"]).await);
         assert_eq!(failures(&lab).await, []);
         assert_eq!(
             said,
             [
-                "gather|greeting&menu|1|5|1|# language [] #",
-                "gather|menu|1|5|1|# language [] #",
-                "gather|question|1|5|1|# score [language=de] #de",
-                "play|thanks|0 done [language=de score=5] #",
-                "hangup|16 end [language=de score=5] #",
+                "gather|greeting&menu|1|8|1|# language [] #",
+                "gather|menu|1|8|1|# again [] #",
+                "gather|q1|1|8|1|# q1 [language=de] #de",
+                "gather|q2|1|8|1|# q2 [language=de q1=3] #",
+                "gather|q3|1|8|1|# q3 [language=de q1=3 q2=1] #",
+                "play|thanks|0 thanks [language=de q1=3 q2=1 q3=5] #",
+                "hangup|16 end [language=de q1=3 q2=1 q3=5] #",
             ]
         );
         let gone = walk(&lab, flow, contact + 1, &["1", "9"]).await;
-        assert_eq!(heard(&gone).last().unwrap(), "optout|bye end [language=en] #opted-out");
+        assert_eq!(heard(&gone).last().unwrap(), "optout|bye stop [language=en q1=9] #opted-out");
     }
     replica.stop().await;
 }
 
-/// `compose/logic/survey.py`, for the bus.
-fn survey(question: &Value) -> Value {
-    let (state, digits) = (question["state"].as_str().unwrap(), question["digits"].as_str().unwrap());
-    let gather =
-        |prompts: Value, state: &str| json!({"do": [{"gather": {"prompts": prompts}}], "state": state});
-    match (state, digits) {
-        ("", _) => gather(json!(["greeting", "menu"]), "language"),
-        ("language", "1" | "2") => {
-            let language = if digits == "1" { "en" } else { "de" };
-            let silent = [json!({"set": {"language": language}}), json!({"tag": language})];
-            json!({"do": [silent[0], silent[1], {"gather": {"prompts": ["question"]}}], "state": "score"})
+/// An open connection that says nothing keeps nobody else waiting: the examples are asked by several connections at once.
+#[tokio::test]
+async fn the_examples_answer_several_calls_at_once() {
+    let lab = Lab::start().await;
+    let replica = lab.replica("one").await;
+    let (http, xml) = (Python::start("http_backend.py"), Python::start("xmlrpc_backend.py"));
+    for (kind, port, contact) in [("http", http.1, 100), ("xml-rpc", xml.1, 200)] {
+        let flow = publish(
+            &lab,
+            &format!("kind = \"{kind}\"\nurl = \"http://127.0.0.1:{port}/next\"\ntimeout_ms = 4000"),
+        )
+        .await;
+        let _idle = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let walks = (0..16).map(|call| {
+            let (lab, flow) = (&lab, &flow);
+            async move { heard(&walk(lab, flow, contact + call, &["1", "9"]).await) }
+        });
+        for said in futures_util::future::join_all(walks).await {
+            assert_eq!(said.last().unwrap(), "optout|bye stop [language=en q1=9] #opted-out", "{kind}");
         }
-        ("language", _) => gather(json!(["menu"]), "language"),
-        ("score", "9") => json!({"do": [{"tag": "opted-out"}, {"optout": {"prompts": ["bye"]}}]}),
-        ("score", _) => {
-            json!({"do": [{"set": {"score": digits}}, {"play": {"prompts": ["thanks"]}}], "state": "done"})
-        }
-        _ => json!({"do": [{"goto": "end"}]}),
     }
+    assert_eq!(failures(&lab).await, []);
+    replica.stop().await;
 }
 
 /// A server that answers every request with these bytes, or never.
