@@ -14,6 +14,8 @@ pub struct Account {
     pub cost_ms: i64,
     /// Node-hours, each node rounded up to hours.
     pub billed_hours: i64,
+    /// Node-milliseconds a warm tier costs beyond them: its instances while they are stopped.
+    pub standing_ms: i64,
     /// Nodes launched.
     pub launches: u32,
     /// Inbound calls.
@@ -113,4 +115,25 @@ fn bill(workload: &Workload, run: &Run, account: &mut Account) {
         account.cost_ms += up.max(workload.fleet.min_bill_ms);
         account.billed_hours += (up.max(1) + 3_599_999) / 3_600_000;
     }
+    account.standing_ms = standing(workload, run, account.cost_ms);
+}
+
+/// What stopped instances cost: as many as the busiest moment of the past week needs and a third more, or as there were
+/// nodes at once, less those that run.
+fn standing(workload: &Workload, run: &Run, running_ms: i64) -> i64 {
+    let fleet = &workload.fleet;
+    let busiest = workload.history.iter().map(|bin| i64::from(bin.busy)).max().unwrap_or(0);
+    let foreseen = (busiest * 4 + 2) / 3 / i64::from(fleet.capacity.max(1)) + 1;
+    let mut steps: Vec<(i64, i64)> = Vec::new();
+    for node in &run.nodes {
+        steps.push((node.launch_ms, 1));
+        steps.extend(node.end_ms.map(|end| (end, -1)));
+    }
+    steps.sort_unstable();
+    let at_once = steps.iter().scan(0, |up, (_, step)| {
+        *up += step;
+        Some(*up)
+    });
+    let kept = foreseen.max(at_once.max().unwrap_or(0));
+    (kept * fleet.horizon_ms - running_ms).max(0) / 1_000 * fleet.standing_ppm / 1_000
 }

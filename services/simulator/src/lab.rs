@@ -39,6 +39,8 @@ pub struct Row {
     pub launches_per_hour: f64,
     /// Mean cost where each node is billed by the hour, against the same bound.
     pub cost_hourly: f64,
+    /// Mean cost with that of a warm tier's stopped instances, against the same bound.
+    pub cost_standing: f64,
 }
 
 /// Runs every policy on each of a family's seeds; `progress` hears of each seed that is done.
@@ -95,6 +97,9 @@ fn row(family: &str, policy: String, seeds: &[Judged]) -> Row {
         to_capacity_p99_s: quantile_s(&full, 99),
         launches_per_hour: mean(&|judged| f64::from(judged.account.launches) / judged.hours),
         cost_hourly: mean(&|judged| judged.account.billed_hours as f64 * 3_600_000.0 / judged.bound),
+        cost_standing: mean(&|judged| {
+            (judged.account.cost_ms + judged.account.standing_ms) as f64 / judged.bound
+        }),
     }
 }
 
@@ -108,7 +113,7 @@ fn quantile_s(sorted_ms: &[i64], percent: usize) -> f64 {
 pub fn text(rows: &[Row]) -> String {
     use std::fmt::Write as _;
     let mut out = format!(
-        "{:12} {:22} {:>6} {:>6} {:>9} {:>9} {:>6} {:>4} {:>6} {:>6} {:>7} {:>8} {:>7}\n",
+        "{:12} {:22} {:>6} {:>6} {:>9} {:>9} {:>6} {:>4} {:>6} {:>6} {:>7} {:>8} {:>7} {:>8}\n",
         "family",
         "policy",
         "cost",
@@ -121,12 +126,13 @@ pub fn text(rows: &[Row]) -> String {
         "p50 s",
         "p99 s",
         "launch/h",
-        "hourly"
+        "hourly",
+        "standing"
     );
     for row in rows {
         let _ = writeln!(
             out,
-            "{:12} {:22} {:>6.3} {:>6.3} {:>9.4} {:>9.4} {:>6} {:>4} {:>6} {:>6.1} {:>7.1} {:>8.1} {:>7.3}",
+            "{:12} {:22} {:>6.3} {:>6.3} {:>9.4} {:>9.4} {:>6} {:>4} {:>6} {:>6.1} {:>7.1} {:>8.1} {:>7.3} {:>8.3}",
             row.family,
             row.policy,
             row.cost,
@@ -139,7 +145,8 @@ pub fn text(rows: &[Row]) -> String {
             row.to_capacity_p50_s,
             row.to_capacity_p99_s,
             row.launches_per_hour,
-            row.cost_hourly
+            row.cost_hourly,
+            row.cost_standing
         );
     }
     out

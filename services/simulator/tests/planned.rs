@@ -44,7 +44,7 @@ fn asked() -> Asked {
         attempts_seen: 10_000,
         ..Outlook::default()
     };
-    Asked { outlook, policy: policy(), place: ("large".into(), String::new()), seeds: 3 }
+    Asked { outlook, policy: policy(), place: ("large".into(), String::new()), spot_percent: 0, seeds: 3 }
 }
 
 /// Node time times the price, from the timeline alone.
@@ -120,7 +120,7 @@ fn hours_are_kept_and_what_is_not_done_today_is_done_tomorrow() {
 #[test]
 fn alternatives_change_what_they_say() {
     let line = |instance_type: &str, market: &str, micro_usd_per_hour| {
-        let price = NodePrice { micro_usd_per_hour, billing: Billing::Second };
+        let price = NodePrice { micro_usd_per_hour, billing: Billing::Second, least_ms: 60_000 };
         PriceLine { instance_type: instance_type.into(), market: market.into(), price, slots: 100 }
     };
     let book = Prices {
@@ -139,7 +139,9 @@ fn alternatives_change_what_they_say() {
     assert!(told.late > 1_000, "2 a second start 7,200 in an hour");
     assert_eq!(named("half as much time again").late, 0);
     assert_eq!(named("twice the carrier's cap").late, 0);
-    assert_eq!(others.len(), 4);
+    let half = named("half of the nodes as spot").micro_usd[1];
+    assert!(spot < half && half < told.micro_usd[1], "{spot}, {half}, {}", told.micro_usd[1]);
+    assert_eq!(others.len(), 5);
     let [first, middle, last] = told.micro_usd;
     assert!(first <= middle && middle <= last);
 }
@@ -153,4 +155,45 @@ fn what_nobody_has_seen_is_less_certain() {
         last - first
     };
     assert!(spread(0) > 2 * spread(100_000), "{} and {}", spread(0), spread(100_000));
+}
+
+#[test]
+fn people_who_are_rung_again_are_waited_for() {
+    let finish = |retry_ms: u64| {
+        let mut asked = asked();
+        (asked.outlook.until_ms, asked.outlook.retry_ms) = (None, retry_ms);
+        asked.outlook.lists[0].calls = 15_000;
+        let outcome = simulate(&asked, 1);
+        assert_eq!((outcome.started, outcome.late), (15_000, 0));
+        (outcome.finish_ms.unwrap(), outcome.nodes.clone())
+    };
+    let (at_once, _) = finish(0);
+    let (later, nodes) = finish(4 * HOUR as u64);
+    // 9,000 people, 6,000 more calls: two in five lead to another one.
+    assert!(later > at_once + 4 * HOUR, "{} against {} s", later / 1_000, at_once / 1_000);
+    let idle = |(ms, count): &&(i64, u32)| (HOUR..4 * HOUR).contains(ms) && *count > 0;
+    assert_eq!(nodes.iter().find(idle), None, "nobody is paid for while people rest: {nodes:?}");
+}
+
+#[test]
+fn so_many_of_a_hundred_nodes_are_spot() {
+    let price = |micro_usd_per_hour| NodePrice { micro_usd_per_hour, billing: Billing::Second, least_ms: 0 };
+    let line = |market: &str, dollars| PriceLine {
+        instance_type: "large".into(),
+        market: market.into(),
+        price: price(dollars),
+        slots: 0,
+    };
+    let cost = |percent| {
+        let mut asked = asked();
+        asked.policy.node_capacity = 10;
+        let lines = vec![line("on-demand", 80_000), line("spot", 20_000)];
+        asked.policy.prices = Some(Prices { lines, ..Prices::default() });
+        (asked.place, asked.spot_percent) = (("large".into(), "on-demand".into()), percent);
+        simulate(&asked, 1).micro_usd
+    };
+    let (none, all) = (cost(0), cost(100));
+    assert!(all.abs_diff(none / 4) < none / 100, "{none} and {all}");
+    let most = cost(75);
+    assert!(all < most && most < (none + all) / 2, "{all}, {most}, {none}");
 }

@@ -18,7 +18,7 @@ use support::{Lab, hearing, launches, policy};
 const HOUR: u64 = 3_600_000;
 
 fn line(instance_type: &str, market: &str, micro_usd_per_hour: u64, billing: Billing) -> PriceLine {
-    let price = NodePrice { micro_usd_per_hour, billing };
+    let price = NodePrice { micro_usd_per_hour, billing, ..NodePrice::default() };
     PriceLine { instance_type: instance_type.into(), market: market.into(), price, slots: 0 }
 }
 
@@ -274,22 +274,32 @@ fn happening() -> impl Strategy<Value = (u64, Happening)> {
     (prop_oneof![0u64..5_000_000, Just(HOUR), Just(0)], what)
 }
 
+/// What each type is billed for at least, by the second.
+fn least_ms(kind: usize) -> u64 {
+    [0, 60_000, 2_000_000][kind]
+}
+
 fn priced(all: &[(u64, bool); 3]) -> Event {
     let billing = |hour: bool| if hour { Billing::Hour } else { Billing::Second };
     set(["a", "b", "c"]
         .iter()
         .zip(all)
-        .map(|(kind, (price, hour))| line(kind, "spot", *price, billing(*hour)))
+        .enumerate()
+        .map(|(index, (kind, (price, hour)))| {
+            let mut line = line(kind, "spot", *price, billing(*hour));
+            line.price.least_ms = least_ms(index);
+            line
+        })
         .collect())
 }
 
-/// A node as the walk has it: its type, from when, the prices then, until when.
-type Billed = (usize, u64, usize, Option<u64>);
+/// A node as the walk has it: its type, from when, the prices then, until when and the prices then.
+type Billed = (usize, u64, usize, Option<(u64, usize)>);
 
 /// The bill of one node, walked: in micro-dollars times an hour's milliseconds.
 fn walked(node: &Billed, now: u64, prices: &[(u64, [(u64, bool); 3])]) -> u128 {
     let (kind, launched, first, ended) = *node;
-    let until = ended.unwrap_or(now);
+    let until = ended.map_or(now, |(end, _)| end);
     let mut bill = 0;
     for (index, (set, all)) in prices.iter().enumerate().skip(first) {
         let from = launched.max(*set);
@@ -302,6 +312,9 @@ fn walked(node: &Billed, now: u64, prices: &[(u64, [(u64, bool); 3])]) -> u128 {
         } else {
             bill += u128::from(to.saturating_sub(from)) * u128::from(price);
         }
+    }
+    if let Some((end, (price, false))) = ended.map(|(end, last)| (end, prices[last].1[kind])) {
+        bill += u128::from(least_ms(kind).saturating_sub(end - launched)) * u128::from(price);
     }
     bill
 }
@@ -326,7 +339,7 @@ proptest! {
                 }
                 Happening::End(index) => {
                     if let Some((_, _, _, ended @ None)) = nodes.get_mut(index) {
-                        *ended = Some(lab.now);
+                        *ended = Some((lab.now, prices.len() - 1));
                         lost(&mut lab, &format!("i-{index}"));
                     }
                 }

@@ -17,7 +17,8 @@ use crate::workload::Workload;
 
 /// All policies for a workload, ours first. The oracle needs the true rate and is left out where nobody knows it.
 pub fn all(workload: &Workload) -> Vec<Box<dyn crate::engine::Policy>> {
-    let mut all: Vec<Box<dyn crate::engine::Policy>> = vec![Box::new(Ours::new(workload))];
+    let mut all: Vec<Box<dyn crate::engine::Policy>> =
+        vec![Box::new(Ours::new(workload)), Box::new(Ours::by_the_hour(workload))];
     for target in [50, 70, 85] {
         all.push(Box::new(Tracking::new(target)));
     }

@@ -8,11 +8,21 @@ use crate::workload::Workload;
 /// Our policy.
 pub struct Ours {
     staffing: Staffing,
+    by_the_hour: bool,
 }
 
 impl Ours {
     /// Knows of a workload what a scaler knows before it: the fleet's nominal facts and the past week.
     pub fn new(workload: &Workload) -> Self {
+        Self::billed(workload, false)
+    }
+
+    /// The same, on nodes whose begun hours are billed.
+    pub fn by_the_hour(workload: &Workload) -> Self {
+        Self::billed(workload, true)
+    }
+
+    fn billed(workload: &Workload, by_the_hour: bool) -> Self {
         let fleet = &workload.fleet;
         let mut policy = StaffingPolicy::new(
             fleet.capacity,
@@ -22,13 +32,14 @@ impl Ours {
         );
         // Neither a past nor a list: a node must be there for the first call to be heard of.
         policy.min_nodes = u32::from(workload.history.is_empty() && fleet.campaigns.is_empty());
-        Self { staffing: Staffing::new(policy, &workload.history) }
+        policy.by_the_hour = by_the_hour;
+        Self { staffing: Staffing::new(policy, &workload.history), by_the_hour }
     }
 }
 
 impl Policy for Ours {
     fn name(&self) -> String {
-        "asterism".to_owned()
+        if self.by_the_hour { "asterism, by the hour" } else { "asterism" }.to_owned()
     }
 
     fn look(&mut self, view: &View<'_>) -> Orders {

@@ -93,6 +93,8 @@ fn read_fleet(path: &Path) -> Result<FleetFacts, LabError> {
         "boot_ms is empty or holds a time that cannot be"
     } else if times.iter().any(|time| !(0..=TIME_MAX_MS).contains(time)) || fleet.horizon_ms == 0 {
         "a time is negative or more than ten years"
+    } else if !(0..=1_000_000).contains(&fleet.standing_ppm) {
+        "standing_ppm is not 0 to 1,000,000"
     } else if fleet.events.windows(2).any(|pair| pair[1].t_ms < pair[0].t_ms) {
         "events are not sorted by t_ms"
     } else {

@@ -88,6 +88,9 @@ pub struct FleetFacts {
     pub boot_ms: Vec<i64>,
     /// The least that is billed for a node.
     pub min_bill_ms: i64,
+    /// What a stopped instance costs of a running one, in millionths, where nodes are a warm tier; 0: they are not.
+    #[serde(default)]
+    pub standing_ppm: i64,
     /// Outbound calls started in one calendar second at most.
     pub dials_per_s: u32,
     /// Mean time an inbound call holds its slot, as learnt from the log.
@@ -114,6 +117,8 @@ pub struct Workload {
     pub history: Vec<HistoryBin>,
     /// When calls of the list with this deadline may start; one that is not here: at any time.
     pub hours: BTreeMap<i64, Vec<(i64, i64)>>,
+    /// Outbound calls that follow others: by the one before, which it is and how long after that one's end it may start.
+    pub again: BTreeMap<usize, (usize, i64)>,
     /// Expected arrivals a second, for oracles only; empty if read from files.
     pub truth: Vec<f64>,
 }

@@ -39,7 +39,7 @@ pub(super) fn allowance(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp) -> A
 fn reserve(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp, ms: u64) -> u64 {
     let until = at.saturating_add(ms);
     let running =
-        fleet.existing().map(|(_, node)| price(policy, &node.place).between(node.launched_at, at, until));
+        fleet.existing().map(|(_, node)| price(policy, &node.place).until_end(node.launched_at, at, until));
     let owed = dearest(policy).new_for(ms).saturating_mul(fleet.owed_launches().count() as u128);
     micro_usd(running.fold(owed, u128::saturating_add))
 }
@@ -57,7 +57,8 @@ fn within_rate(fleet: &Fleet, policy: &FleetPolicy) -> u32 {
     u32::try_from(more).unwrap_or(u32::MAX)
 }
 
-fn price(policy: &FleetPolicy, place: &Place) -> NodePrice {
+/// What a node at a place costs by a policy.
+pub(super) fn price(policy: &FleetPolicy, place: &Place) -> NodePrice {
     let flat = || FleetLimits::from(policy).price();
     policy.prices.as_ref().map_or_else(flat, |prices| prices.charged(place))
 }

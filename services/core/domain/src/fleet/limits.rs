@@ -43,7 +43,7 @@ impl FleetLimits {
 
     /// The one price.
     pub(super) fn price(&self) -> NodePrice {
-        NodePrice { micro_usd_per_hour: self.price_micro_usd_per_hour, billing: Billing::Second }
+        NodePrice { micro_usd_per_hour: self.price_micro_usd_per_hour, billing: Billing::Second, least_ms: 0 }
     }
 }
 
@@ -171,7 +171,7 @@ impl Fleet {
             let booked = prices.as_ref().map(|prices| prices.charged(&node.place));
             let Some(new) = booked.or_else(|| limits.map(|limits| limits.price())) else { continue };
             if let Some(old) = node.price.replace(new) {
-                meter.stop(old, node.launched_at, at);
+                meter.leave(old, node.launched_at, at);
             }
             meter.go_on(new, node.launched_at, at);
         }

@@ -81,19 +81,25 @@ impl Meter {
         let rate = u128::from(price.micro_usd_per_hour);
         let sum = match price.billing {
             Billing::Second => &mut self.by_time,
-            Billing::Hour => self.hours.entry(next_hour(launched_at, at)).or_default(),
+            Billing::Hour => self.hours.entry(price.paid_until(launched_at, at)).or_default(),
         };
         *sum = sum.saturating_add(rate);
     }
 
-    /// A node bills no more at this price.
+    /// A node has ended.
     pub(super) fn stop(&mut self, price: NodePrice, launched_at: Timestamp, at: Timestamp) {
+        self.leave(price, launched_at, at);
+        self.spent = self.spent.saturating_add(price.missing(at.saturating_sub(launched_at)));
+    }
+
+    /// A node bills no more at this price.
+    pub(super) fn leave(&mut self, price: NodePrice, launched_at: Timestamp, at: Timestamp) {
         self.count(at);
         let rate = u128::from(price.micro_usd_per_hour);
         match price.billing {
             Billing::Second => self.by_time = self.by_time.saturating_sub(rate),
             Billing::Hour => {
-                let next = next_hour(launched_at, at);
+                let next = price.paid_until(launched_at, at);
                 let left = self.hours.get(&next).map_or(0, |sum| sum.saturating_sub(rate));
                 self.hours.insert(next, left);
                 self.hours.retain(|_, sum| *sum > 0);

@@ -14,16 +14,15 @@ use super::budget::{Allowance, allowance};
 use super::command::Inventory;
 use super::hearing::{Hearing, Standing};
 use super::limits::{FleetLimits, LAUNCH_SPAN_MS};
+use super::paid;
 use super::prices::Prices;
+use super::probing::{Probing, probing};
 use super::refusing;
 use super::seen::{self, Need};
 use super::staffing::Staff;
-use super::state::{Fleet, IntentStatus, Node, NodeStatus};
+use super::state::{Fleet, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
 
-/// Launches of the last minute that may fail for good before the plan waits until they are a minute old: what refuses
-/// them will refuse the next ones too.
-pub const FAILED_LAUNCHES_MAX: usize = 3;
 /// Attempts an unreachable node may hold to be ended by the plan: their names fit one frame.
 pub const CUTS_MAX: usize = 300;
 
@@ -98,6 +97,8 @@ pub struct Plan {
     pub stale: u32,
     /// Open nodes that were waited for long enough: no capacity.
     pub lost: u32,
+    /// Open nodes nobody needs that are paid for: they stay until their hours end.
+    pub paid: u32,
     /// Launch this many.
     pub launch: u32,
     /// Close these to new calls.
@@ -158,15 +159,19 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
     let limit_note = if plan.wanted > coming {
         grow(view, policy, &budget, at, &mut plan, coming)
     } else {
-        shrink(&standings, &mut plan);
-        ""
+        let may_close = |node: &Node| going || paid::may_close(node, view, policy, at);
+        shrink(&standings, may_close, &mut plan);
+        String::new()
     };
     plan.terminate = given_up.into_iter().cloned().collect();
     let emptied = view
         .fleet
         .existing()
         .filter(|(id, node)| {
-            node.status == NodeStatus::Draining && may_terminate(node) && !plan.undrain.contains(id)
+            node.status == NodeStatus::Draining
+                && may_terminate(node)
+                && !plan.undrain.contains(id)
+                && (going || node.held || node.refuses_log.is_some() || paid::may_end(node, policy, at))
         })
         .map(|(id, _)| id.clone());
     plan.terminate.extend(emptied);
@@ -180,7 +185,7 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
     plan.limits_are_news = view.fleet.limited.limits != Some(FleetLimits::from(policy));
     plan.prices_are_news = policy.prices.is_some() && view.fleet.prices != policy.prices;
     plan.need = sentence(view, policy, &staff, &plan);
-    plan.reason = reason(policy, &plan, &budget, limit_note);
+    plan.reason = reason(policy, &plan, &budget, &limit_note);
     if let Some(trouble) = view.need.trouble.as_ref().filter(|_| staff.kept > 0 && plan.wanted == staff.kept)
     {
         let _ = write!(plan.reason, "; {trouble}: no node goes for want of work");
@@ -205,6 +210,7 @@ fn sentence(view: &FleetView<'_>, policy: &FleetPolicy, staff: &Staff, plan: &Pl
 fn reason(policy: &FleetPolicy, plan: &Plan, budget: &Allowance, limit_note: &str) -> String {
     let mut text = plan.need.clone();
     let others = [
+        (plan.paid, "not needed and paid for longer than their calls last"),
         (plan.closed, "cannot dial now"),
         (plan.stale, "not heard of lately"),
         (plan.lost, "out of use: unable to dial, or silent, for too long"),
@@ -281,49 +287,65 @@ fn grow(
     at: Timestamp,
     plan: &mut Plan,
     coming: u32,
-) -> &'static str {
+) -> String {
     let missing = plan.wanted - coming;
-    plan.undrain = view
+    let mut warm: Vec<_> = view
         .fleet
         .existing()
         .filter(|(id, node)| {
             let open = node.status == NodeStatus::Draining && !node.held && node.refuses_log.is_none();
             open && view.hearing.could_dial(id, node, policy)
         })
-        .map(|(id, _)| id.clone())
-        .take(missing as usize)
         .collect();
+    warm.sort_by_key(|(_, node)| std::cmp::Reverse(paid::left_ms(node, policy, at)));
+    plan.undrain = warm.into_iter().map(|(id, _)| id.clone()).take(missing as usize).collect();
     let missing = missing - plan.undrain.len() as u32;
     let existing = view.fleet.billing();
     let recent =
-        || view.fleet.intents.values().filter(|intent| intent.at.saturating_add(LAUNCH_SPAN_MS) > at);
-    let failed = recent().filter(|intent| intent.status == IntentStatus::Failed).count();
+        view.fleet.intents.values().filter(|intent| intent.at.saturating_add(LAUNCH_SPAN_MS) > at).count();
     let room = policy
         .max_nodes
         .saturating_sub(existing)
-        .min(policy.launches_per_minute.saturating_sub(recent().count() as u32));
-    if missing > 0 && budget.launches == 0 {
-        return "; the budget is too nearly used up to launch";
+        .min(policy.launches_per_minute.saturating_sub(recent as u32));
+    if missing == 0 {
+        return String::new();
     }
-    if failed >= FAILED_LAUNCHES_MAX {
-        return "; the last launches failed for good, the next one waits for a minute";
+    if budget.launches == 0 {
+        return "; the budget is too nearly used up to launch".to_owned();
     }
-    plan.launch = missing.min(room).min(budget.launches);
-    if plan.launch < missing { "; held back by the limits on nodes, launches a minute or money" } else { "" }
+    let (most, note) = match probing(view.fleet, policy, at) {
+        Probing::Open => (missing, String::new()),
+        Probing::Try(failed) => (1, format!("; the last {failed} launches failed: one is tried")),
+        Probing::Wait(failed, ms) => {
+            return format!(
+                "; the last {failed} launches failed: the next is tried in {} s",
+                ms.div_ceil(1_000)
+            );
+        }
+    };
+    plan.launch = missing.min(most).min(room).min(budget.launches);
+    if plan.launch < missing.min(most) {
+        "; held back by the limits on nodes, launches a minute or money".to_owned()
+    } else {
+        note
+    }
 }
 
 /// Names the nodes that will be empty soonest: those that cannot dial, then fewest attempts first; booting ones are
 /// left to boot. A stale node is never a victim, and takes nobody's place: it counts as loaded. Nothing open is closed
 /// because something else is booting.
-fn shrink(standings: &Standings<'_>, plan: &mut Plan) {
+fn shrink(standings: &Standings<'_>, may_close: impl Fn(&Node) -> bool, plan: &mut Plan) {
     let surplus = (plan.up + plan.closed).saturating_sub(plan.wanted) as usize;
     let mut victims: Vec<_> = standings
         .iter()
         .filter(|(_, _, standing)| matches!(standing, Standing::Dials | Standing::Closed))
-        .map(|(id, node, standing)| (*standing == Standing::Dials, node.attempts.len(), *id))
+        .map(|(id, node, standing)| (*standing == Standing::Dials, node.attempts.len(), *id, *node))
         .collect();
-    victims.sort_by_key(|(dials, attempts, id)| (*dials, *attempts, std::cmp::Reverse(*id)));
-    plan.drain = victims.into_iter().take(surplus).map(|(_, _, id)| id.clone()).collect();
+    victims.sort_by_key(|(dials, attempts, id, _)| (*dials, *attempts, std::cmp::Reverse(*id)));
+    // One that is paid for stays open, and others go in its place.
+    let victims = victims.into_iter().filter(|(.., node)| may_close(node));
+    plan.drain = victims.take(surplus).map(|(_, _, id, _)| id.clone()).collect();
+    plan.paid = (surplus - plan.drain.len()) as u32;
 }
 
 /// The node that is silent the longest, by its heartbeats and by its word in the log, for longer than its calls are

@@ -17,8 +17,7 @@ use super::state::Place;
 pub const ON_DEMAND: &str = "on-demand";
 /// What it is called when it is.
 pub const SPOT: &str = "spot";
-/// An hour.
-pub const HOUR_MS: u64 = 3_600_000;
+pub use super::staffing::paid::HOUR_MS;
 
 /// What a started unit of time is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -37,6 +36,8 @@ pub struct NodePrice {
     pub micro_usd_per_hour: u64,
     /// How time is counted.
     pub billing: Billing,
+    /// Billed for each launch at least; by the hour an hour is.
+    pub least_ms: u64,
 }
 
 impl NodePrice {
@@ -57,7 +58,31 @@ impl NodePrice {
     pub fn new_for(&self, ms: u64) -> u128 {
         let hour = u128::from(self.micro_usd_per_hour) * u128::from(HOUR_MS);
         let first = if self.billing == Billing::Hour { hour } else { 0 };
-        self.between(0, 0, ms).saturating_add(first)
+        self.until_end(0, 0, ms).saturating_add(first)
+    }
+
+    /// As [`NodePrice::between`], for a node that ends at `to`.
+    pub fn until_end(&self, launched_at: u64, from: u64, to: u64) -> u128 {
+        let lives = to.saturating_sub(launched_at);
+        self.between(launched_at, from, to).saturating_add(self.missing(lives))
+    }
+
+    /// What is billed beyond its time for a node that lived for so long, as [`NodePrice::between`].
+    pub(super) fn missing(&self, lived_ms: u64) -> u128 {
+        let is_timed = self.billing == Billing::Second;
+        let ms = if is_timed { self.least_ms.saturating_sub(lived_ms) } else { 0 };
+        u128::from(ms).saturating_mul(u128::from(self.micro_usd_per_hour))
+    }
+
+    /// Until when a node is paid for whether it runs or not.
+    pub fn paid_until(&self, launched_at: u64, at: u64) -> u64 {
+        match self.billing {
+            Billing::Second => launched_at.saturating_add(self.least_ms).max(at),
+            Billing::Hour => {
+                let begun = at.saturating_sub(launched_at) / HOUR_MS + 1;
+                launched_at.saturating_add(begun.saturating_mul(HOUR_MS))
+            }
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! market = "on-demand"          # or "spot"
 //! micro_usd_per_hour = 83_000   # 0.083 dollars
 //! billing = "second"            # or "hour"
+//! minimum_s = 60                # with "second": billed for each launch at least; 60 where nothing is said, as EC2 does
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::NaiveDate;
 use serde::Deserialize;
 
-use super::{Billing, NodePrice, ON_DEMAND, PriceLine, Prices, SPOT};
+use super::{Billing, HOUR_MS, NodePrice, ON_DEMAND, PriceLine, Prices, SPOT};
 use crate::Rejection;
 use crate::fleet::state::Place;
 
@@ -24,6 +25,8 @@ use crate::fleet::state::Place;
 pub const MAX_BOOK_BYTES: usize = 1024 * 1024;
 /// A thousand dollars an hour: no price is higher.
 pub const MAX_MICRO_USD_PER_HOUR: u64 = 1_000_000_000;
+/// What EC2 bills for each launch at least, where it bills by the second.
+const MINIMUM_S: u64 = 60;
 /// Most prices a fleet uses: they fit one event.
 pub const MAX_USED: usize = 200;
 /// Longest text.
@@ -48,6 +51,7 @@ struct Row {
     market: String,
     micro_usd_per_hour: u64,
     billing: String,
+    minimum_s: Option<u64>,
 }
 
 /// A price book that was read.
@@ -135,7 +139,15 @@ fn line(row: &Row) -> Result<PriceLine, String> {
         let price = row.micro_usd_per_hour;
         return Err(format!("micro_usd_per_hour is {price}, expected 1 to {MAX_MICRO_USD_PER_HOUR}"));
     }
-    let price = NodePrice { micro_usd_per_hour: row.micro_usd_per_hour, billing };
+    let least_ms = match (billing, row.minimum_s) {
+        (Billing::Second, minimum) => minimum.unwrap_or(MINIMUM_S).saturating_mul(1_000),
+        (Billing::Hour, None) => 0,
+        (Billing::Hour, Some(_)) => return Err("minimum_s is for billing by the second".into()),
+    };
+    if least_ms > HOUR_MS {
+        return Err(format!("minimum_s is {}, expected 0 to 3600", least_ms / 1_000));
+    }
+    let price = NodePrice { micro_usd_per_hour: row.micro_usd_per_hour, billing, least_ms };
     Ok(PriceLine { instance_type: row.r#type.clone(), market: row.market.clone(), price, slots: 0 })
 }
 

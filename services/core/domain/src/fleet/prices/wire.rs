@@ -16,6 +16,7 @@ impl Field<Vec<v1::InstancePrice>> for Vec<PriceLine> {
                 Billing::Hour => 2,
             },
             slots: line.slots,
+            least_ms: line.price.least_ms,
         };
         self.iter().map(one).collect()
     }
@@ -27,7 +28,8 @@ impl Field<Vec<v1::InstancePrice>> for Vec<PriceLine> {
                 2 => Billing::Hour,
                 _ => return Err("billing"),
             };
-            let price = NodePrice { micro_usd_per_hour: line.micro_usd_per_hour, billing };
+            let (micro_usd_per_hour, least_ms) = (line.micro_usd_per_hour, line.least_ms);
+            let price = NodePrice { micro_usd_per_hour, billing, least_ms };
             Ok(PriceLine { instance_type: line.instance_type, market: line.market, price, slots: line.slots })
         };
         wire.into_iter().map(one).collect()

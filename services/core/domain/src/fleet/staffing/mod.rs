@@ -12,6 +12,7 @@ pub mod fixed;
 mod forecast;
 mod history;
 mod outbound;
+pub mod paid;
 mod place;
 mod policy;
 

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
+use super::paid;
 use super::policy::StaffingPolicy;
 
 /// A node as it is seen.
@@ -79,6 +80,9 @@ fn sorted(nodes: &[NodeSeen], count: Count, at_ms: i64, policy: &StaffingPolicy)
 pub(super) fn packed(nodes: &[NodeSeen], count: Count, at_ms: i64, policy: &StaffingPolicy) -> Moves {
     let Sorted { ready, booting, mut moves } = sorted(nodes, count, at_ms, policy);
     let mut total = ready.len() as u32 + booting + moves.launch;
+    if policy.by_the_hour {
+        return by_the_hour(ready, total, count, moves, at_ms, policy);
+    }
     let (mut closed, mut open): (Vec<NodeSeen>, Vec<NodeSeen>) =
         ready.into_iter().partition(|node| node.closed);
     let missing = count.open.saturating_sub(open.len() as u32) as usize;
@@ -100,23 +104,59 @@ pub(super) fn packed(nodes: &[NodeSeen], count: Count, at_ms: i64, policy: &Staf
     moves
 }
 
+/// The same where hours are billed: those go whose hours end, and the others stay to the end of theirs.
+fn by_the_hour(
+    mut ready: Vec<NodeSeen>,
+    total: u32,
+    count: Count,
+    mut moves: Moves,
+    at_ms: i64,
+    policy: &StaffingPolicy,
+) -> Moves {
+    let paid_ms = |node: &NodeSeen| policy.paid_ms(node.launched_ms, at_ms);
+    ready.sort_by_key(|node| (paid_ms(node), node.index));
+    let surplus = total.saturating_sub(count.keep.max(count.want)) as usize;
+    let leaving = |node: &NodeSeen| paid::may_close(paid_ms(node), policy.mean_hold_ms);
+    let leave = ready.iter().take(surplus).take_while(|node| leaving(node)).count();
+    for node in ready[..leave].iter().filter(|node| node.calls == 0 && paid_ms(node) <= paid::END_AHEAD_MS) {
+        moves.end.push(node.index);
+    }
+    // Those that leave are opened last, and the fullest of the others first.
+    let mut order: Vec<(bool, NodeSeen)> =
+        ready.into_iter().enumerate().map(|(place, node)| (place < leave, node)).collect();
+    order.sort_by_key(|(leaves, node)| (*leaves, node.closed, Reverse(node.calls), node.index));
+    for (place, (_, node)) in order.iter().enumerate() {
+        if place < count.open as usize {
+            if node.closed {
+                moves.open.push(node.index);
+            }
+            moves.end.retain(|end| *end != node.index);
+        } else if !node.closed {
+            moves.close.push(node.index);
+        }
+    }
+    moves
+}
+
 /// Moves while outbound calls wait: every slot is of use, so a node too many takes outbound calls until its inbound ones
 /// have ended, and is closed then. Outbound calls are short: it empties soon.
 pub(super) fn filled(nodes: &[NodeSeen], count: Count, at_ms: i64, policy: &StaffingPolicy) -> Moves {
     let Sorted { mut ready, booting, mut moves } = sorted(nodes, count, at_ms, policy);
     let limit = count.keep.max(count.want).saturating_sub(booting).max(u32::from(booting > 0));
     let surplus = ready.len().saturating_sub(limit as usize);
-    ready.sort_by_key(|node| (node.inbound, Reverse(node.index)));
+    let paid_ms = |node: &NodeSeen| policy.paid_ms(node.launched_ms, at_ms);
+    ready.sort_by_key(|node| (paid_ms(node), node.inbound, Reverse(node.index)));
     for (place, node) in ready.iter().enumerate() {
-        let leaves = place < surplus;
+        let leaves = place < surplus && paid::may_close(paid_ms(node), policy.mean_hold_ms);
         if leaves {
             moves.outbound_only.push(node.index);
         }
-        if leaves && node.inbound == 0 {
+        // Outbound calls are short: a node that is paid for takes them until shortly before its hour ends.
+        if leaves && node.inbound == 0 && paid::may_close(paid_ms(node), 0) {
             if !node.closed {
                 moves.close.push(node.index);
             }
-            if node.calls == 0 {
+            if node.calls == 0 && paid_ms(node) <= paid::END_AHEAD_MS {
                 moves.end.push(node.index);
             }
         } else if node.closed {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fixed::ratio;
 use super::history::BIN_MS;
+use super::paid;
 
 /// Boots that take so many bins of history or more are replayed well.
 const REPLAYED_WELL_BINS: u64 = 3;
@@ -29,6 +30,9 @@ pub struct StaffingPolicy {
     pub dials_per_s: u32,
     /// Nodes there are at least, for inbound calls that nobody foresees.
     pub min_nodes: u32,
+    /// Each begun hour of a node is billed.
+    #[serde(default)]
+    pub by_the_hour: bool,
 }
 
 impl StaffingPolicy {
@@ -44,7 +48,14 @@ impl StaffingPolicy {
             finish_early_ms: 150_000,
             dials_per_s,
             min_nodes: 0,
+            by_the_hour: false,
         }
+    }
+
+    /// For how long a node launched at a time is paid for beyond now.
+    pub fn paid_ms(&self, launched_ms: i64, at_ms: i64) -> u64 {
+        let age = u64::try_from(at_ms - launched_ms).unwrap_or(0);
+        if self.by_the_hour { paid::HOUR_MS - age % paid::HOUR_MS } else { 0 }
     }
 
     /// How far ahead the forecast looks: a boot, as slow as boots are.
