@@ -4,7 +4,7 @@
 //! before they have passed.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashSet, VecDeque};
 
 use asterism_domain::fleet::staffing::{Backlog, NodeSeen};
 
@@ -29,8 +29,10 @@ pub struct View<'a> {
     pub outbound_up: u32,
     /// Outbound calls that ended in the last second, and how long they were up in all.
     pub outbound_ended: (u32, u64),
-    /// Lists with what is left of them.
+    /// Lists with what may start of them.
     pub backlog: &'a [Backlog],
+    /// Calls of each list that wait for another one's end, or for some time after it.
+    pub later: &'a [u32],
     /// Whether the carrier takes outbound calls.
     pub trunk_up: bool,
 }
@@ -97,6 +99,7 @@ struct List<'a> {
     open_ms: i64,
     deadline_ms: i64,
     rows: VecDeque<usize>,
+    later: u32,
     hours: &'a [(i64, i64)],
 }
 
@@ -108,6 +111,8 @@ struct Engine<'a> {
     /// When calls end: time, node, call.
     ends: BinaryHeap<Reverse<(i64, usize, usize)>>,
     lists: Vec<List<'a>>,
+    /// Calls that follow others and wait for their time: it, the list, the call.
+    waiting: BinaryHeap<Reverse<(i64, usize, usize)>>,
     inbound_up: u32,
     outbound_up: u32,
     outbound_slots: u32,
@@ -158,16 +163,27 @@ pub fn run(workload: &Workload, policy: &mut dyn Policy) -> Run {
 impl<'a> Engine<'a> {
     fn new(workload: &'a Workload) -> Self {
         let mut lists: Vec<List<'a>> = Vec::new();
+        let follows: HashSet<usize> = workload.again.values().map(|(row, _)| *row).collect();
         for (row, call) in workload.calls.iter().enumerate() {
             let Some(deadline_ms) = call.deadline_ms else { continue };
             let known =
                 lists.iter_mut().find(|list| list.open_ms == call.at_ms && list.deadline_ms == deadline_ms);
             if let Some(list) = known {
-                list.rows.push_back(row);
+                if follows.contains(&row) {
+                    list.later += 1;
+                } else {
+                    list.rows.push_back(row);
+                }
                 continue;
             }
             let hours = workload.hours.get(&deadline_ms).map(Vec::as_slice).unwrap_or_default();
-            lists.push(List { open_ms: call.at_ms, deadline_ms, rows: VecDeque::from([row]), hours });
+            lists.push(List {
+                open_ms: call.at_ms,
+                deadline_ms,
+                rows: VecDeque::from([row]),
+                later: 0,
+                hours,
+            });
         }
         lists.sort_by_key(|list| list.deadline_ms);
         let placements = vec![None; workload.calls.len()];
@@ -177,6 +193,7 @@ impl<'a> Engine<'a> {
             alive: Vec::new(),
             ends: BinaryHeap::new(),
             lists,
+            waiting: BinaryHeap::new(),
             inbound_up: 0,
             outbound_up: 0,
             outbound_slots: 0,
@@ -213,7 +230,9 @@ impl<'a> Engine<'a> {
             calls: list.rows.len() as u32,
             slots_most: 0,
         };
+        self.release(at_ms);
         let backlog: Vec<Backlog> = self.lists.iter().map(left).collect();
+        let later: Vec<u32> = self.lists.iter().map(|list| list.later).collect();
         let view = View {
             at_ms,
             capacity: self.workload.fleet.capacity,
@@ -223,6 +242,7 @@ impl<'a> Engine<'a> {
             outbound_up: self.outbound_up,
             outbound_ended: std::mem::take(&mut self.outbound_ended),
             backlog: &backlog,
+            later: &later,
             trunk_up: self.trunk_up,
         };
         let orders = policy.look(&view);
@@ -335,7 +355,30 @@ impl<'a> Engine<'a> {
             self.outbound_up -= 1;
             self.outbound_ended.0 += 1;
             self.outbound_ended.1 += self.workload.calls[row].hold_ms as u64;
+            self.follow(row, at_ms);
             self.dial(at_ms);
+        }
+    }
+
+    /// The call after this one waits from here on.
+    fn follow(&mut self, row: usize, at_ms: i64) {
+        let Some((next, after_ms)) = self.workload.again.get(&row).copied() else { return };
+        let call = &self.workload.calls[next];
+        let of_it =
+            |list: &List<'_>| list.open_ms == call.at_ms && Some(list.deadline_ms) == call.deadline_ms;
+        let Some(list) = self.lists.iter().position(of_it) else { return };
+        self.waiting.push(Reverse((at_ms.saturating_add(after_ms), list, next)));
+    }
+
+    /// Calls whose time has come join their lists.
+    fn release(&mut self, at_ms: i64) {
+        while let Some(Reverse((due, list, row))) = self.waiting.peek().copied() {
+            if due > at_ms {
+                return;
+            }
+            self.waiting.pop();
+            self.lists[list].later -= 1;
+            self.lists[list].rows.push_back(row);
         }
     }
 }

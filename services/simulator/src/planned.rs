@@ -45,6 +45,8 @@ pub struct Asked {
     pub policy: FleetPolicy,
     /// Where nodes are launched: type and market.
     pub place: (String, String),
+    /// Nodes of a hundred that are launched as spot, whatever the market there; the policy's prices have both.
+    pub spot_percent: u32,
     /// Runs.
     pub seeds: u64,
 }
@@ -145,17 +147,23 @@ fn workload(asked: &Asked, seed: u64) -> Workload {
     let again = factor(&mut rng);
     let square = (1.0 + HOLD_VARIATION * HOLD_VARIATION).ln();
     let hold = LogNormal::new(mean_ms.max(1.0).ln() - square / 2.0, square.sqrt()).ok();
-    let (mut calls, mut hours) = (Vec::new(), BTreeMap::new());
+    let (mut calls, mut hours, mut again_rows) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
     let now = outlook.at_ms as i64;
     for (index, list) in outlook.lists.iter().enumerate() {
         let until = outlook.until_ms.map_or(HORIZON_MS, |until| until as i64 - now);
         // A millisecond tells the lists apart.
         let deadline_ms = until - index as i64;
-        let more = f64::from(list.calls.saturating_sub(list.contacts)) * again;
-        for _ in 0..list.contacts.saturating_add(more as u32) {
+        let more = (f64::from(list.calls.saturating_sub(list.contacts)) * again) as usize;
+        let first = calls.len();
+        let all = list.contacts as usize + if list.contacts == 0 { 0 } else { more };
+        for _ in 0..all {
             let drawn = hold.map_or(mean_ms, |hold| hold.sample(&mut rng));
             let hold_ms = (drawn as i64).clamp(1_000, 4 * 3_600_000);
             calls.push(Call { at_ms: 0, hold_ms, deadline_ms: Some(deadline_ms) });
+        }
+        let retry_ms = i64::try_from(outlook.retry_ms).unwrap_or(i64::MAX);
+        for (before, next) in followers(first, list.contacts as usize, all) {
+            again_rows.insert(before, (next, retry_ms));
         }
         if !list.hours.is_empty() {
             let from_now = |at: u64| i64::try_from(at).map_or(i64::MAX, |at| at.saturating_sub(now));
@@ -179,5 +187,19 @@ fn workload(asked: &Asked, seed: u64) -> Workload {
         dials_per_s: if outlook.calls_per_second == 0 { NO_PACE } else { outlook.calls_per_second },
         ..FleetFacts::default()
     };
-    Workload { fleet, calls, hours, ..Workload::default() }
+    Workload { fleet, calls, hours, again: again_rows, ..Workload::default() }
+}
+
+/// Which call follows which: the calls beyond one a contact come after one of theirs, each round after the one before. As
+/// many go on to the next round as the share of all that does: the last round has what is left.
+fn followers(first: usize, contacts: usize, all: usize) -> Vec<(usize, usize)> {
+    let share = |round: usize| round * (all - contacts) / all.max(1);
+    let (mut pairs, mut round, mut next) = (Vec::new(), (first, contacts), first + contacts);
+    while next < first + all && round.1 > 0 {
+        let size = share(round.1).clamp(1, round.1).min(first + all - next);
+        pairs.extend((0..size).map(|index| (round.0 + index * round.1 / size, next + index)));
+        round = (next, size);
+        next += size;
+    }
+    pairs
 }

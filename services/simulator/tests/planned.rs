@@ -195,5 +195,5 @@ fn so_many_of_a_hundred_nodes_are_spot() {
     let (none, all) = (cost(0), cost(100));
     assert!(all.abs_diff(none / 4) < none / 100, "{none} and {all}");
     let most = cost(75);
-    assert!(all < most && most < (none + all) / 2, "{all}, {most}, {none}");
+    assert!(all < most && 2 * most < none + all, "{all}, {most}, {none}");
 }

@@ -5,10 +5,10 @@
 mod support;
 
 use asterism_domain::campaign::command::ImportRow;
-use asterism_domain::campaign::outlook::outlook;
+use asterism_domain::campaign::outlook::{Supposed, outlook, supposed};
 use asterism_domain::fleet;
 use asterism_domain::fleet::staffing::StaffingPolicy;
-use asterism_domain::rules::{CallingWindow, CampaignRules};
+use asterism_domain::rules::{CallingWindow, CampaignRules, RetryRule};
 use asterism_domain::trunk::TrunkSettings;
 use asterism_domain::{AttemptId, Outcome};
 use support::{Lab, loopback, policy, rows};
@@ -84,4 +84,42 @@ fn the_least_cap_counts_and_an_ended_campaign_has_no_outlook() {
         reason: "x".into(),
     });
     assert_eq!(caps(&lab), None);
+}
+
+#[test]
+fn a_campaign_that_is_only_supposed_has_the_outlook_it_will_have() {
+    let mut lab = Lab::new();
+    lab.now = TEN;
+    lab.trunk("t", TrunkSettings { max_channels: 7, calls_per_second: 9, ..loopback() });
+    let window = CallingWindow { weekdays: 0b111_1111, from_minute: 9 * 60, to_minute: 17 * 60 };
+    let again = |outcome, delay_ms| RetryRule { outcome, delay_ms, max: 3, doubling: false };
+    let rules = CampaignRules {
+        windows: vec![window],
+        deadline_ms: TEN + 30 * HOUR,
+        retries: vec![again(Outcome::Busy, HOUR), again(Outcome::NoAnswer, 3 * HOUR)],
+        ..CampaignRules::default()
+    };
+    // Five people have no zone, and the campaign no default: they are never rung.
+    let people = [in_zone(30, "UTC"), in_zone(20, "America/New_York"), rows(5)].concat();
+    let people = (0..55).zip(people).map(|(n, row)| ImportRow { number_hash: [n; 16], ..row }).collect();
+    lab.campaign_with("c", people, 1, rules.clone());
+    let real = outlook(&lab.state, "c", lab.now).unwrap();
+    let zones = [("UTC", 30), ("America/New_York", 20), ("", 5)];
+    let asked = Supposed {
+        name: "c".into(),
+        rules,
+        people: zones.map(|(zone, people)| (zone.to_owned(), people)).into(),
+        max_attempts: 1,
+        trunks: vec![(7, 9)],
+        learnt: lab.state.fleet.learnt.clone(),
+        ..Supposed::default()
+    };
+    let mut told = supposed(asked.clone(), lab.now);
+    told.lists.sort_by_key(|list| std::cmp::Reverse(list.contacts));
+    assert_eq!((&told.lists, told.until_ms), (&real.lists, real.until_ms));
+    assert_eq!((told.max_channels, told.calls_per_second), (7, 9));
+    assert_eq!((told.retry_ms, real.retry_ms), (2 * HOUR, 2 * HOUR), "the mean of an hour and three");
+    let told = supposed(Supposed { max_attempts: 3, answered_permille: 500, ..asked }, lab.now);
+    let most = told.lists.iter().find(|list| list.contacts == 30).unwrap();
+    assert_eq!(most.calls, 53, "a half and a quarter of them are rung again");
 }

@@ -1,5 +1,6 @@
 //! What else could be done: each is the same campaign with one thing changed, run like the plan itself.
 
+use asterism_domain::fleet::prices::{ON_DEMAND, SPOT};
 use asterism_domain::fleet::{FleetPolicy, PriceLine, Prices};
 use serde::Serialize;
 
@@ -26,6 +27,9 @@ pub fn alternatives(
     for line in book.iter().flat_map(|book| &book.lines).filter(is_asked) {
         all.push((format!("{} {}", line.instance_type, line.market), with(asked, line)));
     }
+    if let Some(mixed) = half_spot(asked, book) {
+        all.push(("half of the nodes as spot".to_owned(), mixed));
+    }
     let outlook = &asked.outlook;
     if let Some(until) = outlook.until_ms {
         let mut later = asked.clone();
@@ -49,10 +53,27 @@ pub fn alternatives(
     told.collect()
 }
 
+/// Half of the nodes as spot, where the type has both prices and the plan has one of them.
+fn half_spot(asked: &Asked, book: Option<&Prices>) -> Option<Asked> {
+    let in_market = |market: &str| {
+        let lines = book?.lines.iter();
+        lines.filter(|line| line.instance_type == asked.place.0).find(|line| line.market == market).cloned()
+    };
+    let lines = vec![in_market(ON_DEMAND)?, in_market(SPOT)?];
+    if asked.spot_percent > 0 {
+        return None;
+    }
+    let mut mixed = with(asked, &lines[0]);
+    mixed.policy.prices.as_mut()?.lines = lines;
+    mixed.spot_percent = 50;
+    Some(mixed)
+}
+
 /// The same on nodes of another kind.
 fn with(asked: &Asked, line: &PriceLine) -> Asked {
     let prices = asked.policy.prices.clone().map(|prices| Prices { lines: vec![line.clone()], ..prices });
     let slots = if line.slots > 0 { line.slots } else { asked.policy.node_capacity };
     let policy = FleetPolicy { prices, node_capacity: slots, ..asked.policy.clone() };
-    Asked { policy, place: (line.instance_type.clone(), line.market.clone()), ..asked.clone() }
+    let place = (line.instance_type.clone(), line.market.clone());
+    Asked { policy, place, spot_percent: 0, ..asked.clone() }
 }

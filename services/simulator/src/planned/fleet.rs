@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use asterism_domain::campaign::backlog::Demand;
 use asterism_domain::fleet::learnt::Learnt;
+use asterism_domain::fleet::prices::SPOT;
 use asterism_domain::fleet::staffing::StaffingPolicy;
 use asterism_domain::fleet::{
     self, Fleet, FleetLimits, FleetPolicy, FleetView, Heard, Hearing, Need, NodeStatus, Plan,
@@ -120,9 +121,12 @@ impl Planner {
     }
 
     fn need(&self, view: &View<'_>) -> Need {
+        // With a time to end by, calls that wait for others are work to come too, as they are for the dialer.
+        let dated = self.asked.outlook.until_ms.is_some();
         let left = |deadline: &i64| {
-            let of = view.backlog.iter().filter(|list| list.deadline_ms == *deadline);
-            of.map(|list| list.calls).sum::<u32>()
+            let all = view.backlog.iter().zip(view.later);
+            let of = all.filter(|(list, _)| list.deadline_ms == *deadline);
+            of.map(|(list, later)| list.calls + if dated { *later } else { 0 }).sum::<u32>()
         };
         let left: Vec<u32> = self.lists.iter().map(left).collect();
         let outlook = &self.asked.outlook;
@@ -180,7 +184,12 @@ impl Planner {
     fn launch(&mut self) {
         let node = format!("i-{:06}", self.nodes.len());
         let (intent, reason) = (node.clone(), String::new());
-        let (instance_type, market) = self.asked.place.clone();
+        let (instance_type, mut market) = self.asked.place.clone();
+        // Spread evenly: so many of each hundred.
+        let share = |nodes: usize| nodes * self.asked.spot_percent.min(100) as usize / 100;
+        if share(self.nodes.len() + 1) > share(self.nodes.len()) {
+            SPOT.clone_into(&mut market);
+        }
         self.scaler(Event::LaunchIntended {
             intent: intent.clone(),
             reason: reason.clone(),
@@ -238,7 +247,9 @@ impl Policy for Planner {
         };
         let plan = fleet::plan(&seen, &policy, self.at);
         let over = self.asked.outlook.until_ms.is_some_and(|until| self.at >= until);
-        let left = view.backlog.iter().any(|list| list.calls > 0) && !over;
+        let waits =
+            view.backlog.iter().any(|list| list.calls > 0) || view.later.iter().any(|calls| *calls > 0);
+        let left = waits && !over;
         let stuck = self.fleet.budget_drained > 0 && self.fleet.existing().next().is_none();
         let orders =
             if plan.is_empty() { quiet } else { Orders { outbound_slots, ..self.carry_out(&plan, &policy) } };

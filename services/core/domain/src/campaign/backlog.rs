@@ -5,6 +5,7 @@ use super::state::Campaign;
 use super::waiting::ZoneIndex;
 use crate::fleet::staffing::{Backlog, StaffingPolicy, staffing_ms};
 use crate::ids::Timestamp;
+use crate::rules::CampaignRules;
 use crate::state::State;
 
 /// Openings of a calling window that are looked at before the rest is taken to be like them.
@@ -61,7 +62,10 @@ pub fn within(state: &State, ahead_ms: u64, at: Timestamp) -> u32 {
 
 /// When nothing of a campaign may be started any more.
 pub(super) fn ends(campaign: &Campaign) -> Option<Timestamp> {
-    let rules = &campaign.rules;
+    ends_by(&campaign.rules)
+}
+
+pub(super) fn ends_by(rules: &CampaignRules) -> Option<Timestamp> {
     [rules.deadline_ms, rules.ends_at_ms].into_iter().filter(|end| *end > 0).min()
 }
 
@@ -115,9 +119,13 @@ pub(super) fn attempts_milli(campaign: &Campaign) -> u64 {
     let counts = &campaign.counts;
     let ended = u64::from(counts.attempts.saturating_sub(counts.refused).saturating_sub(counts.in_flight));
     let last = u64::from(counts.settled.values().sum::<u32>() + counts.uncertain).min(ended);
-    let again_milli = ((ended - last) * 1_000).checked_div(ended).unwrap_or(0);
+    chain(((ended - last) * 1_000).checked_div(ended).unwrap_or(0), campaign.max_attempts)
+}
+
+/// Attempts of a contact, in thousandths, where so many thousandths of each lead to another one.
+pub(super) fn chain(again_milli: u64, max_attempts: u32) -> u64 {
     let (mut sum, mut part) = (1_000, 1_000);
-    for _ in 1..campaign.max_attempts.clamp(1, ATTEMPTS_MAX) {
+    for _ in 1..max_attempts.clamp(1, ATTEMPTS_MAX) {
         part = part * again_milli / 1_000;
         sum += part;
     }

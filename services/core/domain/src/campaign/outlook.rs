@@ -1,13 +1,17 @@
 //! What a campaign will ask of the fleet, as far as the log can say it: what a plan starts from before any money is spent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::backlog::{attempts_milli, ends, slots_for};
+use super::backlog::{attempts_milli, chain, ends, ends_by, slots_for};
 use super::judge::{Clock, ZoneStands};
 use super::state::{Campaign, CampaignStatus};
+use super::waiting::ZoneIndex;
 use crate::fleet::learnt::Learnt;
 use crate::fleet::staffing::{Backlog, StaffingPolicy, staffing_ms};
-use crate::ids::Timestamp;
+use crate::ids::{Outcome, Timestamp};
+use crate::rules::CampaignRules;
 use crate::state::State;
 
 /// Openings of a calling window that are told at most.
@@ -34,8 +38,84 @@ pub struct Outlook {
     pub attempts_seen: u64,
     /// Answered ones among a thousand of them; none without any.
     pub answered_permille: Option<u32>,
+    /// Mean time from an attempt to the next one of its contact, by the campaign's rules.
+    #[serde(default)]
+    pub retry_ms: u64,
     /// What the log has taught about calls and boots.
     pub learnt: Learnt,
+}
+
+/// A campaign that does not exist yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Supposed {
+    /// Its name.
+    pub name: String,
+    /// Whom it may ring and when.
+    pub rules: CampaignRules,
+    /// People by the zone a list would give them; empty = none.
+    pub people: BTreeMap<String, u32>,
+    /// Attempts of one contact at most.
+    pub max_attempts: u32,
+    /// Attempts of a thousand that are answered.
+    pub answered_permille: u32,
+    /// Calls at once; 0 = no cap.
+    pub max_channels: u32,
+    /// Calls started a second; 0 = no pace.
+    pub calls_per_second: u32,
+    /// What its trunks carry: calls at once and starts a second each; 0 = no limit.
+    pub trunks: Vec<(u32, u32)>,
+    /// What is assumed of calls and boots.
+    pub learnt: Learnt,
+}
+
+/// What it would ask for, from `at` on.
+pub fn supposed(asked: Supposed, at: Timestamp) -> Outlook {
+    let (zones, people): (Vec<String>, Vec<u32>) = asked.people.into_iter().unzip();
+    let (channels, pace) = trunks(asked.trunks.into_iter());
+    let again_milli = 1_000 - u64::from(asked.answered_permille.min(1_000));
+    let attempts_milli = chain(again_milli, asked.max_attempts);
+    let clock = Clock::of(&asked.rules, &zones);
+    // Zone 0 is that of people without one; a campaign names its zones from 1 on.
+    let zone = |(index, name): (usize, &String)| {
+        if name.is_empty() { Some(0) } else { ZoneIndex::try_from(index + 1).ok() }
+    };
+    let from = at.max(asked.rules.starts_at_ms);
+    let lists = zones
+        .iter()
+        .enumerate()
+        .map(zone)
+        .zip(people)
+        .filter_map(|(zone, contacts)| list(&clock, (zone?, contacts), attempts_milli, (at, from)));
+    Outlook {
+        name: asked.name,
+        at_ms: at,
+        until_ms: ends_by(&asked.rules),
+        lists: lists.collect(),
+        max_channels: least(asked.max_channels, channels),
+        calls_per_second: least(asked.calls_per_second, pace),
+        answered_permille: Some(asked.answered_permille),
+        retry_ms: retry_ms(&asked.rules),
+        learnt: asked.learnt,
+        ..Outlook::default()
+    }
+}
+
+/// What trunks carry together: none if one of them has no limit.
+fn trunks(all: impl Iterator<Item = (u32, u32)>) -> (Option<u32>, Option<u32>) {
+    let (mut channels, mut pace) = (Some(0_u32), Some(0_u32));
+    for (its_channels, its_pace) in all {
+        let add = |sum: Option<u32>, cap: u32| sum.filter(|_| cap > 0).map(|sum| sum.saturating_add(cap));
+        channels = add(channels, its_channels);
+        pace = add(pace, its_pace);
+    }
+    (channels, pace)
+}
+
+/// The mean delay of the rules that lead to another attempt, no less than numbers must rest.
+fn retry_ms(rules: &CampaignRules) -> u64 {
+    let again = || rules.retries.iter().filter(|rule| rule.max > 0 && rule.outcome != Outcome::Congestion);
+    let sum = again().fold(0_u64, |sum, rule| sum.saturating_add(rule.delay_ms));
+    (sum / (again().count() as u64).max(1)).max(rules.min_gap_ms)
 }
 
 /// People who have the same hours.
@@ -58,13 +138,8 @@ pub fn outlook(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
     let counts = &campaign.counts;
     let seen = u64::from(counts.attempts.saturating_sub(counts.refused).saturating_sub(counts.in_flight));
     let answered = (u64::from(counts.answered) * 1_000).checked_div(seen);
-    let trunks = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
-    let (mut channels, mut pace) = (Some(0_u32), Some(0_u32));
-    for settings in trunks {
-        let add = |sum: Option<u32>, cap: u32| sum.filter(|_| cap > 0).map(|sum| sum.saturating_add(cap));
-        channels = add(channels, settings.max_channels);
-        pace = add(pace, settings.calls_per_second);
-    }
+    let usable = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
+    let (channels, pace) = trunks(usable.map(|settings| (settings.max_channels, settings.calls_per_second)));
     Some(Outlook {
         campaign: id.to_owned(),
         name: campaign.name.clone(),
@@ -75,6 +150,7 @@ pub fn outlook(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
         calls_per_second: least(campaign.calls_per_second, pace),
         attempts_seen: seen,
         answered_permille: answered.and_then(|share| u32::try_from(share).ok()),
+        retry_ms: retry_ms(&campaign.rules),
         learnt: state.fleet.learnt.clone(),
     })
 }
@@ -84,39 +160,46 @@ fn least(own: u32, trunks: Option<u32>) -> u32 {
     [own, trunks.unwrap_or(0)].into_iter().filter(|cap| *cap > 0).min().unwrap_or(0)
 }
 
-/// One list a zone. Who has no known zone is never rung.
+/// One list a zone.
 fn lists(campaign: &Campaign, at: Timestamp) -> Vec<OutlookList> {
     let clock = Clock::new(campaign);
     let attempts_milli = attempts_milli(campaign);
     let from = at.max(campaign.rules.starts_at_ms);
-    let list = |zone| {
-        let contacts = campaign.waiting.len_in(zone);
-        if contacts == 0 || clock.look(zone, from) == ZoneStands::Unknown {
-            return None;
-        }
-        let calls = (u64::from(contacts) * attempts_milli).div_ceil(1_000);
-        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
-        let mut hours = Vec::new();
-        let mut next = from;
-        while hours.len() < OPENINGS_MAX {
-            let Some(opens) = clock.opens_at(zone, next) else { break };
-            match clock.look(zone, opens) {
-                ZoneStands::Open(closes) if closes > opens => {
-                    hours.push((opens, closes));
-                    next = closes;
+    let waiting = campaign.waiting.zones().map(|zone| (zone, campaign.waiting.len_in(zone)));
+    waiting.filter_map(|people| list(&clock, people, attempts_milli, (at, from))).collect()
+}
+
+/// People of one zone. Who has no known zone is never rung.
+fn list(
+    clock: &Clock<'_>,
+    (zone, contacts): (ZoneIndex, u32),
+    attempts_milli: u64,
+    (at, from): (Timestamp, Timestamp),
+) -> Option<OutlookList> {
+    if contacts == 0 || clock.look(zone, from) == ZoneStands::Unknown {
+        return None;
+    }
+    let calls = (u64::from(contacts) * attempts_milli).div_ceil(1_000);
+    let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+    let mut hours = Vec::new();
+    let mut next = from;
+    while hours.len() < OPENINGS_MAX {
+        let Some(opens) = clock.opens_at(zone, next) else { break };
+        match clock.look(zone, opens) {
+            ZoneStands::Open(closes) if closes > opens => {
+                hours.push((opens, closes));
+                next = closes;
+            }
+            // No rule about time: from its beginning on.
+            _ => {
+                if from > at {
+                    hours.push((opens, Timestamp::MAX));
                 }
-                // No rule about time: from its beginning on.
-                _ => {
-                    if from > at {
-                        hours.push((opens, Timestamp::MAX));
-                    }
-                    break;
-                }
+                break;
             }
         }
-        Some(OutlookList { contacts, calls, hours })
-    };
-    campaign.waiting.zones().filter_map(list).collect()
+    }
+    Some(OutlookList { contacts, calls, hours })
 }
 
 impl Outlook {

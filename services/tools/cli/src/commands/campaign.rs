@@ -39,6 +39,11 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
     }
 }
 
+/// Reads a rules file.
+pub(super) fn rules_file(path: &std::path::Path) -> Result<asterism_domain::rules::CampaignRules, CliError> {
+    rules::read_file(path)
+}
+
 async fn tell(context: &Context, verb: &str, campaign: &str, reason: &str) -> Result<(), CliError> {
     let (_, client) = context.client().await?;
     if let Err(refused) = ops::tell_campaign(&client, &format!("campaign.{verb}"), campaign, reason).await {

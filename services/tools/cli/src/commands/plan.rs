@@ -1,9 +1,12 @@
 //! `asterism plan`: what a campaign will need, take and cost, before any money is spent.
 
+mod file;
+
 use std::fmt::Write as _;
 
 use asterism_domain::campaign::outlook::{Outlook, OutlookList};
 use asterism_domain::fleet::learnt::Learnt;
+use asterism_domain::fleet::prices::{ON_DEMAND, SPOT};
 use asterism_domain::fleet::{FleetPolicy, PriceLine, Prices};
 use asterism_proto::Role;
 use asterism_runtime::leader::now_ms;
@@ -15,9 +18,12 @@ use super::Context;
 use crate::args::plan::PlanArgs;
 use crate::bar::{Bar, grouped};
 use crate::error::CliError;
+use crate::ops::blocking;
 use crate::output::{Align, table};
 use crate::up::progress::dollars;
 
+/// Between a spot interruption's notice and the end.
+const SPOT_NOTICE_MS: u64 = 120_000;
 /// Columns and rows of the chart.
 const WIDTH: usize = 60;
 const HEIGHT: u32 = 8;
@@ -25,12 +31,16 @@ const HEIGHT: u32 = 8;
 pub(super) async fn run(context: &Context, args: &PlanArgs) -> Result<(), CliError> {
     let config = context.config()?;
     let settings = ScalerConfig::load(&config).map_err(CliError::from_text)?;
-    let outlook = match &args.campaign {
-        Some(campaign) => {
+    let outlook = match (&args.campaign, &args.campaign_file) {
+        (Some(campaign), _) => {
             let (_, client) = context.client().await?;
             client.role_json(Role::Scaler, "fleet.outlook", &json!({ "campaign": campaign })).await?
         }
-        None => supposed(args),
+        (None, Some(path)) => {
+            let path = path.clone();
+            blocking(move || file::read(&path, now_ms())).await??
+        }
+        (None, None) => supposed(args),
     };
     let calls: u64 = outlook.lists.iter().map(|list| u64::from(list.calls)).sum();
     if calls == 0 || calls > CALLS_MAX {
@@ -38,7 +48,10 @@ pub(super) async fn run(context: &Context, args: &PlanArgs) -> Result<(), CliErr
         return Err(CliError::new("AST-U099", "there is nothing to plan", why).next("asterism campaign list"));
     }
     let book = settings.policy.prices.clone();
-    let asked = asked(outlook, settings.policy, args.seeds);
+    let mut asked = asked(outlook, settings.policy, args.seeds);
+    if let Some(percent) = args.spot_share {
+        share(&mut asked, book.as_ref(), percent)?;
+    }
     let alone = args.alone;
     let quiet = context.out.json;
     let work = move || {
@@ -94,7 +107,27 @@ fn asked(outlook: Outlook, mut policy: FleetPolicy, seeds: u64) -> Asked {
     if let (Some(prices), Some(line)) = (&mut policy.prices, line) {
         prices.lines = vec![line];
     }
-    Asked { outlook, policy, place, seeds }
+    Asked { outlook, policy, place, spot_percent: 0, seeds }
+}
+
+/// So many of a hundred nodes as spot, the others on demand, all of the plan's type.
+fn share(asked: &mut Asked, book: Option<&Prices>, percent: u32) -> Result<(), CliError> {
+    let in_market = |market: &str| {
+        let lines = book.iter().flat_map(|book| &book.lines);
+        let of_type = lines.filter(|line| line.instance_type == asked.place.0);
+        of_type.into_iter().find(|line| line.market == market).cloned()
+    };
+    let (Some(on_demand), Some(spot), Some(prices)) =
+        (in_market(ON_DEMAND), in_market(SPOT), asked.policy.prices.as_mut())
+    else {
+        let why = format!("the configuration's price book has not both prices of {:?}", asked.place.0);
+        return Err(CliError::new("AST-P033", "a share of spot cannot be reckoned with", why)
+            .next("asterism prices check FILE --used, with scaler.ec2.spot = true"));
+    };
+    ON_DEMAND.clone_into(&mut asked.place.1);
+    asked.spot_percent = percent;
+    prices.lines = vec![on_demand, spot];
+    Ok(())
 }
 
 fn text(asked: &Asked, told: &Told, others: &[Alternative]) -> String {
@@ -102,7 +135,9 @@ fn text(asked: &Asked, told: &Told, others: &[Alternative]) -> String {
     let mut text = String::new();
     let calls: u64 = outlook.lists.iter().map(|list| u64::from(list.calls)).sum();
     let holding = outlook.learnt.holding().mean_ms();
-    let place = format!("{} {}", asked.place.0, asked.place.1);
+    let mixed = format!("on demand, {} % spot", asked.spot_percent);
+    let market = if asked.spot_percent > 0 { &mixed } else { &asked.place.1 };
+    let place = format!("{} {market}", asked.place.0);
     let _ = writeln!(
         text,
         "{}: {} calls of about {} s each, on nodes of {} slots ({})",
@@ -134,11 +169,21 @@ fn text(asked: &Asked, told: &Told, others: &[Alternative]) -> String {
         0 => "no call of it has ended yet: how long calls last is assumed".to_owned(),
         seen => format!("learnt from {} attempts", grouped(seen)),
     };
-    let _ = writeln!(
-        text,
-        "least, middle and most of {} runs; {learnt}; delays between attempts of one contact are not reckoned with",
-        asked.seeds
-    );
+    let _ = writeln!(text, "least, middle and most of {} runs; {learnt}", asked.seeds);
+    let caps = [(outlook.max_channels, "calls at once"), (outlook.calls_per_second, "starts a second")];
+    for (cap, what) in caps.into_iter().filter(|(cap, _)| *cap > 0) {
+        let _ = writeln!(text, "campaign and trunks allow {} {what}", grouped(cap.into()));
+    }
+    if outlook.retry_ms > 0 {
+        let _ = writeln!(text, "whom it has to ring again rests for {}", span(outlook.retry_ms));
+    }
+    if (asked.spot_percent > 0 || asked.place.1 == SPOT) && holding > SPOT_NOTICE_MS {
+        let _ = writeln!(
+            text,
+            "a spot node ends {} s after its notice: calls of this length are cut with it, and that is not reckoned with",
+            SPOT_NOTICE_MS / 1_000
+        );
+    }
     text
 }
 
