@@ -34,6 +34,9 @@ const GROWTH_TIMEOUT: Duration = Duration::from_secs(2);
 const GROWTH_MAX_BYTES: usize = 256 * 1024;
 const GROWTH_ROUNDS_MAX: usize = 16;
 
+/// How long media-sync may take to name addresses.
+const ADDRESSES_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A checkpoint notice that is not believed is said once, and then so often at most.
 const SAY_EVERY: Duration = Duration::from_mins(1);
 
@@ -60,6 +63,8 @@ pub struct Subjects {
     pub checkpoint_request: Subject,
     /// Where the log's growth is asked for.
     pub growth: Subject,
+    /// Where it is asked where sounds may be had.
+    pub addresses: Subject,
     /// Where checkpoints are cosigned.
     pub cosignature: Subject,
 }
@@ -76,6 +81,7 @@ impl Subjects {
             checkpoint_notice: Subject::checkpoint_notice(fleet)?,
             checkpoint_request: Subject::checkpoint_request(fleet)?,
             growth: Subject::growth_request(fleet)?,
+            addresses: Subject::address_request(fleet)?,
             cosignature: Subject::cosignature(fleet, node)?,
         })
     }
@@ -306,4 +312,32 @@ pub(crate) async fn growth(bus: &Bus, subject: &Subject, from: u64, to: u64) -> 
         }
     }
     steps
+}
+
+/// Media-sync, asked where sounds may be had. What it names is checked when it comes.
+pub(crate) struct AskMedia {
+    /// None while the bus is away.
+    pub bus: Option<Bus>,
+    /// Where it is asked.
+    pub subject: Subject,
+}
+
+impl crate::media::Addresses for AskMedia {
+    fn of<'a>(
+        &'a self,
+        manifest: &'a str,
+        sounds: Vec<asterism_proto::hash::Hash>,
+    ) -> futures_util::future::BoxFuture<'a, Result<Vec<String>, String>> {
+        Box::pin(async move {
+            let bus = self.bus.as_ref().ok_or("the bus is away")?;
+            let sounds = sounds.iter().map(|sound| sound.to_vec()).collect();
+            let asked = v1::AddressRequest { manifest: manifest.to_owned(), sounds }.encode_to_vec();
+            let answer = bus
+                .request(&self.subject, asked, ADDRESSES_TIMEOUT)
+                .await
+                .map_err(|error| format!("media-sync named no addresses: {error}"))?;
+            let reply = v1::AddressReply::decode(answer.as_slice());
+            Ok(reply.map_err(|_| "media-sync's answer cannot be read")?.urls)
+        })
+    }
 }

@@ -98,6 +98,9 @@ pub struct RunArgs {
     /// Certificates (PEM) to trust beside the system's when prompts come by https://.
     #[arg(long, env = "ASTERISM_MEDIA_CA_FILE")]
     pub media_ca_file: Option<PathBuf>,
+    /// Most KiB of prompts fetched in a second, so that calls have the rest of the link; 0 is without a bound.
+    #[arg(long, env = "ASTERISM_MEDIA_MAX_KIB_PER_S", default_value_t = 0)]
+    pub media_max_kib_per_s: u64,
     /// The instance's metadata service, asked whether the cloud takes the instance away: on EC2 that of 169.254.169.254.
     /// Nobody is asked without it.
     #[arg(long, env = "ASTERISM_METADATA_URL")]

@@ -47,6 +47,8 @@ pub enum Body {
     LogRefused(v1::LogRefused),
     /// A manifest is on disk and verified.
     ManifestHeld(v1::ManifestHeld),
+    /// A manifest is needed no longer; its files go behind this.
+    ManifestDropped(v1::ManifestDropped),
     /// The PBX has a trunk.
     TrunkHeld(v1::TrunkHeld),
 }
@@ -81,6 +83,7 @@ impl Fact {
             | Body::NodeHolds(_)
             | Body::LogRefused(_)
             | Body::ManifestHeld(_)
+            | Body::ManifestDropped(_)
             | Body::TrunkHeld(_) => "",
         }
     }
@@ -108,6 +111,7 @@ impl Fact {
             Body::NodeUncovered(b) => (EventType::NodeUncovered, b.encode_to_vec()),
             Body::LogRefused(b) => (EventType::LogRefused, b.encode_to_vec()),
             Body::ManifestHeld(b) => (EventType::ManifestHeld, b.encode_to_vec()),
+            Body::ManifestDropped(b) => (EventType::ManifestDropped, b.encode_to_vec()),
             Body::TrunkHeld(b) => (EventType::TrunkHeld, b.encode_to_vec()),
         }
     }

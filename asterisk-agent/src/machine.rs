@@ -26,6 +26,8 @@ mod ring_tests;
 #[cfg(test)]
 mod stop_tests;
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vars_tests;
@@ -69,6 +71,8 @@ pub enum Change {
     PutReady(Option<String>),
     /// The manifest was told to the log.
     PutManifest(String),
+    /// The log was told that the manifest goes.
+    DropManifest(String),
     /// The newest checkpoint checked, and what is wrong with the log.
     PutWitnessed(Box<Witnessed>),
 }
@@ -103,6 +107,8 @@ pub enum Effect {
     },
     /// Fetch a manifest; [`Machine::on_manifest`] follows.
     Sync(v1::SyncOrder),
+    /// Remove a manifest's files.
+    Forget(String),
     /// Have these trunks; [`Machine::on_trunks_tried`] follows.
     Trunks {
         /// The shell's own number of the order.

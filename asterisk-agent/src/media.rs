@@ -3,116 +3,223 @@
 //! A manifest becomes one folder for each language, `<sounds>/<language>/<manifest>/`, moved into place by one rename
 //! each; `<sounds>/.manifests/<manifest>` lists what is in it and is written last. At start the lists are checked
 //! against the files; what fails is set aside and fetched again when it is ordered.
+//!
+//! A sound that another manifest has is linked, not fetched (`fill.rs`). What is lacking comes in one request as the
+//! manifest's bundle where that is worth it, else one by one, by the order's addresses or those asked for on the bus.
 
 mod download;
+mod fill;
+mod list;
 mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
+use asterism_nats::crash;
 use asterism_proto::hash::Hash;
 use asterism_proto::origin::is_token;
 use asterism_proto::v1;
-use serde::{Deserialize, Serialize};
+use futures_util::future::BoxFuture;
 
+pub use list::{MANIFEST_MAX_BYTES, PROMPT_MAX_BYTES, PROMPTS_MAX};
 pub use tls::trust_file;
 
-use self::download::Failure;
+use self::download::{Failure, Pace};
+use self::list::Listed;
 use self::tls::Trust;
 use crate::Error;
 use crate::files;
-use asterism_domain::logic::is_prompt_name;
 
-/// Most prompts in one manifest.
-pub const PROMPTS_MAX: usize = 512;
-/// Longest prompt, bytes.
-pub const PROMPT_MAX_BYTES: u64 = 64 * 1024 * 1024;
-/// Largest manifest, bytes.
-pub const MANIFEST_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 /// Most manifests looked at when the agent starts.
 const MANIFESTS_MAX: usize = 256;
 const LISTS: &str = ".manifests";
+const BESIDE: &str = ".tmp-";
 
-/// One prompt, checked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Listed {
-    language: String,
-    /// Relative to the manifest's folder, with its extension.
-    file: String,
-    size_bytes: u64,
-    sha256: String,
-    #[serde(skip)]
-    url: String,
+/// Where sounds may be had that an order does not give an address for.
+pub trait Addresses: Send + Sync {
+    /// One address for each of these sounds (at most [`fill::ASKED_AT_ONCE`]), in their order.
+    fn of<'a>(&'a self, manifest: &'a str, sounds: Vec<Hash>) -> BoxFuture<'a, Result<Vec<String>, String>>;
 }
 
-/// Fetches, verifies and installs a manifest. One that is there already is left alone.
-pub async fn fetch(sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
-    fetch_from(&Trust::of_process(), sounds, order).await
+/// Fetches manifests into a folder of sounds.
+pub struct Fetcher {
+    sounds: PathBuf,
+    trust: Trust,
+    pace: Pace,
+    /// Manifests that are being fetched: an order is repeated while it is carried out.
+    busy: Mutex<BTreeSet<String>>,
 }
 
-async fn fetch_from(trust: &Trust, sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
-    let manifest = order.manifest.clone();
-    let bad = |why: String| Error::Media { manifest: manifest.clone(), why };
-    let prompts = check(order).map_err(|why| bad(why.to_owned()))?;
-    if list_path(sounds, &manifest).exists() && verify(sounds, &manifest).is_ok() {
-        return Ok(());
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fetched {
+    /// The manifest is on disk, whole and verified.
+    Held,
+    /// An earlier order for it is being carried out.
+    Busy,
+}
+
+impl Fetcher {
+    /// Into this folder, at most so many bytes a second for all manifests together; 0 is without a bound.
+    pub fn new(sounds: &Path, max_bytes_per_s: u64) -> Self {
+        let (trust, pace) = (Trust::of_process(), Pace::new(max_bytes_per_s));
+        Self { sounds: sounds.to_owned(), trust, pace, busy: Mutex::default() }
     }
-    let languages: BTreeSet<String> = prompts.iter().map(|prompt| prompt.language.clone()).collect();
-    let mut beside = BTreeMap::new();
-    for language in &languages {
-        let dir = sounds.join(language).join(format!(".tmp-{manifest}"));
-        clear(&dir)?;
-        fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
-        beside.insert(language.clone(), dir);
-    }
-    for prompt in &prompts {
-        let Some(dir) = beside.get(&prompt.language) else { continue };
-        let path = dir.join(&prompt.file);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
+
+    /// Fetches, verifies and installs a manifest. One that is there already is left alone.
+    pub async fn fetch(&self, order: v1::SyncOrder, addresses: &dyn Addresses) -> Result<Fetched, Error> {
+        let manifest = order.manifest.clone();
+        let bad = |why: String| Error::Media { manifest: manifest.clone(), why };
+        if !is_token(&manifest) {
+            return Err(bad("its id is not usable".to_owned()));
         }
-        let fetched = download::to_file(&prompt.url, &path, prompt.size_bytes, trust).await;
-        let (size, sha256) = fetched.map_err(|failure| match failure {
-            Failure::Untrusted(why) => Error::Untrusted { manifest: manifest.clone(), why },
-            Failure::Other(why) => bad(format!("{}: {why}", prompt.file)),
-        })?;
-        if size != prompt.size_bytes || hex::encode(sha256) != prompt.sha256 {
-            return Err(bad(format!("{} is not what the manifest says", prompt.file)));
+        if !self.busy().insert(manifest.clone()) {
+            return Ok(Fetched::Busy);
         }
+        let _done = Done { of: self, manifest: &manifest };
+        let (sounds, of) = (self.sounds.clone(), manifest.clone());
+        if blocking(move || Ok(list_path(&sounds, &of).exists() && verify(&sounds, &of).is_ok())).await? {
+            return Ok(Fetched::Held);
+        }
+        let listed = match self.listed(&order).await {
+            Ok(listed) => listed,
+            Err(Failure::Untrusted(why)) => return Err(Error::Untrusted { manifest: manifest.clone(), why }),
+            Err(Failure::Other(why)) => return Err(bad(why)),
+        };
+        let begun: Vec<PathBuf> = languages(&listed)
+            .into_iter()
+            .map(|language| beside(&self.sounds, language, &manifest))
+            .collect();
+        let installed = self.install(&order, listed, addresses).await;
+        if installed.is_err() {
+            // A disk that is full is not kept full by what cannot be used.
+            for dir in begun {
+                let _ = clear(&dir); // cleared at the next start, too
+            }
+        }
+        installed.map(|()| Fetched::Held)
     }
-    for (language, dir) in &beside {
-        sync_tree(dir)?;
-        let place = sounds.join(language).join(&manifest);
+
+    /// Removes a manifest that no campaign and no call needs, unless it is being fetched again.
+    pub async fn remove(&self, manifest: &str) -> Result<(), Error> {
+        if !self.busy().insert(manifest.to_owned()) {
+            return Ok(());
+        }
+        let _done = Done { of: self, manifest };
+        let (sounds, manifest) = (self.sounds.clone(), manifest.to_owned());
+        blocking(move || remove(&sounds, &manifest)).await
+    }
+
+    /// What the manifest has in it: as the order says, or as its document does.
+    async fn listed(&self, order: &v1::SyncOrder) -> Result<Vec<Listed>, Failure> {
+        if !order.prompts.is_empty() {
+            return Ok(list::of_order(&order.prompts)?);
+        }
+        let document =
+            download::document(&order.document_url, list::DOCUMENT_MAX_BYTES, &self.trust, &self.pace)
+                .await?;
+        Ok(list::of_document(&order.manifest, &document)?)
+    }
+
+    async fn install(
+        &self,
+        order: &v1::SyncOrder,
+        listed: Vec<Listed>,
+        addresses: &dyn Addresses,
+    ) -> Result<(), Error> {
+        let (sounds, manifest) = (self.sounds.clone(), order.manifest.clone());
+        let told = |failure| match failure {
+            Failure::Untrusted(why) => Error::Untrusted { manifest: order.manifest.clone(), why },
+            Failure::Other(why) => Error::Media { manifest: order.manifest.clone(), why },
+        };
+        let (folders, listed, mut filled) = blocking(move || {
+            let mut folders = BTreeMap::new();
+            for language in languages(&listed) {
+                let dir = beside(&sounds, language, &manifest);
+                clear(&dir)?;
+                fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
+                folders.insert(language.to_owned(), dir);
+            }
+            crash::point("media.begun");
+            let filled = fill::prepare(&listed, &folders, &known(&sounds));
+            Ok((folders, listed, filled.map_err(|why| Error::Media { manifest, why })?))
+        })
+        .await?;
+        let job = fill::Job { order, trust: &self.trust, pace: &self.pace };
+        job.fetch(&mut filled, addresses).await.map_err(told)?;
+        let (sounds, manifest) = (self.sounds.clone(), order.manifest.clone());
+        blocking(move || {
+            fill::link_others(&filled).map_err(|why| Error::Media { manifest: manifest.clone(), why })?;
+            crash::point("media.filled");
+            appear(&sounds, &manifest, &folders, &listed)
+        })
+        .await
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Makes a manifest that is complete beside its place durable, and then be there.
+fn appear(
+    sounds: &Path,
+    manifest: &str,
+    folders: &BTreeMap<String, PathBuf>,
+    listed: &[Listed],
+) -> Result<(), Error> {
+    sync_all(sounds)?;
+    for (language, dir) in folders {
+        let place = sounds.join(language).join(manifest);
         clear(&place)?;
         fs::rename(dir, &place).map_err(Error::file("create", &place))?;
         files::sync_dir(&sounds.join(language))?;
+        crash::point("media.renamed");
     }
-    let list = serde_json::to_vec(&prompts).map_err(|error| bad(error.to_string()))?;
-    let path = list_path(sounds, &manifest);
+    let path = list_path(sounds, manifest);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(Error::file("create", parent))?;
     }
-    files::write_public(&path, &list)
+    files::write_public(&path, &list::to_bytes(listed, manifest)?)?;
+    crash::point("media.listed");
+    Ok(())
 }
 
-/// Manifests that are on disk, whole and unchanged. What is damaged loses its list, so that it is fetched again.
+/// Work on files beside the agent's other work.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(Error::Media { manifest: String::new(), why: format!("its thread ended: {error}") })
+    })
+}
+
+/// Lets the next order for the manifest in, however this one ends.
+struct Done<'a> {
+    of: &'a Fetcher,
+    manifest: &'a str,
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.of.busy().remove(self.manifest);
+    }
+}
+
+/// Manifests that are on disk, whole and unchanged. What is damaged loses its list, so that it is fetched again; what was
+/// begun and not ended is removed.
 pub fn held(sounds: &Path) -> Result<Vec<String>, Error> {
-    let lists = sounds.join(LISTS);
-    let entries = match fs::read_dir(&lists) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::file("read", &lists)(error)),
-    };
+    sweep(sounds)?;
     let mut held = Vec::new();
-    for entry in entries.take(MANIFESTS_MAX) {
-        let name = entry.map_err(Error::file("read", &lists))?.file_name();
-        let Some(manifest) = name.to_str().filter(|name| is_token(name)) else { continue };
-        match verify(sounds, manifest) {
-            Ok(()) => held.push(manifest.to_owned()),
+    for manifest in names(&sounds.join(LISTS))?.into_iter().filter(|name| is_token(name)).take(MANIFESTS_MAX)
+    {
+        match verify(sounds, &manifest) {
+            Ok(()) => held.push(manifest),
             Err(error) => {
                 tracing::warn!(%error, "a manifest on disk is damaged; it is fetched again when ordered");
-                let path = list_path(sounds, manifest);
+                let path = list_path(sounds, &manifest);
                 fs::remove_file(&path).map_err(Error::file("remove", &path))?;
             }
         }
@@ -121,63 +228,92 @@ pub fn held(sounds: &Path) -> Result<Vec<String>, Error> {
     Ok(held)
 }
 
-fn verify(sounds: &Path, manifest: &str) -> Result<(), Error> {
-    let bad = |why: String| Error::Media { manifest: manifest.to_owned(), why };
+/// Removes a manifest that no campaign and no call needs: its list first, so that half of it is nothing.
+pub fn remove(sounds: &Path, manifest: &str) -> Result<(), Error> {
     let path = list_path(sounds, manifest);
-    let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
-    let prompts: Vec<Listed> = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-    for prompt in prompts {
-        let path = sounds.join(&prompt.language).join(manifest).join(&prompt.file);
-        let (size, sha256) = download::hash_file(&path, PROMPT_MAX_BYTES).map_err(bad)?;
-        if size != prompt.size_bytes || hex::encode(sha256) != prompt.sha256 {
-            return Err(bad(format!("{} changed", prompt.file)));
+    let listed = list::of_bytes(&fs::read(&path).map_err(Error::file("read", &path))?);
+    fs::remove_file(&path).map_err(Error::file("remove", &path))?;
+    files::sync_dir(&sounds.join(LISTS))?;
+    for language in languages(&listed.unwrap_or_default()) {
+        clear(&sounds.join(language).join(manifest))?;
+    }
+    Ok(())
+}
+
+/// Removes what was begun and not ended, and folders of manifests that have no list: half of one that came or went. Nothing
+/// else that lies there is a manifest's.
+fn sweep(sounds: &Path) -> Result<(), Error> {
+    for language in names(sounds)? {
+        let of = sounds.join(&language);
+        if !of.is_dir() || language.starts_with('.') {
+            continue;
+        }
+        let listed = |name: &str| list_path(sounds, name).exists();
+        for name in names(&of)? {
+            if name.starts_with(BESIDE) || (is_manifest_id(&name) && !listed(&name)) {
+                clear(&of.join(name))?;
+            }
         }
     }
     Ok(())
 }
 
-/// Only names that stay in their folder, no file twice, all within the limits.
-fn check(order: v1::SyncOrder) -> Result<Vec<Listed>, &'static str> {
-    if !is_token(&order.manifest) {
-        return Err("its id is not usable");
+/// The names in a folder; none if there is none.
+fn names(dir: &Path) -> Result<Vec<String>, Error> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::file("read", dir)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(Error::file("read", dir))?.file_name();
+        names.extend(name.to_str().map(str::to_owned));
     }
-    if order.prompts.is_empty() || order.prompts.len() > PROMPTS_MAX {
-        return Err("not 1 to 512 prompts");
+    Ok(names)
+}
+
+/// Where each sound lies that a listed manifest has. They were verified when the agent started or when they came.
+fn known(sounds: &Path) -> BTreeMap<(String, u64), PathBuf> {
+    let mut known = BTreeMap::new();
+    for manifest in names(&sounds.join(LISTS)).unwrap_or_default().iter().take(MANIFESTS_MAX) {
+        let Ok(bytes) = fs::read(list_path(sounds, manifest)) else { continue };
+        for listed in list::of_bytes(&bytes).unwrap_or_default() {
+            let path = listed.place(&sounds.join(&listed.language).join(manifest));
+            known.insert((listed.sha256, listed.size_bytes), path);
+        }
     }
-    let mut total = 0_u64;
-    let mut seen = BTreeSet::new();
-    let mut listed = Vec::with_capacity(order.prompts.len());
-    for prompt in order.prompts {
-        let ext_ok =
-            (1..=8).contains(&prompt.ext.len()) && prompt.ext.bytes().all(|b| b.is_ascii_alphanumeric());
-        if !is_prompt_name(&prompt.name) || !ext_ok || prompt.name.len() > 128 {
-            return Err("a prompt's name is not usable");
+    known
+}
+
+fn verify(sounds: &Path, manifest: &str) -> Result<(), Error> {
+    let bad = |why: String| Error::Media { manifest: manifest.to_owned(), why };
+    let path = list_path(sounds, manifest);
+    let bytes = fs::read(&path).map_err(Error::file("read", &path))?;
+    for listed in list::of_bytes(&bytes).map_err(bad)? {
+        let path = listed.place(&sounds.join(&listed.language).join(manifest));
+        let (size, sha256) = download::hash_file(&path, PROMPT_MAX_BYTES).map_err(bad)?;
+        if size != listed.size_bytes || hex::encode(sha256) != listed.sha256 {
+            return Err(bad(format!("{} changed", listed.file)));
         }
-        if !is_token(&prompt.language) || prompt.language.len() > 16 {
-            return Err("a prompt's language is not usable");
-        }
-        let sha256: Hash = prompt.sha256.as_slice().try_into().map_err(|_| "a prompt has no sha-256")?;
-        total = total.saturating_add(prompt.size_bytes);
-        if prompt.size_bytes > PROMPT_MAX_BYTES || total > MANIFEST_MAX_BYTES {
-            return Err("it is too large");
-        }
-        let file = format!("{}.{}", prompt.name, prompt.ext);
-        if !seen.insert((prompt.language.clone(), file.clone())) {
-            return Err("a prompt is there twice");
-        }
-        listed.push(Listed {
-            language: prompt.language,
-            file,
-            size_bytes: prompt.size_bytes,
-            sha256: hex::encode(sha256),
-            url: prompt.url,
-        });
     }
-    Ok(listed)
+    Ok(())
+}
+
+fn is_manifest_id(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+fn languages(listed: &[Listed]) -> BTreeSet<&str> {
+    listed.iter().map(|listed| listed.language.as_str()).collect()
 }
 
 fn list_path(sounds: &Path, manifest: &str) -> PathBuf {
     sounds.join(LISTS).join(manifest)
+}
+
+fn beside(sounds: &Path, language: &str, manifest: &str) -> PathBuf {
+    sounds.join(language).join(format!("{BESIDE}{manifest}"))
 }
 
 fn clear(dir: &Path) -> Result<(), Error> {
@@ -187,16 +323,13 @@ fn clear(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// Makes the names of a folder and of those in it durable; the files themselves were synced as they were written.
-fn sync_tree(dir: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(dir).map_err(Error::file("read", dir))? {
-        let path = entry.map_err(Error::file("read", dir))?.path();
-        if path.is_dir() {
-            sync_tree(&path)?;
-        }
-    }
-    files::sync_dir(dir)
+/// Everything written to this file system so far is durable: one wait instead of one for each file and folder.
+fn sync_all(sounds: &Path) -> Result<(), Error> {
+    let dir = File::open(sounds).map_err(Error::file("open", sounds))?;
+    nix::unistd::syncfs(&dir).map_err(|errno| Error::file("sync", sounds)(errno.into()))
 }
 
+#[cfg(test)]
+mod set_tests;
 #[cfg(test)]
 mod tests;

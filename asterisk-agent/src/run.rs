@@ -67,8 +67,9 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let mut machine = Machine::new(&args.node.node, args.node.capacity, loaded.machine);
     let adopted = machine.attempts().count();
     for manifest in media::held(&sounds_dir)? {
-        // Told to the log already, or by the next order of media-sync.
-        machine.on_boot_manifest(&manifest);
+        if !machine.on_boot_manifest(&manifest) {
+            media::remove(&sounds_dir, &manifest)?;
+        }
     }
     tracing::info!(node = args.node.node, %fleet, attempts = adopted, "agent starts");
 
@@ -99,6 +100,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     if args.exit_on_stdin_eof {
         exit_on_stdin_eof()?;
     }
+    let prompts = Arc::new(media::Fetcher::new(&sounds_dir, args.media_max_kib_per_s.saturating_mul(1024)));
     let parts = Parts {
         machine,
         spool: Spool::new(args.spool_mib * 1024 * 1024, loaded.spool),
@@ -108,7 +110,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         witness: knows_log_key,
         step_timeout: args.step_timeout(),
         journal_dir,
-        sounds_dir,
+        prompts,
         trunks,
         pbx: pbx_commands,
         inputs,

@@ -27,6 +27,7 @@ use crate::clock::Clock;
 use crate::error::code;
 use crate::input::{Input, Inputs};
 use crate::machine::{Effect, Gate, Judged, Machine, Output, PbxUp, SpoolView};
+use crate::media::Fetcher;
 use crate::pbx::PbxCommand;
 use crate::spool::{Signer, Spool, SpoolChange};
 use crate::store::{Commit, Committed, Committer, Store, StoreChange};
@@ -59,8 +60,8 @@ pub struct Parts {
     pub step_timeout: Duration,
     /// Where the dialplan leaves reports nobody took.
     pub journal_dir: PathBuf,
-    /// Where prompts live.
-    pub sounds_dir: PathBuf,
+    /// Prompts: what fetches them to where they live.
+    pub prompts: Arc<Fetcher>,
     /// Trunks: their files and what is on them.
     pub trunks: Arc<Trunks>,
     /// To the PBX.

@@ -172,6 +172,7 @@ impl Store {
             Change::PutReady(boot_id) => self.put(&self.meta, b"ready", boot_id),
             Change::PutWitnessed(seen) => self.put(&self.meta, b"witnessed", seen.as_ref()),
             Change::PutManifest(manifest) => self.put(&self.manifests, manifest.as_bytes(), &()),
+            Change::DropManifest(manifest) => self.remove(&self.manifests, manifest.as_bytes()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use asterism_ec2_proxy::imds::Metadata;
 use asterism_proto::v1::EventType;
-use support::{Fleet, LONG_FLOW, PATIENCE, callees, numbers};
+use support::{Fleet, LONG_FLOW, callees, numbers, wait};
 
 /// What `OriginateResponse` gives as its reason for a call that was answered.
 const ANSWERED: u32 = 4;
@@ -55,12 +55,4 @@ fn a_spot_notice_closes_the_node_and_its_calls_go_on() {
         assert_eq!(metadata.refused(), 0, "a page was asked for without a token");
         fleet.check_frames();
     });
-}
-
-async fn wait(what: &str, done: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        tokio::time::sleep(Duration::from_millis(10)).await; // the pause of a poll
-    }
 }

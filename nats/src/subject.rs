@@ -120,13 +120,15 @@ pub enum Parsed {
     Cosignature { fleet: String, node: String },
     /// A node wants proofs of the log's growth.
     GrowthRequest { fleet: String },
+    /// A node wants to know where sounds may be had.
+    AddressRequest { fleet: String },
 }
 
 /// One row of the subject table: subject, pattern of transport, who sends, who receives, body.
 pub type Row = [&'static str; 5];
 
 /// The subject table as the documentation shows it.
-pub const TABLE: [Row; 14] = [
+pub const TABLE: [Row; 15] = [
     ["ast.v1.ev.<fleet>.<node\\|role\\|proc>.<id>", "stream", "its origin", "every reader", "a signed frame"],
     [
         "ast.v1.cmd.<fleet>.<node>.<verb>",
@@ -170,6 +172,13 @@ pub const TABLE: [Row; 14] = [
     ["ast.v1.req.<fleet>.checkpoint", "request", "everyone", "ledger", "empty → `CheckpointNotice`"],
     ["ast.v1.cosign.<fleet>.<node>", "publish", "the node", "ledger", "`Cosignature`"],
     ["ast.v1.req.<fleet>.growth", "request", "nodes", "ledger", "`GrowthRequest` → `GrowthReply`"],
+    [
+        "ast.v1.req.<fleet>.media",
+        "request, queue group",
+        "nodes",
+        "media-sync",
+        "`AddressRequest` → `AddressReply`",
+    ],
     ["ast.v1.req.<fleet>.range", "request", "services", "ledger", "`RangeRequest` → `RangeReply`"],
 ];
 
@@ -279,6 +288,11 @@ impl Subject {
         Ok(Self(format!("{ROOT}.req.{}.growth", token("fleet", fleet)?)))
     }
 
+    /// A node wants to know where sounds may be had.
+    pub fn address_request(fleet: &str) -> Result<Self, SubjectError> {
+        Ok(Self(format!("{ROOT}.req.{}.media", token("fleet", fleet)?)))
+    }
+
     /// Someone wants a range of the log.
     pub fn range_request(fleet: &str) -> Result<Self, SubjectError> {
         Ok(Self(format!("{ROOT}.req.{}.range", token("fleet", fleet)?)))
@@ -350,6 +364,7 @@ impl Parsed {
             ["req", fleet, "checkpoint"] => Parsed::CheckpointRequest { fleet: owned(fleet) },
             ["cosign", fleet, node] => Parsed::Cosignature { fleet: owned(fleet), node: owned(node) },
             ["req", fleet, "growth"] => Parsed::GrowthRequest { fleet: owned(fleet) },
+            ["req", fleet, "media"] => Parsed::AddressRequest { fleet: owned(fleet) },
             ["req", fleet, "range"] => Parsed::RangeRequest { fleet: owned(fleet) },
             _ => return None,
         })
@@ -417,6 +432,7 @@ pub fn node_permissions() -> Permissions {
             "ROOT.logic.*.step",
             "ROOT.req.*.checkpoint",
             "ROOT.req.*.growth",
+            "ROOT.req.*.media",
             "ROOT.cosign.*.*",
             "_IN.>",
         ]),

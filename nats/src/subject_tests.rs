@@ -6,7 +6,7 @@ use proptest::prelude::*;
 #[test]
 fn each_builder_gives_the_documented_subject_and_reads_back() {
     let node = Origin::Node("i-1".into());
-    let cases: [(Subject, &str, Option<Parsed>); 17] = [
+    let cases: [(Subject, &str, Option<Parsed>); 18] = [
         (
             Subject::event("demo", &node).unwrap(),
             "ast.v1.ev.demo.node.i-1",
@@ -76,6 +76,11 @@ fn each_builder_gives_the_documented_subject_and_reads_back() {
             Subject::growth_request("demo").unwrap(),
             "ast.v1.req.demo.growth",
             Some(Parsed::GrowthRequest { fleet: "demo".into() }),
+        ),
+        (
+            Subject::address_request("demo").unwrap(),
+            "ast.v1.req.demo.media",
+            Some(Parsed::AddressRequest { fleet: "demo".into() }),
         ),
         (Subject::events("demo").unwrap(), "ast.v1.ev.demo.>", None),
         (Subject::commands("demo", "i-1").unwrap(), "ast.v1.cmd.demo.i-1.*", None),

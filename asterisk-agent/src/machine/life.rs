@@ -162,11 +162,14 @@ impl Machine {
         out
     }
 
-    /// A manifest was found on disk when the agent started. If the log was not told, it is told with the next order.
-    pub fn on_boot_manifest(&mut self, manifest: &str) {
-        if self.told.contains(manifest) {
+    /// A manifest was found on disk when the agent started. Whether it is held: one the log was not told of was fetched by
+    /// an agent that died before, or has been told to go.
+    pub fn on_boot_manifest(&mut self, manifest: &str) -> bool {
+        let told = self.told.contains(manifest);
+        if told {
             self.held.insert(manifest.to_owned());
         }
+        told
     }
 
     /// The PBX can be spoken to: calls with a live channel are adopted, the others end as can be proved.

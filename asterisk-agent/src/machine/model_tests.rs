@@ -140,6 +140,7 @@ impl World {
             Change::PutDrain(drain) => saved.drain = drain,
             Change::PutReady(boot_id) => saved.ready = boot_id,
             Change::PutManifest(manifest) => drop(saved.manifests.insert(manifest)),
+            Change::DropManifest(manifest) => drop(saved.manifests.remove(&manifest)),
             Change::PutWitnessed(witnessed) => saved.witnessed = *witnessed,
         }
     }

@@ -215,6 +215,7 @@ impl Machine {
                 self.refusal("media-sync", code::MALFORMED, "the manifest has no usable id")
             }
             Ok(()) => {
+                self.drop_others(&order, &mut out);
                 if !self.held.contains(&order.manifest) {
                     out.effects.push(Effect::Sync(order));
                 }
@@ -223,6 +224,27 @@ impl Machine {
         };
         out.effects.push(Effect::ReplyOrder { ticket, reply });
         out
+    }
+
+    /// Manifests that no campaign needs, and no call of this node: the log is told before their files go, so that nobody
+    /// is sent here for them.
+    fn drop_others(&mut self, order: &v1::SyncOrder, out: &mut Output) {
+        // An order that does not keep its own manifest says nothing of the others.
+        if !order.keep.contains(&order.manifest) {
+            return;
+        }
+        let needed = |manifest: &String| {
+            order.keep.contains(manifest) || self.active.values().any(|attempt| attempt.manifest == *manifest)
+        };
+        let unneeded: Vec<String> = self.held.iter().filter(|manifest| !needed(manifest)).cloned().collect();
+        for manifest in unneeded {
+            self.held.remove(&manifest);
+            self.told.remove(&manifest);
+            let body = v1::ManifestDropped { node: self.node.clone(), manifest: manifest.clone() };
+            out.facts.push(Fact::of_node(Body::ManifestDropped(body)));
+            out.changes.push(Change::DropManifest(manifest.clone()));
+            out.effects.push(Effect::Forget(manifest));
+        }
     }
 
     /// A trunk order: answered when the PBX has them, or not.

@@ -1,8 +1,9 @@
-//! Fetching one file, never more of it than was announced.
+//! Fetching files, never more of them than was announced.
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use asterism_proto::hash::Hash;
@@ -14,9 +15,9 @@ use hyper::header::HOST;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::tls::Trust;
 
@@ -49,40 +50,166 @@ impl From<&str> for Failure {
 
 type Fetched = Result<(u64, Hash), Failure>;
 
-/// Fetches `file://`, `http://` or `https://` into a new file, synced. Returns what came: size and hash. A redirect is
-/// an answer like any other that is not 200: not followed.
-pub(super) async fn to_file(url: &str, path: &Path, size_max: u64, trust: &Trust) -> Fetched {
-    if let Some(source) = url.strip_prefix("file://") {
-        let (source, path) = (Path::new(source).to_owned(), path.to_owned());
-        let copied = tokio::task::spawn_blocking(move || copy(&source, &path, size_max)).await;
-        return Ok(copied.map_err(|error| error.to_string())??);
+/// How fast bytes may come, over everything that comes at the same time.
+pub(super) struct Pace {
+    bytes_per_s: u64,
+    next: Mutex<Instant>,
+}
+
+impl Pace {
+    /// At most so many bytes a second; 0 is without a bound.
+    pub(super) fn new(bytes_per_s: u64) -> Self {
+        Self { bytes_per_s, next: Mutex::new(Instant::now()) }
     }
-    let uri: Uri = url.parse().map_err(|_| "its url cannot be read")?;
-    timeout(FILE_TIMEOUT, download(&uri, path, size_max, trust))
-        .await
-        .map_err(|_| "it took longer than 15 minutes")?
+
+    /// Waits until so many more bytes may have come.
+    async fn took(&self, bytes: usize) {
+        if self.bytes_per_s == 0 {
+            return;
+        }
+        let until = {
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let micros = (bytes as u64).saturating_mul(1_000_000) / self.bytes_per_s;
+            *next = (*next).max(Instant::now()) + Duration::from_micros(micros);
+            *next
+        };
+        sleep_until(until).await;
+    }
+}
+
+/// What comes from an address, piece by piece.
+enum Source {
+    Http(Incoming),
+    File(tokio::fs::File),
+}
+
+impl Source {
+    /// `file://`, `http://` or `https://`. A redirect is an answer like any other that is not 200: not followed.
+    async fn open(url: &str, trust: &Trust) -> Result<Self, Failure> {
+        if let Some(path) = url.strip_prefix("file://") {
+            let file = tokio::fs::File::open(path).await;
+            return Ok(Self::File(file.map_err(|error| format!("cannot read its source: {error}"))?));
+        }
+        let uri: Uri = url.parse().map_err(|_| "its url cannot be read")?;
+        let answer = open(&uri, trust).await?;
+        if answer.status() == StatusCode::OK {
+            Ok(Self::Http(answer.into_body()))
+        } else {
+            Err(format!("the server said {}", answer.status().as_u16()).into())
+        }
+    }
+
+    /// The next piece; none at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::File(file) => {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let count = file.read(&mut chunk).await.map_err(|error| error.to_string())?;
+                chunk.truncate(count);
+                Ok((count > 0).then(|| chunk.into()))
+            }
+            Self::Http(body) => loop {
+                let frame = timeout(STEP_TIMEOUT, body.frame())
+                    .await
+                    .map_err(|_| "the server stopped in the middle")?;
+                let Some(frame) = frame else { return Ok(None) };
+                if let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() {
+                    return Ok(Some(data));
+                }
+            },
+        }
+    }
+}
+
+/// Fetches one sound into a new file. Returns what came: size and hash. The file is not synced.
+pub(super) async fn to_file(url: &str, path: &Path, size_max: u64, trust: &Trust, pace: &Pace) -> Fetched {
+    let all = async {
+        let mut source = Source::open(url, trust).await?;
+        let mut to = File::create(path).map_err(|error| error.to_string())?;
+        let (mut hasher, mut size) = (Sha256::new(), 0_u64);
+        while let Some(data) = source.next().await? {
+            size += data.len() as u64;
+            if size > size_max {
+                return Err("longer than announced".into());
+            }
+            hasher.update(&data);
+            to.write_all(&data).map_err(|error| error.to_string())?;
+            pace.took(data.len()).await;
+        }
+        Ok((size, hasher.finalize().into()))
+    };
+    timeout(FILE_TIMEOUT, all).await.map_err(|_| "it took longer than 15 minutes")?
+}
+
+/// Fetches a short document.
+pub(super) async fn document(
+    url: &str,
+    size_max: u64,
+    trust: &Trust,
+    pace: &Pace,
+) -> Result<Vec<u8>, Failure> {
+    let all = async {
+        let mut source = Source::open(url, trust).await?;
+        let mut document = Vec::new();
+        while let Some(data) = source.next().await? {
+            if (document.len() + data.len()) as u64 > size_max {
+                return Err("its document is too long".into());
+            }
+            document.extend_from_slice(&data);
+            pace.took(data.len()).await;
+        }
+        Ok(document)
+    };
+    timeout(FILE_TIMEOUT, all).await.map_err(|_| "its document took longer than 15 minutes")?
+}
+
+/// One sound of a bundle: how long it is, and where it goes if it is wanted.
+pub(super) struct Part {
+    pub size_bytes: u64,
+    pub to: Option<PathBuf>,
+}
+
+/// Fetches a bundle: sounds one behind the other, without anything between. Tells of each wanted one when it is written:
+/// its place and its hash.
+pub(super) async fn split(
+    url: &str,
+    parts: &[Part],
+    trust: &Trust,
+    pace: &Pace,
+    mut written: impl FnMut(usize, Hash),
+) -> Result<(), Failure> {
+    let mut source = Source::open(url, trust).await?;
+    let mut piece = Bytes::new();
+    for (at, part) in parts.iter().enumerate() {
+        let mut to = part.to.as_ref().map(File::create).transpose().map_err(|error| error.to_string())?;
+        let (mut hasher, mut left) = (Sha256::new(), part.size_bytes);
+        while left > 0 {
+            if piece.is_empty() {
+                piece = source.next().await?.ok_or("it is too short")?;
+                pace.took(piece.len()).await;
+            }
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+            let data = piece.split_to(count);
+            left -= count as u64;
+            if let Some(to) = &mut to {
+                hasher.update(&data);
+                to.write_all(&data).map_err(|error| error.to_string())?;
+            }
+        }
+        if to.is_some() {
+            written(at, hasher.finalize().into());
+        }
+    }
+    Ok(())
 }
 
 /// Size and hash of a file that should not be longer than `size_max`.
 pub(super) fn hash_file(path: &Path, size_max: u64) -> Result<(u64, Hash), String> {
     let mut source = File::open(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    pump(&mut source, None, size_max)
-}
-
-fn copy(source: &Path, path: &Path, size_max: u64) -> Result<(u64, Hash), String> {
-    let mut from = File::open(source).map_err(|error| format!("cannot read its source: {error}"))?;
-    let mut to = File::create(path).map_err(|error| error.to_string())?;
-    let done = pump(&mut from, Some(&mut to), size_max)?;
-    to.sync_all().map_err(|error| error.to_string())?;
-    Ok(done)
-}
-
-fn pump(from: &mut File, mut to: Option<&mut File>, size_max: u64) -> Result<(u64, Hash), String> {
-    let mut hasher = Sha256::new();
-    let mut size = 0_u64;
+    let (mut hasher, mut size) = (Sha256::new(), 0_u64);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
-        let count = from.read(&mut chunk).map_err(|error| error.to_string())?;
+        let count = source.read(&mut chunk).map_err(|error| error.to_string())?;
         if count == 0 {
             return Ok((size, hasher.finalize().into()));
         }
@@ -91,35 +218,7 @@ fn pump(from: &mut File, mut to: Option<&mut File>, size_max: u64) -> Result<(u6
             return Err("longer than announced".to_owned());
         }
         hasher.update(&chunk[..count]);
-        if let Some(to) = &mut to {
-            to.write_all(&chunk[..count]).map_err(|error| error.to_string())?;
-        }
     }
-}
-
-async fn download(uri: &Uri, path: &Path, size_max: u64, trust: &Trust) -> Fetched {
-    let answer = open(uri, trust).await?;
-    if answer.status() != StatusCode::OK {
-        return Err(format!("the server said {}", answer.status().as_u16()).into());
-    }
-    let mut to = File::create(path).map_err(|error| error.to_string())?;
-    let mut body = answer.into_body();
-    let mut hasher = Sha256::new();
-    let mut size = 0_u64;
-    loop {
-        let frame =
-            timeout(STEP_TIMEOUT, body.frame()).await.map_err(|_| "the server stopped in the middle")?;
-        let Some(frame) = frame else { break };
-        let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
-        size += data.len() as u64;
-        if size > size_max {
-            return Err("longer than announced".into());
-        }
-        hasher.update(&data);
-        to.write_all(&data).map_err(|error| error.to_string())?;
-    }
-    to.sync_all().map_err(|error| error.to_string())?;
-    Ok((size, hasher.finalize().into()))
 }
 
 /// Connects and asks; the head of the answer.

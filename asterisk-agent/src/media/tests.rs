@@ -26,7 +26,25 @@ fn prompt(dir: &Path, name: &str, text: &[u8]) -> v1::Prompt {
 }
 
 fn order(prompts: Vec<v1::Prompt>) -> v1::SyncOrder {
-    v1::SyncOrder { term: 1, manifest: "m1".into(), prompts }
+    v1::SyncOrder { term: 1, manifest: "m1".into(), prompts, ..v1::SyncOrder::default() }
+}
+
+/// Nobody is asked.
+struct Nobody;
+
+impl Addresses for Nobody {
+    fn of<'a>(&'a self, _: &'a str, sounds: Vec<Hash>) -> BoxFuture<'a, Result<Vec<String>, String>> {
+        panic!("{} sounds are asked for", sounds.len())
+    }
+}
+
+async fn fetch_from(trust: Trust, sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
+    let fetcher = Fetcher { trust, ..Fetcher::new(sounds, 0) };
+    fetcher.fetch(order, &Nobody).await.map(|fetched| assert_eq!(fetched, Fetched::Held))
+}
+
+async fn fetch(sounds: &Path, order: v1::SyncOrder) -> Result<(), Error> {
+    fetch_from(Trust::of_process(), sounds, order).await
 }
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -169,24 +187,24 @@ fn prompts_come_by_https_from_whom_a_trusted_authority_vouches_for() {
         let (other, elsewhere) = authority(dir.path(), "other", &["example.org"]);
         let (port, server) = store(config).await;
         let mut one = prompt(dir.path(), "hello", b"hello");
-        let mut fetch = async |trust: &Trust, port: u16, path: &str| {
+        let mut fetch = async |trust: Trust, port: u16, path: &str| {
             one.url = format!("https://localhost:{port}{path}");
             fetch_from(trust, dir.path(), order(vec![one.clone()])).await.map_err(|error| error.to_string())
         };
-        let trust = Trust::with(&ours);
+        let trust = || Trust::with(&ours);
         for (path, why) in [("/moved", "the server said 302"), ("/long", "longer than announced")] {
-            let error = fetch(&trust, port, path).await.unwrap_err();
+            let error = fetch(trust(), port, path).await.unwrap_err();
             assert!(error.starts_with("AST-A007") && error.contains(why), "{error}");
         }
         // Signed by another, and signed by ours but for another name.
-        let error = fetch(&Trust::with(&other), port, "/x").await.unwrap_err();
+        let error = fetch(Trust::with(&other), port, "/x").await.unwrap_err();
         assert!(error.starts_with("AST-A022") && error.contains("UnknownIssuer"), "{error}");
         let (elsewhere_port, second) = store(elsewhere).await;
-        let error = fetch(&Trust::with(&other), elsewhere_port, "/x").await.unwrap_err();
+        let error = fetch(Trust::with(&other), elsewhere_port, "/x").await.unwrap_err();
         assert!(error.starts_with("AST-A022") && error.contains("not valid for"), "{error}");
         assert!(!dir.path().join("en/m1").exists());
 
-        fetch(&trust, port, "/x?signed=1&key=a%2Fb").await.unwrap();
+        fetch(trust(), port, "/x?signed=1&key=a%2Fb").await.unwrap();
         assert_eq!(fs::read(dir.path().join("en/m1/hello.ulaw")).unwrap(), b"hello");
         server.abort();
         second.abort();

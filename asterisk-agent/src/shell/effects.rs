@@ -10,12 +10,13 @@ use asterism_proto::{cosign, note, v1};
 use prost::Message;
 
 use super::Shell;
+use crate::bus::{self, AskMedia};
 use crate::dialplan::{EndReport, MAX_BODY_BYTES};
 use crate::error::code;
 use crate::input::Input;
 use crate::machine::{Effect, Output, PbxEvent, Phase};
+use crate::media::Fetched;
 use crate::pbx::PbxCommand;
-use crate::{bus, media};
 
 /// How long the ledger may take to answer a request for a checkpoint; the notice comes to everyone anyway.
 const CHECKPOINT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -48,6 +49,7 @@ impl Shell {
                 }
             }
             Effect::Sync(order) => self.sync(order),
+            Effect::Forget(manifest) => self.forget(manifest),
             Effect::Trunks { ticket, order } => self.have_trunks(ticket, order),
             Effect::Cosign { log, size, root } => self.cosign(&log, TreeHead { size, root }),
             Effect::RequestCheckpoint => {
@@ -150,15 +152,25 @@ impl Shell {
         });
     }
 
+    fn forget(&self, manifest: String) {
+        let prompts = self.parts.prompts.clone();
+        tokio::spawn(async move {
+            if let Err(error) = prompts.remove(&manifest).await {
+                tracing::warn!(%error, "prompts that nobody needs could not be removed");
+            }
+        });
+    }
+
     fn sync(&mut self, order: v1::SyncOrder) {
-        let inputs = self.parts.inputs.clone();
-        let sounds = self.parts.sounds_dir.clone();
+        let (inputs, prompts) = (self.parts.inputs.clone(), self.parts.prompts.clone());
+        let addresses = AskMedia { bus: self.bus.clone(), subject: self.parts.subjects.addresses.clone() };
         tokio::spawn(async move {
             let manifest = order.manifest.clone();
-            match media::fetch(&sounds, order).await {
-                Ok(()) => {
+            match prompts.fetch(order, &addresses).await {
+                Ok(Fetched::Held) => {
                     let _ = inputs.send(Input::Manifest(manifest)).await; // the agent is stopping
                 }
+                Ok(Fetched::Busy) => {}
                 Err(error) => tracing::warn!(%error, "a manifest was not taken; the order comes again"),
             }
         });

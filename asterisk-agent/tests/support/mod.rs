@@ -82,7 +82,7 @@ pub fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
-fn spec(name: &str, subject: Subject) -> ServiceSpec {
+pub fn spec(name: &str, subject: Subject) -> ServiceSpec {
     ServiceSpec {
         name: name.into(),
         version: "0.1.0".into(),
@@ -90,6 +90,15 @@ fn spec(name: &str, subject: Subject) -> ServiceSpec {
         subject,
         queue: name.into(),
         concurrency: 64,
+    }
+}
+
+/// Waits until it is so.
+pub async fn wait(what: &str, done: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await; // the pause of a poll
     }
 }
 
@@ -316,7 +325,12 @@ impl Fleet {
             size_bytes: 800,
             url: format!("file://{}", prompt.display()),
         });
-        let order = v1::SyncOrder { term: 1, manifest: "m1".into(), prompts: prompts.to_vec() };
+        let order = v1::SyncOrder {
+            term: 1,
+            manifest: "m1".into(),
+            prompts: prompts.to_vec(),
+            ..v1::SyncOrder::default()
+        };
         assert!(self.order(Verb::Sync, &order).await.taken);
         self.until("the manifest", |log| log.first(v1::EventType::ManifestHeld)).await;
     }
@@ -375,6 +389,18 @@ impl Log {
 
     pub fn of(&self, kind: v1::EventType) -> Vec<v1::Event> {
         self.events.iter().filter(|event| event.r#type == kind as u32).cloned().collect()
+    }
+
+    /// Whether the node told that it holds the manifest.
+    pub fn held(&self, manifest: &str) -> bool {
+        let told = |event: &v1::Event| v1::ManifestHeld::decode(event.body.as_slice()).unwrap().manifest;
+        self.of(v1::EventType::ManifestHeld).iter().any(|event| told(event) == manifest)
+    }
+
+    /// Whether the node told that the manifest goes.
+    pub fn dropped(&self, manifest: &str) -> bool {
+        let told = |event: &v1::Event| v1::ManifestDropped::decode(event.body.as_slice()).unwrap().manifest;
+        self.of(v1::EventType::ManifestDropped).iter().any(|event| told(event) == manifest)
     }
 
     /// Ends by attempt: none says what its codes mean.

@@ -4,6 +4,7 @@
 //! [`shelf`] has read them back; [`orders`] tells nodes to fetch what running campaigns play until their own facts prove
 //! that they hold it.
 
+mod addresses;
 pub mod commands;
 pub mod orders;
 pub mod publish;
@@ -39,6 +40,9 @@ pub enum Error {
     /// Its key is missing.
     #[error(transparent)]
     Keys(#[from] asterism_runtime::keys::KeyringError),
+    /// The bus lets it serve nobody.
+    #[error(transparent)]
+    Bus(#[from] asterism_nats::Error),
     /// The copy of the log stopped; the process must end.
     #[error("AST-R031: the log has stopped: {0}")]
     Stopped(String),
@@ -49,6 +53,7 @@ pub async fn run(config: MediaConfig, deps: Deps, store: Arc<dyn ObjectStore>) -
     let desk = deps.lead(Role::MediaSync, catalogue::decide)?;
     let shelf = Arc::new(Shelf::new(store, config.url_valid_s));
     commands::serve(&deps, &desk, &shelf);
+    let _addresses = addresses::serve(&deps.log, &shelf).await?;
     let (mut shutdown, mut failure) = (deps.shutdown.clone(), deps.log.failure());
     tokio::select! {
         () = orders::run(&config, &deps, &desk, &shelf) => {}

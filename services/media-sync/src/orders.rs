@@ -144,8 +144,17 @@ async fn order(
     published: &Published,
 ) -> Result<(), OrderError> {
     let subject = Subject::command(deps.log.fleet(), node, Verb::Sync)?;
-    let prompts = shelf.prompts(manifest, published).await?.to_vec();
-    let order = SyncOrder { term, manifest: manifest.clone(), prompts }.encode_to_vec();
+    let shelved = shelf.order(manifest, published).await?;
+    let keep = deps.log.read(|state| state.needed_manifests().into_iter().cloned().collect());
+    let order = SyncOrder {
+        term,
+        manifest: manifest.clone(),
+        prompts: shelved.prompts.to_vec(),
+        document_url: shelved.document_url,
+        bundle_url: shelved.bundle_url,
+        keep,
+    };
+    let order = order.encode_to_vec();
     if order.len() > ORDER_MAX_BYTES {
         return Err(OrderError::TooLarge(order.len()));
     }

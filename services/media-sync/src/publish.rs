@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::num::NonZero;
@@ -24,8 +24,6 @@ use asterism_object_store::{self as object_store, ObjectName, ObjectStore, PutRe
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest, Sha256};
-
-use crate::shelf::ORDER_PROMPTS_MAX;
 
 /// Largest sound file that is read, in bytes.
 pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
@@ -141,14 +139,6 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
-    /// More files than an order to a node can name; told before anything is sent.
-    #[error(
-        "AST-M074: {files} files in all formats, at most {ORDER_PROMPTS_MAX} fit an order; publish fewer formats or several sets"
-    )]
-    TooMany {
-        /// How many it would have.
-        files: usize,
-    },
     /// A folder with nothing in it, or with too much.
     #[error("AST-M031: {path} holds {count} prompts; 1 to {MAX_SOURCES} are allowed")]
     Count {
@@ -167,7 +157,6 @@ impl Error {
             Self::Manifest(error) => error.code(),
             Self::Flow(problems) => problems.first().map_or("AST-F001", |problem| problem.code),
             Self::Store(error) => error.code(),
-            Self::TooMany { .. } => "AST-M074",
             Self::Read { .. } => "AST-M030",
             Self::Count { .. } => "AST-M031",
         }
@@ -231,14 +220,12 @@ pub fn prepare(set: Set<'_>, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sou
             name: sound.name.clone(),
             language: set.language.to_owned(),
             ext: format.extension().to_owned(),
-            sha256: hex::encode(Sha256::digest(bytes)),
+            sha256: sha256_hex(bytes),
             size_bytes: bytes.len() as u64,
             duration_ms: sound.measured.duration_ms,
         })
     });
-    let manifest = ManifestDoc::new(set.name, entries.collect())?;
-    let files = manifest.entries.len();
-    if files > ORDER_PROMPTS_MAX { Err(Error::TooMany { files }) } else { Ok((manifest, sounds)) }
+    Ok((ManifestDoc::new(set.name, entries.collect())?, sounds))
 }
 
 /// Publishes a set of prompts. What the store has is not sent again, so a publication that broke off is resumed by
@@ -261,6 +248,7 @@ pub async fn publish(store: &dyn ObjectStore, set: Set<'_>, sources: &[Source]) 
         prompts: manifest.entries.len() as u32,
         size_bytes: manifest.size_bytes(),
     };
+    put_bundle(store, &manifest_id, &manifest, &sounds).await?;
     put_document(store, &object, document.into()).await?;
     Ok(Published { event, manifest, manifest_id, sounds, unchanged })
 }
@@ -282,6 +270,45 @@ pub async fn publish_flow(store: &dyn ObjectStore, document: &[u8]) -> Result<(F
 /// Where a manifest lies in the object store.
 pub fn manifest_object(id: &str) -> Result<ObjectName, object_store::Error> {
     ObjectName::new(format!("manifests/{id}.json"))
+}
+
+/// Where a manifest's bundle lies in the object store.
+pub fn bundle_object(id: &str) -> Result<ObjectName, object_store::Error> {
+    ObjectName::new(format!("bundles/{id}"))
+}
+
+/// Writes the sounds one behind the other, each once, in the order of the manifest: what a node with nothing asks for in one
+/// request. It proves nothing; a node hashes each sound of it. A set of one sound, or one too large for an object, has none.
+async fn put_bundle(
+    store: &dyn ObjectStore,
+    id: &str,
+    manifest: &ManifestDoc,
+    sounds: &[Sound],
+) -> Result<(), Error> {
+    let wanted = manifest.size_bytes();
+    let object = bundle_object(id)?;
+    if wanted > object_store::MAX_OBJECT_BYTES
+        || store.head(&object).await?.is_some_and(|meta| meta.size_bytes == wanted)
+    {
+        return Ok(());
+    }
+    let files: BTreeMap<String, &Bytes> =
+        sounds.iter().flat_map(|sound| &sound.files).map(|(_, bytes)| (sha256_hex(bytes), bytes)).collect();
+    let mut once = BTreeSet::new();
+    let mut bundle = Vec::with_capacity(usize::try_from(wanted).unwrap_or_default());
+    for entry in &manifest.entries {
+        if let Some(bytes) = files.get(&entry.sha256).filter(|_| once.insert(&entry.sha256)) {
+            bundle.extend_from_slice(bytes);
+        }
+    }
+    if once.len() > 1 {
+        store.put(&object, bundle.into()).await?;
+    }
+    Ok(())
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
 }
 
 /// Where a flow lies in the object store.

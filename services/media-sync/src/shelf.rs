@@ -1,6 +1,6 @@
 //! Published documents as the object store holds them: read back, checked, and made into what an order carries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,24 @@ use asterism_domain::catalogue::Published;
 use asterism_domain::logic::{self, Flow};
 use asterism_domain::media::{self, ManifestDoc, PromptEntry};
 use asterism_object_store::{Error as StoreError, ObjectName, ObjectStore};
+use asterism_proto::hash::Hash;
 use asterism_proto::v1::Prompt;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-/// Most prompts of a manifest: the order that names them all, with signed addresses, is one message of the bus.
+use crate::publish::bundle_object;
+
+/// Most prompts an order names with their signed addresses: it is one message of the bus. Of a larger manifest a node
+/// reads the document, and asks where to have what it lacks.
 pub const ORDER_PROMPTS_MAX: usize = 512;
+/// Most sounds whose addresses are asked for at once.
+pub const ASKED_AT_ONCE_MAX: usize = 512;
 /// Manifests kept in memory with their addresses.
 const SHELVED_MAX: usize = 64;
 /// Objects asked for at the same time.
-const HEADS_AT_ONCE: usize = 16;
+const HEADS_AT_ONCE: usize = 64;
 
 /// Why a published document is not what it was said to be.
 #[derive(Debug, thiserror::Error)]
@@ -52,14 +58,9 @@ pub enum ShelfError {
         /// Bytes announced.
         wanted: u64,
     },
-    /// Too many prompts for an order.
-    #[error(
-        "AST-M074: the manifest has {prompts} prompts, at most {ORDER_PROMPTS_MAX} fit an order; split it"
-    )]
-    TooMany {
-        /// How many it has.
-        prompts: usize,
-    },
+    /// A question for addresses that has no answer.
+    #[error("AST-M074: {0}")]
+    Asked(&'static str),
     /// No readable manifest.
     #[error(transparent)]
     Manifest(#[from] media::Error),
@@ -78,7 +79,7 @@ impl ShelfError {
             Self::Missing { .. } => "AST-M071",
             Self::Differs { .. } => "AST-M072",
             Self::Size { .. } => "AST-M073",
-            Self::TooMany { .. } => "AST-M074",
+            Self::Asked(_) => "AST-M074",
             Self::Manifest(error) => error.code(),
             Self::Flow(_) => "AST-M075",
             Self::Store(error) => error.code(),
@@ -107,10 +108,18 @@ pub struct Shelf {
     shelved: Mutex<BTreeMap<String, Shelved>>,
 }
 
+/// What an order for a manifest carries, with addresses that are good for half of their time at least.
 #[derive(Debug, Clone)]
-struct Shelved {
+pub struct Shelved {
     made: Instant,
-    prompts: Arc<[Prompt]>,
+    /// Its prompts; none if they are more than an order names.
+    pub prompts: Arc<[Prompt]>,
+    /// Where its document may be had.
+    pub document_url: String,
+    /// Where its bundle may be had; empty if it has none.
+    pub bundle_url: String,
+    /// Every sound of it.
+    sounds: Arc<BTreeSet<Hash>>,
 }
 
 impl Shelf {
@@ -122,9 +131,6 @@ impl Shelf {
     /// Reads a manifest and makes sure that every sound it names is there.
     pub async fn check_manifest(&self, announced: Announced<'_>) -> Result<ManifestDoc, ShelfError> {
         let doc = self.manifest(announced).await?;
-        if doc.entries.len() > ORDER_PROMPTS_MAX {
-            return Err(ShelfError::TooMany { prompts: doc.entries.len() });
-        }
         let checks: Vec<_> = doc.entries.iter().map(|entry| self.check_sound(entry)).collect();
         stream::iter(checks).buffer_unordered(HEADS_AT_ONCE).try_collect::<()>().await?;
         Ok(doc)
@@ -146,29 +152,63 @@ impl Shelf {
     }
 
     /// What an order for a manifest carries.
-    pub async fn prompts(&self, manifest: &str, published: &Published) -> Result<Arc<[Prompt]>, ShelfError> {
+    pub async fn order(&self, manifest: &str, published: &Published) -> Result<Shelved, ShelfError> {
         // An address handed out lives at least half its time.
         let fresh = Duration::from_secs(u64::from(self.url_valid_s) / 2);
         let mut shelved = self.shelved.lock().await;
         if let Some(known) = shelved.get(manifest).filter(|known| known.made.elapsed() < fresh) {
-            return Ok(known.prompts.clone());
+            return Ok(known.clone());
         }
         let (name, object, sha256) = (&published.name, &published.object, &published.sha256);
         let doc = self.manifest(Announced { id: manifest, name, object, sha256 }).await?;
-        let mut prompts = Vec::with_capacity(doc.entries.len());
-        for entry in doc.entries {
+        let made = self.shelve(manifest, object, doc).await?;
+        if shelved.len() >= SHELVED_MAX {
+            let oldest = shelved.iter().min_by_key(|(_, known)| known.made).map(|(id, _)| id.clone());
+            oldest.and_then(|id| shelved.remove(&id));
+        }
+        shelved.insert(manifest.to_owned(), made.clone());
+        Ok(made)
+    }
+
+    async fn shelve(&self, manifest: &str, object: &str, doc: ManifestDoc) -> Result<Shelved, ShelfError> {
+        let made = Instant::now();
+        let bundle = bundle_object(manifest)?;
+        let whole = self.store.head(&bundle).await?.is_some_and(|meta| meta.size_bytes == doc.size_bytes());
+        let bundle_url =
+            if whole { self.store.fetch_url(&bundle, self.url_valid_s).await? } else { String::new() };
+        let document_url = self.store.fetch_url(&ObjectName::new(object)?, self.url_valid_s).await?;
+        let sounds = doc.entries.iter().filter_map(|entry| hash(&entry.sha256)).collect();
+        let named = if doc.entries.len() > ORDER_PROMPTS_MAX { Vec::new() } else { doc.entries };
+        let mut prompts = Vec::with_capacity(named.len());
+        for entry in named {
             let url = self.store.fetch_url(&sound(&entry)?, self.url_valid_s).await?;
             let sha256 = hex::decode(&entry.sha256).unwrap_or_default();
             let PromptEntry { name, language, ext, size_bytes, .. } = entry;
             prompts.push(Prompt { name, ext, language, sha256, size_bytes, url });
         }
-        if shelved.len() >= SHELVED_MAX {
-            let oldest = shelved.iter().min_by_key(|(_, known)| known.made).map(|(id, _)| id.clone());
-            oldest.and_then(|id| shelved.remove(&id));
+        Ok(Shelved { made, prompts: prompts.into(), document_url, bundle_url, sounds: Arc::new(sounds) })
+    }
+
+    /// Where sounds of a manifest may be had. Sounds that are not in it are not told of.
+    pub async fn addresses(
+        &self,
+        manifest: &str,
+        published: &Published,
+        asked: &[Vec<u8>],
+    ) -> Result<Vec<String>, ShelfError> {
+        if !(1..=ASKED_AT_ONCE_MAX).contains(&asked.len()) {
+            return Err(ShelfError::Asked("addresses of 1 to 512 sounds are told at once"));
         }
-        let made = Shelved { made: Instant::now(), prompts: prompts.into() };
-        shelved.insert(manifest.to_owned(), made.clone());
-        Ok(made.prompts)
+        let known = self.order(manifest, published).await?.sounds;
+        let mut urls = Vec::with_capacity(asked.len());
+        for hash in asked {
+            let in_it = Hash::try_from(hash.as_slice()).is_ok_and(|hash| known.contains(&hash));
+            if !in_it {
+                return Err(ShelfError::Asked("a sound is asked for that is not in the manifest"));
+            }
+            urls.push(self.store.fetch_url(&blob(&hex::encode(hash))?, self.url_valid_s).await?);
+        }
+        Ok(urls)
     }
 
     async fn manifest(&self, announced: Announced<'_>) -> Result<ManifestDoc, ShelfError> {
@@ -210,8 +250,15 @@ fn differs(same: bool, object: &str, what: &'static str) -> Result<(), ShelfErro
 
 /// Where a sound lies in the store.
 fn sound(entry: &PromptEntry) -> Result<ObjectName, StoreError> {
-    let shard = entry.sha256.get(..2).unwrap_or_default();
-    ObjectName::new(format!("blobs/sha256/{shard}/{}", entry.sha256))
+    blob(&entry.sha256)
+}
+
+fn blob(sha256: &str) -> Result<ObjectName, StoreError> {
+    ObjectName::new(format!("blobs/sha256/{}/{sha256}", sha256.get(..2).unwrap_or_default()))
+}
+
+fn hash(hex: &str) -> Option<Hash> {
+    hex::decode(hex).ok()?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use asterism_media_sync::{MediaConfig, run};
 use asterism_nats::{Bus, RequestError, Subject, Subscription, Verb};
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore, sha256_name};
 use asterism_proto::frame::{FrameDraft, message_id};
-use asterism_proto::v1::{OrderReply, RoleCommand, RoleReply, SyncOrder};
+use asterism_proto::v1::{AddressReply, AddressRequest, OrderReply, RoleCommand, RoleReply, SyncOrder};
 use asterism_proto::{Origin, OriginKey, Role};
 use asterism_runtime::commit::Term;
 use asterism_runtime::role::Deps;
@@ -287,6 +287,58 @@ async fn a_node_is_told_to_fetch_until_it_proves_that_it_holds_the_manifest() {
     let manifests: Vec<ManifestLine> =
         serde_json::from_slice(&running.ask("media.list", b"").await.json).unwrap();
     assert_eq!(manifests[0].nodes, 1);
+}
+
+#[tokio::test]
+async fn of_a_large_set_the_order_names_the_document_and_nodes_ask_for_what_they_lack() {
+    let mut running = Box::pin(Running::start()).await;
+    let sources: Vec<Source> = (0..600_u16)
+        .map(|n| Source { file_name: format!("p{n}.ulaw"), bytes: n.to_be_bytes().repeat(40).into() })
+        .collect();
+    let set = Set { name: "english", language: "en", formats: &publish::DEFAULT_FORMATS };
+    let published = publish::publish(running.store.as_ref(), set, &sources).await.unwrap();
+    let (flow, told) = publish::publish_flow(running.store.as_ref(), FLOW.as_bytes()).await.unwrap();
+    assert_eq!(running.tell(&published.event).await.code, "");
+    assert_eq!(running.tell(&told).await.code, "");
+    // The node's own user: it may ask, and is answered.
+    let bus = Bus::connect(&running.fixture.server.node(NODE).unwrap()).await.unwrap();
+    let mut orders = bus.subscribe(&Subject::command(FLEET, NODE, Verb::Sync).unwrap(), None).await.unwrap();
+    running.admit(&OriginKey::from_entropy([5; 32]), [6; 16]).await;
+    running.campaign(flow.id(), &published.manifest_id).await;
+
+    let order = next_order(&bus, &mut orders, true).await;
+    assert_eq!((order.prompts.len(), order.keep), (0, vec![published.manifest_id.clone()]));
+    let read = |url: &str| std::fs::read(url.strip_prefix("file://").unwrap()).unwrap();
+    assert_eq!(read(&order.document_url), published.manifest.to_json().unwrap());
+    let all: Vec<u8> =
+        published.manifest.entries.iter().flat_map(|entry| sound(&sources, &entry.name).to_vec()).collect();
+    assert_eq!(read(&order.bundle_url), all);
+
+    let subject = Subject::address_request(FLEET).unwrap();
+    let hashes: Vec<Vec<u8>> = sources.iter().map(|source| sha256(&source.bytes)).collect();
+    let ask = async |manifest: &str, sounds: &[Vec<u8>]| {
+        let asked = AddressRequest { manifest: manifest.to_owned(), sounds: sounds.to_vec() };
+        let answer = bus.request(&subject, asked.encode_to_vec(), Duration::from_secs(10)).await;
+        answer.map(|bytes| AddressReply::decode(bytes.as_slice()).unwrap().urls)
+    };
+    let urls = ask(&order.manifest, &hashes[88..]).await.unwrap();
+    assert_eq!(urls.len(), 512);
+    assert!(urls.iter().zip(&sources[88..]).all(|(url, source)| read(url) == source.bytes));
+    for (manifest, sounds, why) in [
+        ("none", hashes[..1].to_vec(), "404"),
+        (order.manifest.as_str(), hashes[..513].to_vec(), "AST-M074"),
+        (order.manifest.as_str(), Vec::new(), "AST-M074"),
+        (order.manifest.as_str(), vec![sha256(b"a recording")], "AST-M074"),
+        (order.manifest.as_str(), vec![vec![1; 31]], "AST-M074"),
+    ] {
+        let refused = format!("{:?}", ask(manifest, &sounds).await.unwrap_err());
+        assert!(refused.contains(why), "{refused}");
+    }
+}
+
+/// The bytes of the sound of this name.
+fn sound<'a>(sources: &'a [Source], name: &str) -> &'a [u8] {
+    &sources.iter().find(|source| source.file_name == format!("{name}.ulaw")).unwrap().bytes
 }
 
 #[tokio::test]

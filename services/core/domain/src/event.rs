@@ -402,6 +402,10 @@ pub enum Event {
         node: NodeId,
         manifest: String,
     },
+    ManifestDropped {
+        node: NodeId,
+        manifest: String,
+    },
 
     TrunkSet {
         trunk: String,

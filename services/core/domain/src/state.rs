@@ -306,5 +306,6 @@ fn is_fleet(event: &Event) -> bool {
             | Event::PricesSet { .. }
             | Event::FleetStopRequested { .. }
             | Event::ManifestHeld { .. }
+            | Event::ManifestDropped { .. }
     )
 }

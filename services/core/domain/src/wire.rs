@@ -476,6 +476,7 @@ events! {
     FlowPublished FlowPublished { flow, name, object, sha256 }
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
     ManifestHeld ManifestHeld { node, manifest }
+    ManifestDropped ManifestDropped { node, manifest }
     TrunkSet TrunkSet { trunk, settings, configured, reason }
     TrunkRemoved TrunkRemoved { trunk, reason }
     TrunkHeld TrunkHeld { node, trunk, revision }

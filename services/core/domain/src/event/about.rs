@@ -60,6 +60,7 @@ impl Event {
             | Event::NodeLost { node, .. }
             | Event::AttemptIntended { node, .. }
             | Event::ManifestHeld { node, .. }
+            | Event::ManifestDropped { node, .. }
             | Event::TrunkHeld { node, .. } => Some(node),
             _ => None,
         }

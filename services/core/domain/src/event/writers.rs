@@ -75,6 +75,7 @@ impl Event {
             | Event::NodeUncovered { node, .. }
             | Event::NodeHolds { node, .. }
             | Event::ManifestHeld { node, .. }
+            | Event::ManifestDropped { node, .. }
             | Event::TrunkHeld { node, .. } => {
                 matches!(origin, Origin::Node(writer) if writer == node)
             }

@@ -55,6 +55,9 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
         Event::ManifestHeld { node, manifest } => {
             existing(fleet, node)?.manifests.insert(manifest.clone());
         }
+        Event::ManifestDropped { node, manifest } => {
+            existing(fleet, node)?.manifests.remove(manifest);
+        }
         Event::OriginClosed { origin, .. } => {
             if let Ok(Origin::Node(node)) = origin.parse()
                 && let Some(admission) = fleet.nodes.get_mut(&node).and_then(|known| known.admission.as_mut())

@@ -106,6 +106,9 @@ fn node(event: &Event) -> Option<String> {
         }
         Event::NodeTerminated { node, reason } => format!("the cloud confirms that {node} is gone: {reason}"),
         Event::NodeLost { node, reason } => format!("{node} is lost: {reason}"),
+        Event::ManifestDropped { node, manifest } => {
+            format!("{node} drops the prompts of {}: nothing needs them", short(manifest))
+        }
         Event::ManifestHeld { node, manifest } => format!("{node} holds the prompts of {}", short(manifest)),
         Event::TrunkHeld { node, trunk, .. } => format!("{node} has the trunk {trunk}"),
         _ => return None,
