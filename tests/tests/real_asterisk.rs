@@ -118,7 +118,7 @@ fn the_carrier_saw_what_the_log_says(stack: &Stack, carrier: &Carrier) {
 
 /// Who was answered heard the greeting, byte for byte, and then what its keys led to.
 fn callees_heard_the_prompts(carrier: &Carrier) {
-    let sounds: BTreeMap<String, Vec<u8>> = read_folder(&root().join("compose/demo/prompts"))
+    let sounds: BTreeMap<String, Vec<u8>> = read_folder(&root().join("compose/demo/prompts"), "en")
         .unwrap()
         .iter()
         .map(|source| {

@@ -279,7 +279,7 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
             not_after_ms: flight.not_after_ms,
             ring_timeout_ms: campaign.ring_timeout_ms,
             flow: campaign.flow.clone(),
-            manifest: campaign.manifest.clone(),
+            manifest: flight.manifest.clone(),
             // In logs from before each attempt had one, the campaign's.
             caller_id: Some(&flight.caller_id)
                 .filter(|id| !id.is_empty())

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use asterism_domain::campaign::Campaign;
 use asterism_domain::catalogue::CatalogueCommand;
 use asterism_domain::{Event, State};
 use asterism_proto::Role;
@@ -13,9 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::shelf::{Announced, Shelf, ShelfError};
+use crate::sweep;
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 4] = ["media.publish", "flow.publish", "media.list", "flow.list"];
+pub const VERBS: [&str; 5] = ["media.publish", "flow.publish", "media.list", "flow.list", "media.gc"];
 
 /// `media.publish`: the manifest and its sounds are in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +83,12 @@ pub struct ManifestLine {
     pub size_bytes: u64,
     /// Nodes that run and hold it.
     pub nodes: u32,
+    /// When it was published.
+    pub published_at_ms: u64,
+    /// Campaigns that have not ended and play it.
+    pub campaigns: Vec<String>,
+    /// Campaigns that have not ended and played it before what they play now.
+    pub campaigns_before: Vec<String>,
 }
 
 /// A line of `flow.list`.
@@ -92,6 +100,8 @@ pub struct FlowLine {
     pub name: String,
     /// Its name in the object store.
     pub object: String,
+    /// Campaigns that have not ended and run it.
+    pub campaigns: Vec<String>,
 }
 
 /// Answers commands while this process leads.
@@ -107,7 +117,14 @@ async fn handle(log: &Log, desk: &Desk<CatalogueCommand>, shelf: &Shelf, command
     let checked = match command.verb.as_str() {
         "media.list" => return list(log, manifests),
         "flow.list" => return list(log, flows),
-        "media.publish" => media_publish(shelf, &command.json).await,
+        "media.gc" => return sweep::collect(log, desk, shelf, &command).await,
+        "media.publish" => {
+            let _unswept = shelf.sweeping.read().await;
+            return match media_publish(shelf, &command.json).await {
+                Ok(checked) => reply_of(desk.ask(checked, envelope_of(&command)).await),
+                Err((code, reason)) => refusal(code, reason),
+            };
+        }
         "flow.publish" => flow_publish(shelf, &command.json).await,
         _ => return refusal("AST-M076", format!("media-sync knows {}", VERBS.join(", "))),
     };
@@ -160,7 +177,7 @@ fn list<T: Serialize>(log: &Log, lines: fn(&State) -> Vec<T>) -> RoleReply {
     reply_json(position, &lines)
 }
 
-fn manifests(state: &State) -> Vec<ManifestLine> {
+pub(crate) fn manifests(state: &State) -> Vec<ManifestLine> {
     let holders =
         |id: &String| state.fleet.existing().filter(|(_, node)| node.manifests.contains(id)).count();
     let line = |(id, published): (&String, &asterism_domain::catalogue::Published)| ManifestLine {
@@ -170,8 +187,17 @@ fn manifests(state: &State) -> Vec<ManifestLine> {
         prompts: published.prompts,
         size_bytes: published.size_bytes,
         nodes: holders(id) as u32,
+        published_at_ms: published.at,
+        campaigns: going(state, |campaign| campaign.manifest == *id),
+        campaigns_before: going(state, |campaign| campaign.manifest_before == *id),
     };
     state.catalogue.manifests.iter().map(line).collect()
+}
+
+/// Campaigns that have not ended and are of this kind.
+fn going(state: &State, which: impl Fn(&Campaign) -> bool) -> Vec<String> {
+    let open = state.campaigns.iter().filter(|(_, campaign)| campaign.ended_at.is_none());
+    open.filter(|(_, campaign)| which(campaign)).map(|(id, _)| id.clone()).collect()
 }
 
 fn flows(state: &State) -> Vec<FlowLine> {
@@ -179,6 +205,7 @@ fn flows(state: &State) -> Vec<FlowLine> {
         flow: id.clone(),
         name: published.name.clone(),
         object: published.object.clone(),
+        campaigns: going(state, |campaign| campaign.flow == *id),
     };
     state.catalogue.flows.iter().map(line).collect()
 }

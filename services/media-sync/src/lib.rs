@@ -9,6 +9,7 @@ pub mod commands;
 pub mod orders;
 pub mod publish;
 pub mod shelf;
+pub mod sweep;
 
 use std::sync::Arc;
 

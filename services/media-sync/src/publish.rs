@@ -1,71 +1,63 @@
 //! Publishing: prompts and flows into the object store, under names made of their hashes.
 //!
-//! Sounds are converted once, here (`asterism-audio`), to each format that trunks use: nodes only copy. Blobs go first, the document that names them
-//! last, so a manifest that can be read is complete. Everything may be repeated; what is there is not written again.
+//! Sounds are converted once, here (`asterism-audio`), to each format that trunks use: nodes only copy. Blobs go first, the
+//! document that names them last, so a manifest that can be read is complete. Everything may be repeated; what is there is not written again.
 
+mod convert;
+mod sources;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
-use std::num::NonZero;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
 
 pub use asterism_audio::Format;
-use asterism_audio::{self as audio, Kind, Limits, Measured};
 use asterism_domain::Event;
-use asterism_domain::logic::{Flow, FlowProblem, is_name};
-use asterism_domain::media::{self, ManifestDoc, PromptEntry};
+use asterism_domain::logic::{Flow, FlowProblem};
+use asterism_domain::media::{self, ManifestDoc};
 use asterism_object_store::{self as object_store, ObjectName, ObjectStore, PutResult, sha256_name};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use sha2::{Digest, Sha256};
 
-/// Largest sound file that is read, in bytes.
-pub const MAX_SOURCE_BYTES: u64 = 128 * 1024 * 1024;
-/// Most files of a folder of prompts.
-pub const MAX_SOURCES: usize = media::MAX_ENTRIES;
+pub use convert::{PromptError, Sound, convert, prepare};
+pub use sources::{MAX_SOURCE_BYTES, MAX_SOURCES, Source, read_files, read_folder};
+
 /// The formats of prompts for which nobody named others.
 pub const DEFAULT_FORMATS: [Format; 1] = [Format::Ulaw];
 /// Sounds sent to the store at the same time.
 const SENT_AT_ONCE: usize = 16;
-/// What one file may become.
-const LIMITS: Limits = Limits { duration_ms: media::MAX_DURATION_MS, encoded_bytes: media::MAX_PROMPT_BYTES };
-
-/// A sound file as people keep it.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// Its name with the extension, like `welcome.wav`; the stem is the prompt's name.
-    pub file_name: String,
-    /// Its content.
-    pub bytes: Bytes,
-}
-
-/// A prompt as nodes play it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sound {
-    /// The prompt's name.
-    pub name: String,
-    /// Its files, in the order of the formats that were asked for.
-    pub files: Vec<(Format, Bytes)>,
-    /// What it is like.
-    pub measured: Measured,
-}
 
 /// What a set of prompts is to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Set<'a> {
     /// The name for people.
     pub name: &'a str,
-    /// Asterisk's language tag.
-    pub language: &'a str,
     /// What each sound is made in.
     pub formats: &'a [Format],
 }
+
+/// How far a publication is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// So many files are converted, or refused.
+    Converted {
+        /// Files.
+        files: usize,
+        /// All of them.
+        of: usize,
+    },
+    /// The store has so many sounds.
+    Sent {
+        /// Sounds.
+        sounds: usize,
+        /// All of them.
+        of: usize,
+    },
+}
+
+/// For those who need not know how far it is.
+pub fn untold(_: Step) {}
 
 /// What a publication made.
 #[derive(Debug, Clone)]
@@ -80,40 +72,6 @@ pub struct Published {
     pub sounds: Vec<Sound>,
     /// How many files the store held before: they were not sent.
     pub unchanged: usize,
-}
-
-/// Why one file is no prompt. Each has a stable code (see [`PromptError::code`]).
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum PromptError {
-    /// The name is no prompt name.
-    #[error("AST-M020: a prompt is named by its file, with 1 to 64 of a-z, 0-9 and -; rename the file")]
-    Name,
-    /// No kind of file that is read.
-    #[error(
-        "AST-M021: only .wav, .flac, .mp3, .ogg, .ulaw and .alaw files are prompts; convert it: sox IN OUT.wav"
-    )]
-    Extension,
-    /// No sound that can be played.
-    #[error(transparent)]
-    Sound(#[from] audio::Error),
-    /// Two files of one name.
-    #[error("AST-M028: {other} is the same prompt; keep one of the two")]
-    Twice {
-        /// The other file.
-        other: String,
-    },
-}
-
-impl PromptError {
-    /// The stable code, like `AST-M020`.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Name => "AST-M020",
-            Self::Extension => "AST-M021",
-            Self::Sound(error) => error.code(),
-            Self::Twice { .. } => "AST-M028",
-        }
-    }
 }
 
 /// Why nothing was published.
@@ -139,6 +97,14 @@ pub enum Error {
         /// The cause.
         source: io::Error,
     },
+    /// A folder of a folder of prompts that is none of a language.
+    #[error(
+        "AST-M032: {path} is a folder that is not named like a language (en, de, en_GB); rename it or move it away"
+    )]
+    Language {
+        /// The path.
+        path: String,
+    },
     /// A folder with nothing in it, or with too much.
     #[error("AST-M031: {path} holds {count} prompts; 1 to {MAX_SOURCES} are allowed")]
     Count {
@@ -159,85 +125,41 @@ impl Error {
             Self::Store(error) => error.code(),
             Self::Read { .. } => "AST-M030",
             Self::Count { .. } => "AST-M031",
+            Self::Language { .. } => "AST-M032",
         }
     }
-}
-
-/// Reads the sound files of a folder, sorted by name. Names that begin with a dot are passed over. Blocks.
-pub fn read_folder(folder: &Path) -> Result<Vec<Source>, Error> {
-    let at = |path: &Path, source| Error::Read { path: path.display().to_string(), source };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(|source| at(folder, source))? {
-        let path = entry.map_err(|source| at(folder, source))?.path();
-        let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !hidden && paths.len() <= MAX_SOURCES {
-            paths.push(path);
-        }
-    }
-    if !(1..=MAX_SOURCES).contains(&paths.len()) {
-        return Err(Error::Count { path: folder.display().to_string(), count: paths.len() });
-    }
-    paths.sort();
-    paths.iter().map(|path| read_file(path)).collect()
-}
-
-/// Reads single sound files, in the order they are named. Blocks.
-pub fn read_files(paths: &[PathBuf]) -> Result<Vec<Source>, Error> {
-    if !(1..=MAX_SOURCES).contains(&paths.len()) {
-        return Err(Error::Count { path: "the command line".to_owned(), count: paths.len() });
-    }
-    paths.iter().map(|path| read_file(path)).collect()
-}
-
-fn read_file(path: &Path) -> Result<Source, Error> {
-    let at = |source| Error::Read { path: path.display().to_string(), source };
-    let size_bytes = fs::metadata(path).map_err(at)?.len();
-    if size_bytes > MAX_SOURCE_BYTES {
-        let why = format!("it has {size_bytes} bytes, at most {MAX_SOURCE_BYTES} are allowed");
-        return Err(at(io::Error::new(io::ErrorKind::FileTooLarge, why)));
-    }
-    let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Source { file_name, bytes: fs::read(path).map_err(at)?.into() })
-}
-
-/// Turns one file into what nodes play. Pure.
-pub fn convert(source: &Source, formats: &[Format]) -> Result<Sound, PromptError> {
-    let (name, ext) = source.file_name.rsplit_once('.').ok_or(PromptError::Extension)?;
-    let kind = Kind::of_extension(ext).ok_or(PromptError::Extension)?;
-    if !is_name(name) {
-        return Err(PromptError::Name);
-    }
-    let audio::Sound { measured, encoded } = audio::convert(kind, &source.bytes, formats, LIMITS)?;
-    let files = encoded.into_iter().map(|(format, bytes)| (format, bytes.into())).collect();
-    Ok(Sound { name: name.to_owned(), files, measured })
-}
-
-/// What [`publish`] would make of a set of prompts: the manifest and the sounds. Pure, on all processors.
-pub fn prepare(set: Set<'_>, sources: &[Source]) -> Result<(ManifestDoc, Vec<Sound>), Error> {
-    let sounds = convert_all(sources, set.formats)?;
-    let entries = sounds.iter().flat_map(|sound| {
-        sound.files.iter().map(|(format, bytes)| PromptEntry {
-            name: sound.name.clone(),
-            language: set.language.to_owned(),
-            ext: format.extension().to_owned(),
-            sha256: sha256_hex(bytes),
-            size_bytes: bytes.len() as u64,
-            duration_ms: sound.measured.duration_ms,
-        })
-    });
-    Ok((ManifestDoc::new(set.name, entries.collect())?, sounds))
 }
 
 /// Publishes a set of prompts. What the store has is not sent again, so a publication that broke off is resumed by
 /// repeating it.
-pub async fn publish(store: &dyn ObjectStore, set: Set<'_>, sources: &[Source]) -> Result<Published, Error> {
-    let (manifest, sounds) = prepare(set, sources)?;
+pub async fn publish(
+    store: &dyn ObjectStore,
+    set: Set<'_>,
+    sources: &[Source],
+    told: &(dyn Fn(Step) + Sync),
+) -> Result<Published, Error> {
+    let (manifest, sounds) = prepare(set, sources, told)?;
+    put_set(store, manifest, sounds, told).await
+}
+
+/// Puts what [`prepare`] made into the store.
+pub async fn put_set(
+    store: &dyn ObjectStore,
+    manifest: ManifestDoc,
+    sounds: Vec<Sound>,
+    told: &(dyn Fn(Step) + Sync),
+) -> Result<Published, Error> {
     let document = manifest.to_json()?;
     let files: Vec<Bytes> =
         sounds.iter().flat_map(|sound| sound.files.iter().map(|(_, bytes)| bytes.clone())).collect();
     let sends: Vec<_> = files.into_iter().map(|bytes| send(store, bytes)).collect();
-    let puts: Vec<PutResult> = stream::iter(sends).buffer_unordered(SENT_AT_ONCE).try_collect().await?;
-    let unchanged = puts.iter().filter(|put| **put == PutResult::Exists).count();
+    let (all, mut sent, mut unchanged) = (sends.len(), 0, 0);
+    let mut sending = stream::iter(sends).buffer_unordered(SENT_AT_ONCE);
+    while let Some(put) = sending.try_next().await? {
+        sent += 1;
+        unchanged += usize::from(put == PutResult::Exists);
+        told(Step::Sent { sounds: sent, of: all });
+    }
     let manifest_id = media::manifest_id(&document);
     let object = manifest_object(&manifest_id)?;
     let event = Event::ManifestPublished {
@@ -335,45 +257,6 @@ async fn send(store: &dyn ObjectStore, bytes: Bytes) -> Result<PutResult, Error>
     let name = sha256_name(&bytes);
     let there = store.head(&name).await?.is_some_and(|meta| meta.size_bytes == bytes.len() as u64);
     if there { Ok(PutResult::Exists) } else { Ok(store.put_if_absent(&name, bytes).await?) }
-}
-
-fn convert_all(sources: &[Source], formats: &[Format]) -> Result<Vec<Sound>, Error> {
-    let mut sounds = Vec::with_capacity(sources.len());
-    let mut problems = Vec::new();
-    let mut file_of: BTreeMap<&str, &str> = BTreeMap::new();
-    for (source, converted) in sources.iter().zip(convert_each(sources, formats)) {
-        // Two files of one name collide whether or not both can be played.
-        let stem = source.file_name.rsplit_once('.').map_or(source.file_name.as_str(), |(stem, _)| stem);
-        if let Some(other) = file_of.insert(stem, &source.file_name) {
-            problems.push((source.file_name.clone(), PromptError::Twice { other: other.to_owned() }));
-        }
-        match converted {
-            Ok(sound) => sounds.push(sound),
-            Err(problem) => problems.push((source.file_name.clone(), problem)),
-        }
-    }
-    if problems.is_empty() { Ok(sounds) } else { Err(Error::Prompts(problems)) }
-}
-
-/// Converts on all processors; the answers stand in the order of the files.
-fn convert_each(sources: &[Source], formats: &[Format]) -> Vec<Result<Sound, PromptError>> {
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
-    let next = AtomicUsize::new(0);
-    let made: Vec<OnceLock<_>> = sources.iter().map(|_| OnceLock::new()).collect();
-    thread::scope(|scope| {
-        for _ in 0..threads.min(sources.len()) {
-            scope.spawn(|| {
-                while let Some((source, place)) = {
-                    let at = next.fetch_add(1, Ordering::Relaxed);
-                    sources.get(at).zip(made.get(at))
-                } {
-                    let _ = place.set(convert(source, formats));
-                }
-            });
-        }
-    });
-    // The scope ends when every place is filled.
-    made.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
 fn list(problems: &[(String, PromptError)]) -> String {

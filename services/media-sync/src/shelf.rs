@@ -13,7 +13,7 @@ use asterism_proto::v1::Prompt;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, RwLock};
 
 use crate::publish::bundle_object;
 
@@ -106,6 +106,8 @@ pub struct Shelf {
     store: Arc<dyn ObjectStore>,
     url_valid_s: u32,
     shelved: Mutex<BTreeMap<String, Shelved>>,
+    /// Held to read while a publication is checked and committed, to write while what nothing needs is removed.
+    pub(crate) sweeping: RwLock<()>,
 }
 
 /// What an order for a manifest carries, with addresses that are good for half of their time at least.
@@ -125,7 +127,12 @@ pub struct Shelved {
 impl Shelf {
     /// A shelf over a store. Addresses in orders are good for `url_valid_s`.
     pub fn new(store: Arc<dyn ObjectStore>, url_valid_s: u32) -> Self {
-        Self { store, url_valid_s, shelved: Mutex::default() }
+        Self { store, url_valid_s, shelved: Mutex::default(), sweeping: RwLock::default() }
+    }
+
+    /// The store itself.
+    pub(crate) fn store(&self) -> &dyn ObjectStore {
+        self.store.as_ref()
     }
 
     /// Reads a manifest and makes sure that every sound it names is there.

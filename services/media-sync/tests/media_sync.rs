@@ -9,6 +9,7 @@ use asterism_domain::Event;
 use asterism_domain::wire::{self, Envelope};
 use asterism_media_sync::commands::{FlowLine, ManifestLine, PublishManifest, telling};
 use asterism_media_sync::publish::{self, Published, Set, Source};
+use asterism_media_sync::sweep::{CollectGarbage, Collected};
 use asterism_media_sync::{MediaConfig, run};
 use asterism_nats::{Bus, RequestError, Subject, Subscription, Verb};
 use asterism_object_store::{FolderStore, ObjectName, ObjectStore, sha256_name};
@@ -78,11 +79,12 @@ impl Running {
     async fn prompts(&self) -> Published {
         let sound = |name: &str, code: u8| Source {
             file_name: format!("{name}.ulaw"),
+            language: "en".to_owned(),
             bytes: Bytes::from(vec![code; 800]),
         };
-        let set = Set { name: "english", language: "en", formats: &publish::DEFAULT_FORMATS };
+        let set = Set { name: "english", formats: &publish::DEFAULT_FORMATS };
         let sources = [sound("greeting", 1), sound("thanks", 2)];
-        publish::publish(self.store.as_ref(), set, &sources).await.unwrap()
+        publish::publish(self.store.as_ref(), set, &sources, &publish::untold).await.unwrap()
     }
 
     /// The path of an object in the store's folder.
@@ -293,10 +295,14 @@ async fn a_node_is_told_to_fetch_until_it_proves_that_it_holds_the_manifest() {
 async fn of_a_large_set_the_order_names_the_document_and_nodes_ask_for_what_they_lack() {
     let mut running = Box::pin(Running::start()).await;
     let sources: Vec<Source> = (0..600_u16)
-        .map(|n| Source { file_name: format!("p{n}.ulaw"), bytes: n.to_be_bytes().repeat(40).into() })
+        .map(|n| Source {
+            file_name: format!("p{n}.ulaw"),
+            language: "en".to_owned(),
+            bytes: n.to_be_bytes().repeat(40).into(),
+        })
         .collect();
-    let set = Set { name: "english", language: "en", formats: &publish::DEFAULT_FORMATS };
-    let published = publish::publish(running.store.as_ref(), set, &sources).await.unwrap();
+    let set = Set { name: "english", formats: &publish::DEFAULT_FORMATS };
+    let published = publish::publish(running.store.as_ref(), set, &sources, &publish::untold).await.unwrap();
     let (flow, told) = publish::publish_flow(running.store.as_ref(), FLOW.as_bytes()).await.unwrap();
     assert_eq!(running.tell(&published.event).await.code, "");
     assert_eq!(running.tell(&told).await.code, "");
@@ -368,4 +374,82 @@ async fn a_second_media_sync_takes_over_and_its_orders_carry_its_term() {
 fn sha256(bytes: &[u8]) -> Vec<u8> {
     use sha2::Digest;
     sha2::Sha256::digest(bytes).to_vec()
+}
+
+impl Running {
+    /// A set of one sound of its own and one that all have, published.
+    async fn version(&mut self, code: u8) -> String {
+        let sound = |name: &str, code: u8| Source {
+            file_name: format!("{name}.ulaw"),
+            language: "en".to_owned(),
+            bytes: vec![code; 800].into(),
+        };
+        let set = Set { name: "english", formats: &publish::DEFAULT_FORMATS };
+        let sources = [sound("greeting", code), sound("thanks", 200)];
+        let published = publish::publish(self.store.as_ref(), set, &sources, &publish::untold).await.unwrap();
+        let reply = self.tell(&published.event).await;
+        assert_eq!(reply.code, "", "{}", reply.reason);
+        published.manifest_id
+    }
+
+    async fn gc(&mut self, keep: u32, dry_run: bool) -> Result<Collected, String> {
+        let asked = CollectGarbage { keep, dry_run, after: None, reason: "old".to_owned() };
+        let reply = self.ask("media.gc", &serde_json::to_vec(&asked).unwrap()).await;
+        if reply.code.is_empty() { Ok(serde_json::from_slice(&reply.json).unwrap()) } else { Err(reply.code) }
+    }
+
+    /// All objects there are, by their folders.
+    async fn objects(&self) -> Vec<(String, usize)> {
+        let mut counts = Vec::new();
+        for prefix in ["blobs/", "bundles/", "manifests/"] {
+            let all = asterism_object_store::list_all(self.store.as_ref(), prefix, 1_000).await.unwrap();
+            counts.push((prefix.to_owned(), all.len()));
+        }
+        counts
+    }
+}
+
+#[tokio::test]
+async fn what_newer_sets_replaced_goes_and_nothing_that_is_needed() {
+    let mut running = Box::pin(Running::start()).await;
+    let mut ids = Vec::new();
+    for code in 1..=5 {
+        ids.push(running.version(code).await);
+    }
+    let (flow, told) = publish::publish_flow(running.store.as_ref(), FLOW.as_bytes()).await.unwrap();
+    assert_eq!(running.tell(&told).await.code, "");
+    running.campaign(flow.id(), &ids[0]).await;
+    let all = running.objects().await;
+    assert_eq!(all, [("blobs/".into(), 6), ("bundles/".into(), 5), ("manifests/".into(), 5)]);
+
+    // The oldest is played and the two newest stay; of the others each has a document, a bundle and a sound of its own.
+    let would = running.gc(2, true).await.unwrap();
+    let ids_of = |collected: &Collected| -> Vec<String> {
+        collected.retired.iter().map(|line| line.manifest.clone()).collect()
+    };
+    assert_eq!(ids_of(&would), [ids[1].clone(), ids[2].clone()]);
+    assert_eq!((would.objects, running.objects().await), (6, all), "a dry run changes nothing");
+    let did = running.gc(2, false).await.unwrap();
+    assert_eq!((ids_of(&did), did.objects, did.size_bytes), (ids_of(&would), 6, would.size_bytes));
+    let left = running.objects().await;
+    assert_eq!(left, [("blobs/".into(), 4), ("bundles/".into(), 3), ("manifests/".into(), 3)]);
+    assert_eq!(running.gc(2, false).await.unwrap(), Collected::default());
+
+    // Another fleet's set, of which this log knows nothing: its sounds stay. One that cannot be read: all stays.
+    let foreign = Set { name: "foreign", formats: &publish::DEFAULT_FORMATS };
+    let sound = Source { file_name: "x.ulaw".into(), language: "en".into(), bytes: vec![77; 800].into() };
+    publish::publish(running.store.as_ref(), foreign, &[sound], &publish::untold).await.unwrap();
+    assert_eq!(running.gc(0, true).await.unwrap().retired.len(), 2);
+    assert_eq!(running.gc(2, false).await.unwrap(), Collected::default());
+    let torn = ObjectName::new("manifests/torn.json").unwrap();
+    running.store.put(&torn, Bytes::from_static(b"{\"name\"")).await.unwrap();
+    let before = running.objects().await;
+    assert!(running.gc(0, true).await.unwrap_err().starts_with("AST-M"));
+    assert_eq!(running.objects().await, before);
+
+    // What went can be published again, whole.
+    running.store.delete(&torn).await.unwrap();
+    assert_eq!(running.version(2).await, ids[1]);
+    running.deps.shutdown.request();
+    within("the end", running.task).await.unwrap().unwrap();
 }

@@ -1,6 +1,6 @@
 //! What has been published: flows and manifests, by content.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,8 @@ pub struct Published {
     pub prompts: u32,
     /// Bytes of all prompts.
     pub size_bytes: u64,
+    /// When it was published.
+    pub at: Timestamp,
 }
 
 /// Flows and manifests by id. An id is a hash of the content, so nothing is ever overwritten.
@@ -36,6 +38,8 @@ pub struct Catalogue {
     pub flows: BTreeMap<String, Published>,
     /// Manifests.
     pub manifests: BTreeMap<String, Published>,
+    /// Manifests that are not published any more.
+    pub retired: BTreeSet<String>,
 }
 
 /// A command to media-sync. The shell has read the document and found its name, size and objects right.
@@ -56,12 +60,17 @@ pub enum CatalogueCommand {
         prompts: u32,
         size_bytes: u64,
     },
+    RetireManifest {
+        manifest: String,
+        reason: String,
+    },
 }
 
 /// Decides on a publication; what is published already needs no event.
 ///
 /// # Errors
-/// AST-M060 the id is not the hash's, AST-M061 name, AST-M062 object, AST-M063 a manifest without prompts.
+/// AST-M060 the id is not the hash's, AST-M061 name, AST-M062 object, AST-M063 a manifest without prompts, AST-M100 no such
+/// manifest, AST-M101 it is needed.
 pub fn decide(state: &State, command: &CatalogueCommand, _at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match command.clone() {
         CatalogueCommand::PublishFlow { flow, name, object, sha256 } => {
@@ -78,6 +87,14 @@ pub fn decide(state: &State, command: &CatalogueCommand, _at: Timestamp) -> Resu
                 return Ok(vec![]);
             }
             Ok(vec![Event::ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }])
+        }
+        CatalogueCommand::RetireManifest { manifest, reason } => {
+            if !state.catalogue.manifests.contains_key(&manifest) {
+                return Err(Rejection::new("AST-M100", "no such manifest is published"));
+            }
+            let why = "campaigns that have not ended, or calls, play its prompts";
+            refuse_needed(state, &manifest).map_err(|()| Rejection::new("AST-M101", why))?;
+            Ok(vec![Event::ManifestRetired { manifest, reason }])
         }
     }
 }
@@ -96,11 +113,18 @@ fn check(id: &str, name: &str, object: &str, sha256: &[u8]) -> Result<(), Reject
     Ok(())
 }
 
+/// Campaigns that have not ended may go back to what they had before.
+fn refuse_needed(state: &State, manifest: &String) -> Result<(), ()> {
+    let going = state.campaigns.values().filter(|campaign| campaign.ended_at.is_none());
+    let back = going.into_iter().any(|campaign| campaign.manifest_before == *manifest);
+    if back || state.needed_manifests().contains(manifest) { Err(()) } else { Ok(()) }
+}
+
 /// Manifests that open nodes still have to fetch, in the order of the nodes: what media-sync owes them. A node proves
 /// by its own fact that it holds one.
 pub fn owed_syncs(state: &State) -> impl Iterator<Item = (&NodeId, &String)> {
     let needed: Vec<&String> = state
-        .needed_manifests()
+        .wanted_manifests()
         .into_iter()
         .filter(|manifest| state.catalogue.manifests.contains_key(*manifest))
         .collect();
@@ -115,14 +139,24 @@ pub fn owed_syncs(state: &State) -> impl Iterator<Item = (&NodeId, &String)> {
     })
 }
 
+/// Applies the end of a manifest, judged again where it landed: a campaign may have been made with it meanwhile.
+pub(crate) fn retired(state: &mut State, manifest: &String) -> Result<(), Effectless> {
+    refuse_needed(state, manifest).map_err(|()| Effectless::void("it is needed"))?;
+    let gone = state.catalogue.manifests.remove(manifest);
+    gone.ok_or(Effectless::void("it was not published"))?;
+    state.catalogue.retired.insert(manifest.clone());
+    Ok(())
+}
+
 /// Applies a publication.
-pub fn apply(catalogue: &mut Catalogue, event: &Event) -> Result<(), Effectless> {
+pub fn apply(catalogue: &mut Catalogue, event: &Event, at: Timestamp) -> Result<(), Effectless> {
     let (known, id, entry) = match event.clone() {
         Event::FlowPublished { flow, name, object, sha256 } => {
-            (&mut catalogue.flows, flow, Published { name, object, sha256, prompts: 0, size_bytes: 0 })
+            (&mut catalogue.flows, flow, Published { name, object, sha256, prompts: 0, size_bytes: 0, at })
         }
         Event::ManifestPublished { manifest, name, object, sha256, prompts, size_bytes } => {
-            (&mut catalogue.manifests, manifest, Published { name, object, sha256, prompts, size_bytes })
+            catalogue.retired.remove(&manifest);
+            (&mut catalogue.manifests, manifest, Published { name, object, sha256, prompts, size_bytes, at })
         }
         _ => return Ok(()),
     };

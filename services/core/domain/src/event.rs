@@ -229,6 +229,7 @@ pub enum Event {
         reason: String,
         caller_ids: Vec<String>,
         trunks: Vec<String>,
+        manifest: String,
     },
     ContactsImported {
         campaign: CampaignId,
@@ -315,6 +316,7 @@ pub enum Event {
         reason: String,
         closes_at_ms: Timestamp,
         caller_id: String,
+        manifest: String,
     },
     AttemptAccepted {
         attempt: AttemptId,
@@ -401,6 +403,10 @@ pub enum Event {
     ManifestHeld {
         node: NodeId,
         manifest: String,
+    },
+    ManifestRetired {
+        manifest: String,
+        reason: String,
     },
     ManifestDropped {
         node: NodeId,

@@ -178,13 +178,26 @@ impl State {
             .sum()
     }
 
-    /// Manifests the nodes must hold: those of campaigns not ended.
+    /// Manifests the nodes must have: those of campaigns not ended.
+    pub fn wanted_manifests(&self) -> BTreeSet<&String> {
+        let going = self.campaigns.values().filter(|campaign| campaign.ended_at.is_none());
+        going.map(|campaign| &campaign.manifest).collect()
+    }
+
+    /// Manifests that nodes must keep: those they must have, those of calls in flight, and those that a campaign had before
+    /// while a node has not got its new ones.
     pub fn needed_manifests(&self) -> BTreeSet<&String> {
-        self.campaigns
-            .values()
-            .filter(|campaign| campaign.ended_at.is_none())
-            .map(|campaign| &campaign.manifest)
-            .collect()
+        let mut needed = self.wanted_manifests();
+        for campaign in self.campaigns.values() {
+            needed.extend(campaign.in_flight.values().map(|flight| &flight.manifest));
+            let (now, before) = (&campaign.manifest, &campaign.manifest_before);
+            let goes_on =
+                |node: &fleet::Node| node.manifests.contains(before) && !node.manifests.contains(now);
+            if campaign.ended_at.is_none() && self.fleet.existing().any(|(_, node)| goes_on(node)) {
+                needed.insert(before);
+            }
+        }
+        needed
     }
 
     fn apply_event(&mut self, recorded: &Recorded) -> Result<(), Effectless> {
@@ -229,8 +242,9 @@ impl State {
                 Ok(())
             }
             Event::Continues { .. } | Event::StateHashed { .. } | Event::NodeLoad { .. } => Ok(()),
+            Event::ManifestRetired { manifest, .. } => catalogue::retired(self, manifest),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
-                catalogue::apply(&mut self.catalogue, &recorded.event)
+                catalogue::apply(&mut self.catalogue, &recorded.event, recorded.at)
             }
             Event::TrunkSet { .. }
             | Event::TrunkRemoved { .. }

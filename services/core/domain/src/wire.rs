@@ -339,7 +339,7 @@ macro_rules! events {
                     (EventType::$kind, body.encode_to_vec())
                 } )*
                 Event::AttemptIntended {
-                    attempt, node, trunk, not_before_ms, not_after_ms, reason, closes_at_ms, caller_id
+                    attempt, node, trunk, not_before_ms, not_after_ms, reason, closes_at_ms, caller_id, manifest
                 } => {
                     let body = v1::AttemptIntended {
                         attempt: attempt.to_string(),
@@ -353,6 +353,7 @@ macro_rules! events {
                         reason: reason.clone(),
                         closes_at_ms: *closes_at_ms,
                         caller_id: caller_id.clone(),
+                        manifest: manifest.clone(),
                     };
                     (EventType::AttemptIntended, body.encode_to_vec())
                 }
@@ -392,6 +393,7 @@ macro_rules! events {
                         reason: body.reason,
                         closes_at_ms: body.closes_at_ms,
                         caller_id: body.caller_id,
+                        manifest: body.manifest,
                     })
                 }
                 EventType::Unspecified => Err(DecodeError::UnknownType(0)),
@@ -442,7 +444,7 @@ events! {
     }
     CampaignChanged CampaignChanged {
         campaign, max_channels, calls_per_second, ring_timeout_ms, max_attempts, caller_id, rules, reason,
-        caller_ids, trunks
+        caller_ids, trunks, manifest
     }
     ContactsImported ContactsImported {
         campaign, import, contacts, duplicates, last, zones, skip_known, known
@@ -477,6 +479,7 @@ events! {
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
     ManifestHeld ManifestHeld { node, manifest }
     ManifestDropped ManifestDropped { node, manifest }
+    ManifestRetired ManifestRetired { manifest, reason }
     TrunkSet TrunkSet { trunk, settings, configured, reason }
     TrunkRemoved TrunkRemoved { trunk, reason }
     TrunkHeld TrunkHeld { node, trunk, revision }

@@ -20,6 +20,7 @@ fn change(trunks: &[&str], caller_ids: &[&str]) -> CampaignCommand {
         campaign: "c".into(),
         limits: Box::new(limits(caller_ids)),
         trunks: trunks.iter().map(ToString::to_string).collect(),
+        manifest: String::new(),
         reason: "a is ill".into(),
     }
 }

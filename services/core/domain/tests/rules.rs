@@ -327,6 +327,7 @@ fn rules_change_while_a_campaign_runs() {
         campaign: "c".into(),
         limits: Box::new(limits),
         trunks: vec![],
+        manifest: String::new(),
         reason: "fewer lines".into(),
     });
     assert_eq!(dialled(&mut lab).len(), 2);
@@ -364,6 +365,7 @@ fn a_leader_that_lies_about_the_hours_is_found_out_by_whoever_reads_the_log() {
         reason: "it is day".into(),
         closes_at_ms: lab.now + HOUR,
         caller_id: String::new(),
+        manifest: String::new(),
     };
     lab.write(asterism_proto::Origin::Role(asterism_proto::Role::Dialer), lie);
     assert_eq!(lab.in_flight().len(), 1, "the reducer has no clock of the callee's");

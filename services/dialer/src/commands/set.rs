@@ -28,6 +28,8 @@ pub struct SetCampaign {
     pub caller_ids: Vec<String>,
     /// Its trunks, all of them; none = as they are.
     pub trunks: Vec<String>,
+    /// The prompts it plays from now on.
+    pub manifest: Option<String>,
     /// Whom it may ring and when, all of it.
     pub rules: Option<CampaignRules>,
     /// Why, for the log.
@@ -60,6 +62,7 @@ pub(super) fn set(deps: &Deps, asked: SetCampaign) -> Result<CampaignCommand, Re
             rules: asked.rules.unwrap_or(now.rules),
         }),
         trunks: asked.trunks,
+        manifest: asked.manifest.unwrap_or_default(),
         reason: asked.reason,
     })
 }

@@ -2,15 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use asterism_audio::{NARROW_HZ, wav};
+use asterism_domain::media::PromptEntry;
 use asterism_object_store::{FolderStore, ObjectMeta, Page, list_all};
 use async_trait::async_trait;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 
-const DEMO: Set<'_> = Set { name: "demo", language: "en", formats: &DEFAULT_FORMATS };
+const DEMO: Set<'_> = Set { name: "demo", formats: &DEFAULT_FORMATS };
 
 fn source(file_name: &str, bytes: impl Into<Bytes>) -> Source {
-    Source { file_name: file_name.to_owned(), bytes: bytes.into() }
+    Source { file_name: file_name.to_owned(), language: "en".to_owned(), bytes: bytes.into() }
 }
 
 fn tone(samples: usize) -> Vec<i16> {
@@ -37,7 +41,7 @@ async fn publishing_makes_blobs_and_a_manifest_and_repeating_changes_nothing() {
     let store = FolderStore::open(folder.path()).await.unwrap();
     let sources =
         [source("welcome.wav", wav::write(&tone(80), NARROW_HZ)), source("bye.ulaw", vec![0xff; 160])];
-    let first = publish(&store, DEMO, &sources).await.unwrap();
+    let first = publish(&store, DEMO, &sources, &untold).await.unwrap();
     assert_eq!(first.unchanged, 0);
     let Event::ManifestPublished { manifest, object, sha256, prompts, size_bytes, .. } = &first.event else {
         panic!("{:?}", first.event)
@@ -52,7 +56,7 @@ async fn publishing_makes_blobs_and_a_manifest_and_repeating_changes_nothing() {
         assert_eq!(store.get(&blob, 10_000).await.unwrap().len() as u64, entry.size_bytes);
     }
     let reversed: Vec<Source> = sources.iter().rev().cloned().collect();
-    let second = publish(&store, DEMO, &reversed).await.unwrap();
+    let second = publish(&store, DEMO, &reversed, &untold).await.unwrap();
     assert_eq!((second.manifest_id, second.unchanged), (first.manifest_id, 2));
     assert_eq!(list_all(&store, "", 100).await.unwrap().len(), 4);
     let bundle = store.get(&bundle_object(manifest).unwrap(), 10_000).await.unwrap();
@@ -103,8 +107,8 @@ async fn each_format_is_a_file_of_its_own_and_what_was_sent_is_not_sent_again() 
         (1..=20).map(|n| source(&format!("p{n}.wav"), wav::write(&tone(80 * n), 16_000))).collect();
     let all = Set { formats: &Format::ALL, ..DEMO };
     // It broke off after the first five.
-    publish(&store, Set { name: "part", ..all }, &sources[..5]).await.unwrap();
-    let published = publish(&store, all, &sources).await.unwrap();
+    publish(&store, Set { name: "part", ..all }, &sources[..5], &untold).await.unwrap();
+    let published = publish(&store, all, &sources, &untold).await.unwrap();
     assert_eq!((published.manifest.entries.len(), published.unchanged), (60, 15));
     assert_eq!(store.1.load(Ordering::Relaxed), 60 + 2, "each sound once, and two manifests");
     for sound in &published.sounds {
@@ -116,7 +120,7 @@ async fn each_format_is_a_file_of_its_own_and_what_was_sent_is_not_sent_again() 
     let names: Vec<&str> = published.sounds.iter().map(|sound| sound.name.as_str()).collect();
     let wanted: Vec<String> = (1..=20).map(|n| format!("p{n}")).collect();
     assert_eq!(names, wanted, "in the order of the files, whichever was ready first");
-    assert_eq!(publish(&store, all, &sources).await.unwrap().unchanged, 60);
+    assert_eq!(publish(&store, all, &sources, &untold).await.unwrap().unchanged, 60);
 }
 
 #[test]
@@ -143,7 +147,9 @@ fn every_trick_of_a_name_is_told_at_once() {
     ];
     let mut sources: Vec<Source> = names.iter().map(|name| source(name, good.clone())).collect();
     sources.extend(["twice.wav", "twice.mp3", "twice.ulaw"].map(|name| source(name, good.clone())));
-    let Err(Error::Prompts(problems)) = prepare(DEMO, &sources) else { panic!("all of it is published") };
+    let Err(Error::Prompts(problems)) = prepare(DEMO, &sources, &untold) else {
+        panic!("all of it is published")
+    };
     for name in names {
         let found: Vec<&str> =
             problems.iter().filter(|(file, _)| file == name).map(|(_, problem)| problem.code()).collect();
@@ -167,16 +173,17 @@ async fn one_bad_file_publishes_nothing_and_every_bad_file_is_named() {
         source("Bad Name.wav", wav::write(&tone(80), NARROW_HZ)),
         source("song.gsm", vec![0; 80]),
     ];
-    let error = publish(&store, DEMO, &sources).await.unwrap_err();
+    let error = publish(&store, DEMO, &sources, &untold).await.unwrap_err();
     assert_eq!(error.code(), "AST-M028");
     assert_eq!(error.to_string().lines().count(), 3);
     assert!(error.to_string().contains("\"song.gsm\": AST-M021"), "{error}");
     let good = [source("welcome.wav", wav::write(&tone(80), NARROW_HZ))];
-    assert_eq!(publish(&store, Set { name: "Demo", ..DEMO }, &good).await.unwrap_err().code(), "AST-M005");
     assert_eq!(
-        publish(&store, Set { language: "english", ..DEMO }, &good).await.unwrap_err().code(),
-        "AST-M006"
+        publish(&store, Set { name: "Demo", ..DEMO }, &good, &untold).await.unwrap_err().code(),
+        "AST-M005"
     );
+    let english = [Source { language: "english".to_owned(), ..good[0].clone() }];
+    assert_eq!(publish(&store, DEMO, &english, &untold).await.unwrap_err().code(), "AST-M006");
     assert!(list_all(&store, "", 100).await.unwrap().is_empty());
 }
 
@@ -199,10 +206,10 @@ async fn the_prompts_of_the_demo_are_all_its_flow_plays() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../compose/demo");
     let folder = tempfile::tempdir().unwrap();
     let store = FolderStore::open(folder.path()).await.unwrap();
-    let sources = read_folder(&demo.join("prompts")).unwrap();
+    let sources = read_folder(&demo.join("prompts"), "en").unwrap();
     let size_bytes: usize = sources.iter().map(|source| source.bytes.len()).sum();
     assert!(size_bytes < 200_000, "{size_bytes} bytes are too many for a repository");
-    let published = publish(&store, DEMO, &sources).await.unwrap();
+    let published = publish(&store, DEMO, &sources, &untold).await.unwrap();
     let flow = Flow::parse_bytes(&fs::read(demo.join("flow.toml")).unwrap()).unwrap();
     assert_eq!(published.manifest.missing(flow.prompts()), Vec::<&str>::new());
     assert_eq!(published.manifest.prompts().len(), flow.prompts().len(), "a prompt nobody hears");
@@ -225,11 +232,40 @@ async fn the_prompts_of_the_demo_are_all_its_flow_plays() {
 #[test]
 fn a_folder_is_read_in_order_and_refused_when_there_is_nothing_in_it() {
     let folder = tempfile::tempdir().unwrap();
-    assert_eq!(read_folder(folder.path()).unwrap_err().code(), "AST-M031");
-    assert_eq!(read_folder(&folder.path().join("no")).unwrap_err().code(), "AST-M030");
+    assert_eq!(read_folder(folder.path(), "en").unwrap_err().code(), "AST-M031");
+    assert_eq!(read_folder(&folder.path().join("no"), "en").unwrap_err().code(), "AST-M030");
     for name in ["b.wav", "a.ulaw", ".hidden"] {
         fs::write(folder.path().join(name), "x").unwrap();
     }
-    let names: Vec<String> = read_folder(folder.path()).unwrap().into_iter().map(|s| s.file_name).collect();
+    let names: Vec<String> =
+        read_folder(folder.path(), "en").unwrap().into_iter().map(|s| s.file_name).collect();
     assert_eq!(names, ["a.ulaw", "b.wav"]);
+}
+
+#[tokio::test]
+async fn folders_of_a_folder_are_languages_of_one_set() {
+    let (folder, objects) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = FolderStore::open(objects.path()).await.unwrap();
+    for (path, code) in
+        [("hello.ulaw", 1_u8), ("de/hello.ulaw", 2), ("en_GB/hello.ulaw", 1), ("de/bye.ulaw", 4)]
+    {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, vec![code; 800]).unwrap();
+    }
+    let sources = read_folder(folder.path(), "en").unwrap();
+    let steps = std::sync::Mutex::new(Vec::new());
+    let published = publish(&store, DEMO, &sources, &|step| steps.lock().unwrap().push(step)).await.unwrap();
+    let paths: Vec<String> = published.manifest.entries.iter().map(PromptEntry::path).collect();
+    assert_eq!(paths, ["de/bye.ulaw", "de/hello.ulaw", "en/hello.ulaw", "en_GB/hello.ulaw"]);
+    assert_eq!(published.manifest.size_bytes(), 2_400, "what two languages share is there once");
+    let steps = steps.into_inner().unwrap();
+    assert_eq!(steps.len(), 8, "each file converted, each sound sent");
+    assert_eq!(steps.last(), Some(&Step::Sent { sounds: 4, of: 4 }));
+
+    fs::write(folder.path().join("de/hello.wav"), "x").unwrap();
+    let refused = prepare(DEMO, &read_folder(folder.path(), "en").unwrap(), &untold).unwrap_err();
+    assert!(refused.to_string().contains("\"de/hello.wav\": AST-M028: hello.ulaw"), "{refused}");
+    fs::create_dir(folder.path().join("drafts")).unwrap();
+    assert_eq!(read_folder(folder.path(), "en").unwrap_err().code(), "AST-M032");
 }

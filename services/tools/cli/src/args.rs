@@ -4,6 +4,7 @@ pub mod campaign;
 pub mod dnc;
 pub mod emergency;
 pub mod lab;
+pub mod media;
 pub mod plan;
 pub mod prices;
 pub mod trunk;
@@ -15,6 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::up::UpArgs;
 pub use campaign::CampaignCommand;
+pub use media::MediaCommand;
 pub use values::{Millis, Number};
 
 /// Order of a help page: examples before flags.
@@ -255,35 +257,6 @@ pub enum FleetCommand {
         #[arg(long, default_value = "")]
         reason: String,
     },
-}
-
-/// `asterism media`.
-#[derive(Subcommand)]
-pub enum MediaCommand {
-    /// Convert sounds, check them, upload and publish them
-    #[command(
-        before_help = "Examples:\n  asterism media publish prompts/\n  asterism media publish prompts/ --name spring --dry-run\n  asterism media publish hello.flac bye.mp3 --name spring --format ulaw --format alaw\n"
-    )]
-    Publish {
-        /// A folder, or files: WAV, FLAC, MP3, Ogg Vorbis, .ulaw, .alaw, each named like its prompt
-        #[arg(value_name = "DIR|FILE", required = true)]
-        sounds: Vec<PathBuf>,
-        /// Name for people [default: the folder's]
-        #[arg(long)]
-        name: Option<String>,
-        /// Asterisk's tag of the language they are in
-        #[arg(long, default_value = crate::ops::LANGUAGE)]
-        language: String,
-        /// What nodes play, once for each codec the trunks use: ulaw, alaw, sln16 (for G.722 and Opus) [default: ulaw]
-        #[arg(long = "format", value_name = "FORMAT", value_parser = values::format)]
-        formats: Vec<asterism_media_sync::publish::Format>,
-        /// Convert and check only
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// List what is published
-    #[command(before_help = "Examples:\n  asterism media list\n")]
-    List,
 }
 
 /// `asterism logic`.

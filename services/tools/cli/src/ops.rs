@@ -14,8 +14,9 @@ use asterism_dialer::commands::{CreateCampaign, OneCampaign, PlaceCall};
 use asterism_domain::Event;
 use asterism_domain::contact::E164;
 use asterism_domain::logic::{self, Flow};
+use asterism_domain::media::ManifestDoc;
 use asterism_media_sync::commands::telling;
-use asterism_media_sync::publish::{self, Published, Set, Source};
+use asterism_media_sync::publish::{self, Published, Set};
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
 use asterism_runtime::keys::random;
@@ -109,24 +110,24 @@ pub async fn publish_prompts(
     name: &str,
 ) -> Result<Published, CliError> {
     let path = folder.to_owned();
-    let sources = blocking(move || publish::read_folder(&path)).await??;
-    publish_sounds(client, store, Set { name, ..DEFAULT_SET }, &sources).await
+    let sources = blocking(move || publish::read_folder(&path, LANGUAGE)).await??;
+    let set = Set { name, formats: &publish::DEFAULT_FORMATS };
+    let (manifest, sounds) = publish::prepare(set, &sources, &publish::untold)?;
+    publish_set(client, store, manifest, sounds, &publish::untold).await
 }
 
-/// What prompts are of which only the folder is named.
-pub const DEFAULT_SET: Set<'_> = Set { name: "", language: LANGUAGE, formats: &publish::DEFAULT_FORMATS };
-
-/// Converts sounds, uploads them and publishes the manifest.
+/// Uploads and publishes what was made of sounds.
 ///
 /// # Errors
-/// As [`publish_prompts`].
-pub async fn publish_sounds(
+/// AST-B0xx the object store, or the role's refusal.
+pub async fn publish_set(
     client: &Client,
     store: &dyn ObjectStore,
-    set: Set<'_>,
-    sources: &[Source],
+    manifest: ManifestDoc,
+    sounds: Vec<publish::Sound>,
+    told: &(dyn Fn(publish::Step) + Sync),
 ) -> Result<Published, CliError> {
-    let published = publish::publish(store, set, sources).await?;
+    let published = publish::put_set(store, manifest, sounds, told).await?;
     tell_publication(client, &published.event).await?;
     Ok(published)
 }

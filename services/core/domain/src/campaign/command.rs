@@ -118,6 +118,7 @@ pub enum CampaignCommand {
         campaign: CampaignId,
         limits: Box<Limits>,
         trunks: Vec<String>,
+        manifest: String,
         reason: String,
     },
     Import {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::waiting::{Place, Waiting, ZoneIndex};
 use crate::event::EventRef;
+use crate::fleet::Node;
 use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Outcome, Timestamp, by_number};
 use crate::rules::{CampaignRules, Exclusion};
 
@@ -142,6 +143,8 @@ pub struct Attempt {
     pub trunk: String,
     /// The number it shows; empty = its campaign's own, or none.
     pub caller_id: String,
+    /// The prompts it plays to its end.
+    pub manifest: String,
     /// Where it stands.
     pub status: AttemptStatus,
     /// Earliest originate.
@@ -223,6 +226,8 @@ pub struct Campaign {
     pub flow: String,
     /// Manifest id.
     pub manifest: String,
+    /// The prompts it had before: nodes that have not got the new ones yet go on with them. Empty = none.
+    pub manifest_before: String,
     /// The trunk named first.
     pub trunk: String,
     /// All of its trunks, that one included.
@@ -277,6 +282,11 @@ pub struct Campaign {
 }
 
 impl Campaign {
+    /// The prompts that a call on this node plays: the new ones where it has them, else those of before.
+    pub fn prompts_on(&self, node: &Node) -> Option<&String> {
+        [&self.manifest, &self.manifest_before].into_iter().find(|held| node.manifests.contains(*held))
+    }
+
     /// Whether all of its lists are in.
     pub fn import_complete(&self) -> bool {
         !self.imports.is_empty() && self.open_imports.is_empty()

@@ -61,7 +61,7 @@ impl Event {
             | Event::WebhookSet { .. }
             | Event::WebhookDelivered { .. }
             | Event::WebhookGivenUp { .. } => *origin == Origin::Role(Role::Dialer),
-            Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
+            Event::FlowPublished { .. } | Event::ManifestPublished { .. } | Event::ManifestRetired { .. } => {
                 *origin == Origin::Role(Role::MediaSync)
             }
             Event::StepDecided { .. } | Event::LogicFailed { .. } => {

@@ -175,9 +175,8 @@ pub(super) fn limits(fleet: &Fleet, billing: u64, at: Timestamp) -> Option<Strin
 
 /// INV-11, of an attempt in flight.
 pub(super) fn prompts(state: &State, id: &AttemptId, flight: &Attempt) -> Option<String> {
-    let campaign = state.campaigns.get(&id.campaign)?;
     let node = state.fleet.nodes.get(&flight.node)?;
-    (!node.manifests.contains(&campaign.manifest))
+    (!node.manifests.contains(&flight.manifest))
         .then(|| format!("{id} of {} is on {} without its prompts", id.campaign, flight.node))
 }
 

@@ -193,6 +193,7 @@ fn intended(attempt: AttemptId, node: &str, at: u64) -> Event {
         reason: String::new(),
         closes_at_ms: 0,
         caller_id: String::new(),
+        manifest: String::new(),
     }
 }
 
@@ -398,6 +399,7 @@ fn of_rules(state: &State, pick: usize, campaign: String) -> Event {
             reason: String::new(),
             caller_ids: vec![],
             trunks: (0..pick % 12).map(|n| ["t", "u", "v"][(pick + n) % 3].to_owned()).collect(),
+            manifest: ["", "m", "n"][pick % 3].to_owned(),
         },
         _ if pick.is_multiple_of(2) => {
             Event::DoNotCallRemoved { list, numbers, prefixes: vec![], reason: String::new() }

@@ -15,6 +15,9 @@ use crate::client::Client;
 use crate::error::CliError;
 use crate::ops;
 
+/// Shortest beginning of an id that names it.
+const ID_SHORTEST: usize = 6;
+
 /// What prompts are called on the command line.
 pub(super) enum Prompts {
     /// A folder of sounds that is to be published.
@@ -69,16 +72,14 @@ pub(super) async fn manifest(
         covers(&published.manifest, flow)?;
         return Ok(published.manifest_id);
     }
-    let lines: Vec<ManifestLine> = client.role_json(Role::MediaSync, "media.list", &json!({})).await?;
+    let lines = sets(client).await?;
     if let Some(Prompts::Named(name)) = prompts {
-        let found: Vec<&ManifestLine> =
-            lines.iter().filter(|line| line.manifest == *name || line.name == *name).collect();
-        let line = one("prompts", name, &found, |line| &line.manifest)?;
-        covers(&read(store, line).await?, flow)?;
+        let line = set(&lines, name)?;
+        covers(&document(store, line).await?, flow)?;
         return Ok(line.manifest.clone());
     }
     for line in &lines {
-        if covers(&read(store, line).await?, flow).is_ok() {
+        if covers(&document(store, line).await?, flow).is_ok() {
             return Ok(line.manifest.clone());
         }
     }
@@ -99,8 +100,9 @@ pub(super) fn covers(manifest: &ManifestDoc, flow: &Flow) -> Result<(), CliError
 
 /// The manifest a folder would become, offline.
 pub(super) fn convert(folder: &Path) -> Result<(ManifestDoc, Vec<publish::Sound>), CliError> {
-    let sources = publish::read_folder(folder)?;
-    Ok(publish::prepare(Set { name: &name_of(folder)?, ..ops::DEFAULT_SET }, &sources)?)
+    let sources = publish::read_folder(folder, ops::LANGUAGE)?;
+    let set = Set { name: &name_of(folder)?, formats: &publish::DEFAULT_FORMATS };
+    Ok(publish::prepare(set, &sources, &publish::untold)?)
 }
 
 /// A manifest's name made of its folder's.
@@ -116,7 +118,25 @@ pub(super) fn name_of(folder: &Path) -> Result<String, CliError> {
     Err(CliError::usage("AST-U044", what, "name them: asterism media publish DIR --name NAME"))
 }
 
-async fn read(store: &dyn ObjectStore, line: &ManifestLine) -> Result<ManifestDoc, CliError> {
+/// All sets of prompts that are published, the newest first.
+pub(super) async fn sets(client: &Client) -> Result<Vec<ManifestLine>, CliError> {
+    let mut lines: Vec<ManifestLine> = client.role_json(Role::MediaSync, "media.list", &json!({})).await?;
+    lines.sort_by(|a, b| (b.published_at_ms, &b.manifest).cmp(&(a.published_at_ms, &a.manifest)));
+    Ok(lines)
+}
+
+/// One of them: the newest of a name, or the one whose id begins so.
+pub(super) fn set<'a>(lines: &'a [ManifestLine], text: &str) -> Result<&'a ManifestLine, CliError> {
+    if let Some(newest) = lines.iter().find(|line| line.name == text) {
+        return Ok(newest);
+    }
+    let begins = |line: &&ManifestLine| text.len() >= ID_SHORTEST && line.manifest.starts_with(text);
+    let found: Vec<&ManifestLine> = lines.iter().filter(begins).collect();
+    one("prompts", text, &found, |line| &line.manifest)
+}
+
+/// What a set has in it, read back from the store.
+pub(super) async fn document(store: &dyn ObjectStore, line: &ManifestLine) -> Result<ManifestDoc, CliError> {
     let document = object(store, &line.object, media::MAX_DOCUMENT_BYTES).await?;
     ManifestDoc::parse(&document).map_err(CliError::from_text)
 }

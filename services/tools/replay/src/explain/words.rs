@@ -154,15 +154,20 @@ fn campaign(event: &Event) -> Option<String> {
             max_attempts,
             reason,
             trunks,
+            manifest,
             ..
         } => {
             let others = match trunks.as_slice() {
                 [] => String::new(),
                 _ => format!(", over the trunks {}", trunks.join(", ")),
             };
+            let prompts = match manifest.as_str() {
+                "" => String::new(),
+                new => format!(", from now on it plays the prompts of {}", short(new)),
+            };
             format!(
                 "campaign {campaign} is changed ({reason}): at most {max_channels} channels, {calls_per_second} calls a \
-             second, {max_attempts} attempts a contact{others}"
+             second, {max_attempts} attempts a contact{others}{prompts}"
             )
         }
         Event::ContactsExcluded { campaign, contacts, rule, detail } => format!(
@@ -370,6 +375,9 @@ fn logic(event: &Event) -> String {
         Event::FlowPublished { name, flow, .. } => format!("flow {name} is published as {}", short(flow)),
         Event::ManifestPublished { name, manifest, prompts, .. } => {
             format!("{prompts} prompts are published as {name} ({})", short(manifest))
+        }
+        Event::ManifestRetired { manifest, reason } => {
+            format!("the prompts of {} are retired: {reason}", short(manifest))
         }
         Event::Unreadable { why } => format!("it cannot be read: {why}"),
         other => format!("{other:?}"),

@@ -44,6 +44,7 @@ pub fn ordered(contact: u32, ordinal: u32) -> Event {
         reason: "waiting, a slot is free".into(),
         closes_at_ms: 0,
         caller_id: String::new(),
+        manifest: String::new(),
     }
 }
 

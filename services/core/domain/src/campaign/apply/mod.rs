@@ -25,10 +25,11 @@ pub(crate) const STEP_INCIDENTS: [&str; 2] =
 pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
     let at = recorded.at;
     match &recorded.event {
-        Event::CampaignCreated { campaign, .. } => {
+        Event::CampaignCreated { campaign, manifest, .. } => {
             if state.campaigns.contains_key(campaign) {
                 return Err(Effectless::void("the campaign exists already"));
             }
+            still_published(state, manifest)?;
             if let Some(new) = settings::created(&recorded.event, at) {
                 state.campaigns.insert(campaign.clone(), new);
             }
@@ -54,7 +55,8 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
             let counted = (*duplicates, *left);
             contacts::imported(known(state, campaign)?, import, (contacts, zones), counted, *last)
         }
-        Event::CampaignChanged { campaign, .. } => {
+        Event::CampaignChanged { campaign, manifest, .. } => {
+            still_published(state, manifest)?;
             settings::changed(known(state, campaign)?, &recorded.event)
         }
         Event::ContactsExcluded { campaign, contacts, rule, .. } => {
@@ -72,6 +74,12 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
     }
 }
 
+/// Its prompts may have been retired between the decision and here.
+fn still_published(state: &State, manifest: &str) -> Result<(), Effectless> {
+    let gone = state.catalogue.retired.contains(manifest);
+    if gone { Err(Effectless::void("its prompts were retired meanwhile")) } else { Ok(()) }
+}
+
 fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
     let at = recorded.at;
     match &recorded.event {
@@ -83,12 +91,14 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             not_after_ms,
             closes_at_ms,
             caller_id,
+            manifest,
             ..
         } => {
             let new = Attempt {
                 node: node.clone(),
                 trunk: trunk.clone(),
                 caller_id: caller_id.clone(),
+                manifest: manifest.clone(),
                 status: AttemptStatus::Intended,
                 not_before_ms: *not_before_ms,
                 not_after_ms: *not_after_ms,
@@ -223,7 +233,7 @@ pub fn orphaned(state: &mut State, attempts: &[AttemptId], at: Timestamp) {
 
 /// The guard of the dialer's decision, judged again where it landed: a drain, a pause, a hold by the ledger, an entry on
 /// a do-not-call list or another campaign's ring may have come between.
-fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), Effectless> {
+fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<(), Effectless> {
     if state.emergency.is_some() {
         return Err(Effectless::void("an emergency stop came between"));
     }
@@ -239,7 +249,13 @@ fn intended(state: &mut State, attempt: &AttemptId, new: Attempt) -> Result<(), 
     if home.free_slots() == 0 {
         return Err(Effectless::void("the node has no free slot"));
     }
-    if !home.manifests.contains(&campaign.manifest) {
+    if new.manifest.is_empty() {
+        new.manifest.clone_from(&campaign.manifest);
+    }
+    if ![&campaign.manifest, &campaign.manifest_before].contains(&&new.manifest) {
+        return Err(Effectless::void("the prompts are none of the campaign's"));
+    }
+    if !home.manifests.contains(&new.manifest) {
         return Err(Effectless::void("the node does not hold the prompts"));
     }
     if campaign.status != CampaignStatus::Running {

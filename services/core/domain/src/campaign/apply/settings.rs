@@ -72,6 +72,7 @@ pub(super) fn created(event: &Event, at: Timestamp) -> Option<Campaign> {
         name,
         flow,
         manifest,
+        manifest_before: String::new(),
         trunk,
         trunks,
         max_channels,
@@ -110,6 +111,7 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
         caller_ids,
         rules,
         trunks,
+        manifest,
         ..
     } = event
     else {
@@ -129,6 +131,9 @@ pub(super) fn changed(campaign: &mut Campaign, event: &Event) -> Result<(), Effe
     campaign.rules = rules.clone().unwrap_or_default();
     if !trunks.is_empty() {
         trunks::relisted(campaign, trunks);
+    }
+    if !manifest.is_empty() && *manifest != campaign.manifest {
+        campaign.manifest_before = std::mem::replace(&mut campaign.manifest, manifest.clone());
     }
     Ok(())
 }

@@ -98,7 +98,7 @@ pub(super) fn create(state: &State, new: &NewCampaign, at: Timestamp) -> Result<
 pub(super) fn change(
     state: &State,
     campaign: &CampaignId,
-    (limits, trunks): (&Limits, &[String]),
+    (limits, trunks, manifest): (&Limits, &[String], &String),
     reason: &str,
     at: Timestamp,
 ) -> Result<Vec<Event>, Rejection> {
@@ -115,6 +115,10 @@ pub(super) fn change(
                    first, with `campaign go-live`";
         problems.push(Rejection::new("AST-D044", why));
     }
+    let anew = !manifest.is_empty() && *manifest != known.manifest;
+    if anew && !state.catalogue.manifests.contains_key(manifest) {
+        problems.push(Rejection::new("AST-D004", "the manifest has not been published"));
+    }
     refused(&problems)?;
     Ok(vec![Event::CampaignChanged {
         campaign: campaign.clone(),
@@ -125,6 +129,7 @@ pub(super) fn change(
         caller_id: limits.caller_id.clone(),
         caller_ids: limits.caller_ids.clone(),
         trunks: if others { trunks.to_vec() } else { Vec::new() },
+        manifest: if anew { manifest.clone() } else { String::new() },
         rules: Some(with_usual_retries(limits.rules.clone())),
         reason: reason.to_owned(),
     }])

@@ -201,6 +201,10 @@ impl<'a> Queue<'a> {
         self.room = self.room.map(|room| room.saturating_sub(1));
         self.next_us = start_us + spacing_us(campaign.calls_per_second.saturating_mul(1_000));
         let attempt = AttemptId { campaign: self.id.clone(), contact, ordinal: person.attempts + 1 };
+        let home = budget.state.fleet.nodes.get(node);
+        let prompts =
+            home.and_then(|home| campaign.prompts_on(home)).filter(|held| **held != campaign.manifest);
+        let manifest = prompts.cloned().unwrap_or_default();
         Some(Event::AttemptIntended {
             node: node.clone(),
             trunk: trunk.to_owned(),
@@ -209,6 +213,7 @@ impl<'a> Queue<'a> {
             reason: why(person).to_owned(),
             closes_at_ms,
             caller_id: choose::caller_id_of(campaign, settings, &attempt),
+            manifest,
             attempt,
         })
     }
@@ -348,7 +353,7 @@ impl<'a> Budget<'a> {
         let nodes = &self.state.fleet.nodes;
         let fits = |id: &NodeId| {
             nodes.get(id).is_some_and(|node| {
-                node.manifests.contains(&campaign.manifest) && node.trunks.get(name) == Some(&trunk.revision)
+                campaign.prompts_on(node).is_some() && node.trunks.get(name) == Some(&trunk.revision)
             })
         };
         let node = self

@@ -35,8 +35,8 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
     match command {
         CampaignCommand::Create(new) => create::create(state, new, at),
         CampaignCommand::Call(call) => call::call(state, call, at),
-        CampaignCommand::Change { campaign, limits, trunks, reason } => {
-            create::change(state, campaign, (limits, trunks), reason, at)
+        CampaignCommand::Change { campaign, limits, trunks, manifest, reason } => {
+            create::change(state, campaign, (limits, trunks, manifest), reason, at)
         }
         CampaignCommand::Import { campaign, import, rows, last, skip_known } => {
             if state.erasures.get(import).is_some_and(|erasure| erasure.whole) {

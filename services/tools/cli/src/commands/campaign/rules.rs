@@ -65,6 +65,7 @@ pub(super) async fn set(context: &Context, args: SetArgs) -> Result<(), CliError
         caller_id: caller_ids.next(),
         caller_ids: caller_ids.collect(),
         trunks: args.trunks,
+        manifest: None,
         rules: args.rules.as_deref().map(read_file).transpose()?,
         reason: args.reason,
     };

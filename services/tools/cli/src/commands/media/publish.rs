@@ -1,41 +1,34 @@
-//! `asterism media`: prompts.
+//! `asterism media publish`: sounds into the store, and to a campaign.
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 use asterism_domain::logic::is_name;
-use asterism_domain::media::is_language;
-use asterism_media_sync::commands::ManifestLine;
-use asterism_media_sync::publish::{self, DEFAULT_FORMATS, Set, Sound, Source};
-use asterism_proto::Role;
+use asterism_domain::media::{ManifestDoc, is_language};
+use asterism_media_sync::publish::{self, DEFAULT_FORMATS, Set, Sound, Source, Step};
 use serde_json::{Value, json};
 
-use super::{Context, resolve, shown, store};
-use crate::args::MediaCommand;
+use super::super::{Context, resolve, shown, store};
+use super::switch;
+use crate::args::media::PublishArgs;
+use crate::bar::Bar;
 use crate::error::CliError;
 use crate::ops;
 use crate::output::{Align, table};
 
-pub(super) async fn run(context: &Context, command: MediaCommand) -> Result<(), CliError> {
-    match command {
-        MediaCommand::List => list(context).await,
-        MediaCommand::Publish { sounds, name, language, mut formats, dry_run } => {
-            let name = named(&sounds, name)?;
-            if !is_language(&language) {
-                let why = "a language is written like en, de or en_GB";
-                return Err(CliError::usage("AST-U046", "--language cannot be a language tag", why));
-            }
-            formats.sort_unstable();
-            formats.dedup();
-            if formats.is_empty() {
-                formats.extend(DEFAULT_FORMATS);
-            }
-            let sources = read(&sounds)?;
-            let set = Set { name: &name, language: &language, formats: &formats };
-            let from =
-                if let [one] = sounds.as_slice() { shown(one) } else { format!("{} files", sounds.len()) };
-            publish(context, &from, set, &sources, dry_run).await
-        }
+pub(super) async fn run(context: &Context, mut args: PublishArgs) -> Result<(), CliError> {
+    let name = named(&args.sounds, args.name.take())?;
+    if !is_language(&args.language) {
+        let why = "a language is written like en, de or en_GB";
+        return Err(CliError::usage("AST-U046", "--language cannot be a language tag", why));
     }
+    args.formats.sort_unstable();
+    args.formats.dedup();
+    if args.formats.is_empty() {
+        args.formats.extend(DEFAULT_FORMATS);
+    }
+    let sources = read(&args.sounds, &args.language)?;
+    Box::pin(publish(context, &args, Set { name: &name, formats: &args.formats }, &sources)).await
 }
 
 /// The name that was given, else the folder's.
@@ -54,47 +47,82 @@ fn named(sounds: &[PathBuf], name: Option<String>) -> Result<String, CliError> {
     }
 }
 
-fn read(sounds: &[PathBuf]) -> Result<Vec<Source>, CliError> {
+fn read(sounds: &[PathBuf], language: &str) -> Result<Vec<Source>, CliError> {
     match sounds {
-        [folder] if !folder.is_file() => Ok(publish::read_folder(folder)?),
-        files => Ok(publish::read_files(files)?),
+        [folder] if !folder.is_file() => Ok(publish::read_folder(folder, language)?),
+        files => Ok(publish::read_files(files, language)?),
     }
 }
 
 async fn publish(
     context: &Context,
-    from: &str,
+    args: &PublishArgs,
     set: Set<'_>,
     sources: &[Source],
-    dry_run: bool,
 ) -> Result<(), CliError> {
-    let (manifest, sounds, unchanged) = if dry_run {
-        let (manifest, sounds) = publish::prepare(set, sources)?;
+    let bar = Mutex::new(Bar::new(!context.out.json));
+    let told = |step: Step| {
+        let (done, of, what) = match step {
+            Step::Converted { files, of } => (files, of, "files converted"),
+            Step::Sent { sounds, of } => (sounds, of, "sounds in the store"),
+        };
+        if let Ok(mut bar) = bar.lock() {
+            bar.draw(done as u64, of as u64, what);
+        }
+    };
+    let (manifest, sounds) = publish::prepare(set, sources, &told)?;
+    if let Some(campaign) = &args.campaign {
+        switch::check(context, campaign, &manifest).await?;
+    }
+    let (manifest, sounds, unchanged) = if args.dry_run {
         (manifest, sounds, None)
     } else {
         let (config, client) = context.client().await?;
         let store = store(&config).await?;
-        let published = ops::publish_sounds(&client, store.as_ref(), set, sources).await?;
+        let published = ops::publish_set(&client, store.as_ref(), manifest, sounds, &told).await?;
+        if let Some(campaign) = &args.campaign {
+            switch::give(&client, campaign, &published.manifest_id, &args.reason).await?;
+        }
         (published.manifest, published.sounds, Some(published.unchanged))
     };
-    let (id, name) = (manifest.id().map_err(CliError::from_text)?, set.name);
+    if let Ok(mut bar) = bar.lock() {
+        bar.clear();
+    }
+    tell(context, args, (&manifest, &sounds, unchanged))
+}
+
+fn tell(
+    context: &Context,
+    args: &PublishArgs,
+    (manifest, sounds, unchanged): (&ManifestDoc, &[Sound], Option<usize>),
+) -> Result<(), CliError> {
+    let (id, name, dry_run) = (manifest.id().map_err(CliError::from_text)?, &manifest.name, args.dry_run);
     let silent: Vec<&str> = sounds.iter().filter(|sound| is_silent(sound)).map(|s| s.name.as_str()).collect();
     let value = json!({
         "manifest": id, "name": name, "dry_run": dry_run, "size_bytes": manifest.size_bytes(), "unchanged": unchanged,
-        "prompts": manifest.entries, "silent": silent, "sounds": sounds.iter().map(as_json).collect::<Vec<_>>(),
+        "campaign": args.campaign, "prompts": manifest.entries, "silent": silent,
+        "sounds": sounds.iter().map(as_json).collect::<Vec<_>>(),
     });
+    let from = match args.sounds.as_slice() {
+        [one] => shown(one),
+        several => format!("{} files", several.len()),
+    };
     context.out.result(&value, || {
         let done = if dry_run { "would be published (dry run: nothing changed)" } else { "published" };
         let had = unchanged.filter(|had| *had > 0).map_or_else(String::new, |had| {
             format!("{had} of {} files were in the store already\n", manifest.entries.len())
         });
+        let plays = args.campaign.as_ref().map_or_else(String::new, |campaign| {
+            let plays = if dry_run { "would play" } else { "plays" };
+            format!("campaign {campaign} {plays} them; calls in progress keep what they have\n")
+        });
         format!(
-            "{}\n{from}: {} prompts {done} as {name:?}, id {id}\n{had}",
-            sounds_table(&sounds),
+            "{}\n{from}: {} prompts {done} as {name:?}, id {id}\n{had}{plays}",
+            sounds_table(sounds),
             sounds.len()
         )
     })?;
-    for sound in &sounds {
+    for sound in sounds {
         for warning in sound.measured.warnings() {
             context.out.say(&format!("warning: {}: {}", sound.name, warning.text()));
         }
@@ -110,7 +138,7 @@ fn is_silent(sound: &Sound) -> bool {
 fn as_json(sound: &Sound) -> Value {
     let measured = &sound.measured;
     json!({
-        "name": sound.name, "rate_hz": measured.rate_hz, "channels": measured.channels,
+        "name": sound.name, "language": sound.language, "rate_hz": measured.rate_hz, "channels": measured.channels,
         "duration_ms": measured.duration_ms, "peak_dbfs": measured.peak_dbfs(), "loudness_lufs": measured.loudness_lufs,
         "clipped": measured.clipped, "cut_off": measured.cut_off,
         "silence_before_ms": measured.silence_before_ms, "silence_after_ms": measured.silence_after_ms,
@@ -127,6 +155,7 @@ fn sounds_table(sounds: &[Sound]) -> String {
         let warnings: Vec<&str> = measured.warnings().iter().map(|warning| warning.word()).collect();
         vec![
             sound.name.clone(),
+            sound.language.clone(),
             format!("{}.{:03}", measured.duration_ms / 1_000, measured.duration_ms % 1_000),
             measured.rate_hz.to_string(),
             level(measured.peak_dbfs()),
@@ -137,6 +166,7 @@ fn sounds_table(sounds: &[Sound]) -> String {
     };
     let columns = [
         ("prompt", Align::Left),
+        ("language", Align::Left),
         ("seconds", Align::Right),
         ("Hz", Align::Right),
         ("peak dBFS", Align::Right),
@@ -145,29 +175,4 @@ fn sounds_table(sounds: &[Sound]) -> String {
         ("warnings", Align::Left),
     ];
     table(&columns, &sounds.iter().map(row).collect::<Vec<_>>())
-}
-
-async fn list(context: &Context) -> Result<(), CliError> {
-    let (_, client) = context.client().await?;
-    let lines: Vec<ManifestLine> = client.role_json(Role::MediaSync, "media.list", &json!({})).await?;
-    context.out.result(&lines, || {
-        if lines.is_empty() {
-            return "No prompts are published. Next: asterism media publish DIR\n".to_owned();
-        }
-        let rows: Vec<Vec<String>> = lines
-            .iter()
-            .map(|line| {
-                let (prompts, bytes) = (line.prompts.to_string(), line.size_bytes.to_string());
-                vec![line.name.clone(), prompts, bytes, line.nodes.to_string(), line.manifest.clone()]
-            })
-            .collect();
-        let columns = [
-            ("name", Align::Left),
-            ("prompts", Align::Right),
-            ("bytes", Align::Right),
-            ("nodes", Align::Right),
-            ("id", Align::Left),
-        ];
-        table(&columns, &rows)
-    })
 }

@@ -1,0 +1,133 @@
+//! A campaign's prompts changed by commands while it dials: calls keep what they have, new ones play what is new, one can
+//! go back, and what nobody needs goes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use asterism_domain::{Event, State};
+use asterism_tests::stack::{CAMPAIGN, Stack, program, root};
+use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_mins(1);
+const CONTACTS: u64 = 200;
+
+fn asterism(stack: &Stack, words: &[&str]) -> Output {
+    let config = stack.path().join("asterism.toml");
+    let mut command = Command::new(program("asterism"));
+    let command = command.arg("--json").arg("--config").arg(config).args(words).stdin(Stdio::null());
+    command.current_dir(stack.path()).output().unwrap()
+}
+
+/// A command that succeeds, and what it printed.
+fn done(stack: &Stack, words: &[&str]) -> Value {
+    let ran = asterism(stack, words);
+    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+/// A command that fails with this code.
+fn refused(stack: &Stack, words: &[&str], code: &str) {
+    let ran = asterism(stack, words);
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(!ran.status.success() && said.contains(code), "{words:?}: {said}");
+}
+
+/// The demo's prompts in two languages, `bye` said anew.
+fn said_anew(folder: &Path) {
+    let demo = root().join("compose/demo/prompts");
+    for language in ["en", "de"] {
+        fs::create_dir_all(folder.join(language)).unwrap();
+        for entry in fs::read_dir(&demo).unwrap().map(Result::unwrap) {
+            fs::copy(entry.path(), folder.join(language).join(entry.file_name())).unwrap();
+        }
+        fs::remove_file(folder.join(language).join("bye.wav")).unwrap();
+        fs::write(folder.join(language).join("bye.ulaw"), [0x55; 4_000]).unwrap();
+    }
+}
+
+fn plays(state: &State, manifest: &str) -> bool {
+    state.campaigns[CAMPAIGN].in_flight.values().any(|flight| flight.manifest == manifest)
+}
+
+#[tokio::test]
+async fn prompts_change_while_calls_are_up_and_go_back() {
+    let stack = Box::pin(Stack::start(2, 20)).await;
+    stack.campaign(CONTACTS).await;
+    done(&stack, &["campaign", "set", CAMPAIGN, "--calls-per-second", "5", "--reason", "slowly"]);
+    let first = stack.log.read(|state| state.campaigns[CAMPAIGN].manifest.clone());
+    stack.wait("calls with the first prompts", PATIENCE, |state| plays(state, &first)).await;
+
+    let folder = stack.path().join("anew");
+    said_anew(&folder);
+    let path = folder.display().to_string();
+    let publish = ["media", "publish", &path, "--name", "demo", "--campaign"];
+    refused(&stack, &[&publish[..], &["nobody"]].concat(), "AST-U140");
+    let would = done(&stack, &[&publish[..], &[CAMPAIGN, "--dry-run"]].concat());
+    assert_eq!(stack.log.read(|state| state.catalogue.manifests.len()), 1, "a dry run publishes nothing");
+    let second = done(&stack, &[&publish[..], &[CAMPAIGN, "--reason", "said anew"]].concat());
+    let second = second["manifest"].as_str().unwrap().to_owned();
+    assert_eq!(would["manifest"], second.as_str());
+    stack.wait("calls with the new prompts", PATIENCE, |state| plays(state, &second)).await;
+
+    let diff = done(&stack, &["media", "diff", &first[..8], "demo"]);
+    let changed: BTreeMap<&str, &str> = diff
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| (line["file"].as_str().unwrap(), line["change"].as_str().unwrap()))
+        .collect();
+    assert_eq!(changed.len(), 5, "{diff:#}");
+    assert_eq!((changed["en/bye.ulaw"], changed["de/welcome.ulaw"]), ("changed", "added"));
+    let shown = done(&stack, &["media", "show", "demo"]);
+    assert_eq!(
+        (&shown["set"]["campaigns"][0], shown["prompts"].as_array().unwrap().len()),
+        (&CAMPAIGN.into(), 8)
+    );
+
+    done(&stack, &["media", "rollback", CAMPAIGN, "--reason", "wrong voice"]);
+    assert_eq!(stack.log.read(|state| state.campaigns[CAMPAIGN].manifest.clone()), first);
+    done(&stack, &["campaign", "set", CAMPAIGN, "--calls-per-second", "0", "--reason", "on with it"]);
+    stack.wait("the end", PATIENCE, |state| state.campaigns[CAMPAIGN].ended_at.is_some()).await;
+    refused(&stack, &["media", "rollback", CAMPAIGN], "AST-U141");
+    verified_and_collected(&stack, &second);
+
+    // What each call was to play is in the log, and it never changed.
+    stack.replay_agrees().await;
+    let mut played: BTreeMap<String, u32> = BTreeMap::new();
+    let mut state = State::default();
+    for recorded in stack.sealed_events() {
+        state.apply(&recorded);
+        if let Event::AttemptIntended { attempt, .. } = &recorded.event
+            && let Some(flight) = state.campaigns[CAMPAIGN].in_flight.get(attempt)
+        {
+            *played.entry(flight.manifest.clone()).or_default() += 1;
+        }
+    }
+    assert!(played[&first] > 0 && played[&second] > 0 && played.len() == 2, "{played:?}");
+}
+
+/// A damaged sound is found; what is not needed goes, the rest is whole.
+fn verified_and_collected(stack: &Stack, second: &str) {
+    let all = done(stack, &["media", "verify"]);
+    assert_eq!((all["sets"].as_u64(), all["bad"].as_array().map(Vec::len)), (Some(2), Some(0)));
+    let entry = &done(stack, &["media", "show", second])["prompts"][0];
+    let hash = entry["sha256"].as_str().unwrap();
+    let objects = stack.config.objects_url().unwrap();
+    let folder = Path::new(objects.strip_prefix("file://").unwrap()).to_owned();
+    let sound = folder.join(format!("blobs/sha256/{}/{hash}", &hash[..2]));
+    let mut bytes = fs::read(&sound).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&sound, &bytes).unwrap();
+    refused(stack, &["media", "verify", second], "AST-U142");
+
+    let would = done(stack, &["media", "gc", "--keep", "0", "--dry-run"]);
+    let did = done(stack, &["media", "gc", "--keep", "0"]);
+    assert_eq!((&would["objects"], &would["size_bytes"]), (&did["objects"], &did["size_bytes"]));
+    assert_eq!(did["retired"].as_array().unwrap().len(), 2, "the campaign has ended");
+    assert!(!sound.exists());
+    assert_eq!(done(stack, &["media", "list"]), Value::Array(Vec::new()));
+}
