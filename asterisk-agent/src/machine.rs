@@ -212,6 +212,8 @@ pub struct Machine {
     held: BTreeSet<String>,
     /// Manifests the log knows of.
     told: BTreeSet<String>,
+    /// Trunks the PBX proved to have with the newest order, with their revisions: none before the first of this process.
+    trunks: Vec<(String, String)>,
     life: life::Life,
     witness: witness::Witness,
 }
@@ -240,6 +242,7 @@ impl Machine {
             announced: saved.ready,
             held: BTreeSet::new(),
             told: saved.manifests,
+            trunks: Vec::new(),
             life: life::Life::default(),
             witness: witness::Witness::new(saved.witnessed),
         }

@@ -234,6 +234,12 @@ pub fn endpoint(ami_secret: &str, trunk: &str) -> String {
     hex::encode(&asterism_proto::hash::sha256(format!("{ami_secret}/{trunk}").as_bytes())[..8])
 }
 
+/// The same of one of a trunk's places: the first has the trunk's.
+pub fn endpoint_at(ami_secret: &str, trunk: &str, place: usize) -> String {
+    let of = if place == 0 { trunk.to_owned() } else { format!("{trunk}/{place}") }; // no name of a trunk has a `/`
+    endpoint(ami_secret, &of)
+}
+
 /// Replaces each `@NAME@`. Values are checked by the caller and hold no `@`.
 pub(crate) fn fill(template: &str, values: &[(&str, &str)]) -> String {
     values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(&format!("@{name}@"), value))

@@ -6,6 +6,7 @@
 mod credentials;
 mod options;
 mod render;
+mod srv;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -18,7 +19,7 @@ use prost::Message;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::pbx::PbxCommand;
-use crate::render::endpoint;
+use crate::render::endpoint_at;
 use crate::{Error, files};
 
 pub use credentials::Credentials;
@@ -72,6 +73,13 @@ impl Trunks {
         }
     }
 
+    /// The endpoint an attempt is dialled by: the places of a trunk take turns by the attempt's id.
+    pub fn endpoint(&self, secret: &str, trunk: &str, attempt: &str) -> String {
+        let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+        let places = now.get(trunk).and_then(|entry| entry.settings.as_ref()).map_or(1, places_of);
+        endpoint_at(secret, trunk, turn(attempt, places))
+    }
+
     /// Lets the PBX have these trunks and no others. Those it proved to have, and what is wrong with the rest.
     pub async fn have(
         &self,
@@ -86,7 +94,7 @@ impl Trunks {
         };
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = by_name(order.trunks);
         let (answer, answered) = oneshot::channel();
-        let endpoints = rendered.iter().map(|(_, endpoint, _)| endpoint.clone()).collect();
+        let endpoints = rendered.iter().flat_map(|(_, endpoints, _)| endpoints.clone()).collect();
         let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
         let found = match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
             Ok(Ok(Ok(found))) => found,
@@ -95,8 +103,8 @@ impl Trunks {
             Err(_) => return (Vec::new(), "the pbx did not say in time which trunks it has".to_owned()),
         };
         let mut held = Vec::new();
-        for (trunk, endpoint, revision) in rendered {
-            if found.get(&endpoint) == Some(&revision) {
+        for (trunk, endpoints, revision) in rendered {
+            if endpoints.iter().all(|endpoint| found.get(endpoint) == Some(&revision)) {
                 held.push((trunk, revision));
             } else {
                 let why = "the pbx did not take it: its own log says why".to_owned();
@@ -115,12 +123,12 @@ impl Trunks {
         Some(options::ask(&settings, &self.place).await)
     }
 
-    /// Name, endpoint and revision of each trunk that could be rendered.
+    /// Name, endpoints and revision of each trunk that could be rendered.
     fn write(
         &self,
         order: &v1::TrunkOrder,
         problems: &mut Vec<String>,
-    ) -> Result<Vec<(String, String, String)>, Error> {
+    ) -> Result<Vec<(String, Vec<String>, String)>, Error> {
         let secret = files::read_secret(&self.secret_file)?;
         let credentials = Credentials::load(self.credentials.as_deref())?;
         let mut text = String::new();
@@ -129,8 +137,9 @@ impl Trunks {
             match render(entry, &self.place, &secret, &credentials) {
                 Ok(section) => {
                     text.push_str(&section);
-                    let name = endpoint(&secret, &entry.trunk);
-                    rendered.push((entry.trunk.clone(), name, entry.revision.clone()));
+                    let places = entry.settings.as_ref().map_or(1, places_of);
+                    let names = (0..places).map(|place| endpoint_at(&secret, &entry.trunk, place)).collect();
+                    rendered.push((entry.trunk.clone(), names, entry.revision.clone()));
                 }
                 Err(error) => problems.push(error.to_string()),
             }
@@ -139,6 +148,18 @@ impl Trunks {
         files::write_private(&order_file(&self.file), &order.encode_to_vec())?;
         Ok(rendered)
     }
+}
+
+/// Places a call by it can go to, as far as this node chooses: those of SRV records the PBX chooses from.
+fn places_of(settings: &v1::TrunkSettings) -> usize {
+    settings.hosts.len().max(1)
+}
+
+/// Whose turn it is among so many: of many attempts as often the one as the other.
+fn turn(attempt: &str, places: usize) -> usize {
+    let hash = asterism_proto::hash::sha256(attempt.as_bytes());
+    let number = hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    (number % places.max(1) as u64) as usize
 }
 
 fn by_name(entries: Vec<v1::TrunkEntry>) -> BTreeMap<String, v1::TrunkEntry> {

@@ -14,6 +14,7 @@ use asterism_proto::v1::{self, EventType};
 use prost::Message;
 use support::carrier::{Came, Carrier};
 use support::dns::NameServer;
+use support::gateway::Gateway;
 use support::real::{installed, skip};
 use support::{ANSWERED, Fleet, PATIENCE, attempt, raw};
 
@@ -190,8 +191,14 @@ async fn who_is_not_let_in_rings_nobody(fleet: &Fleet, carrier: &Carrier) {
 
 /// Of two gateways the one that answers no OPTIONS is passed over.
 async fn the_gateway_that_answers_is_used(root: &Path, fleet: &Fleet, carrier: &Carrier) {
+    its_first_is_away(root, fleet, "pair").await;
+    carried(&call(fleet, &["pair"]).await, carrier);
+}
+
+/// The PBX has found out that one of the trunk's two hosts does not answer.
+async fn its_first_is_away(root: &Path, fleet: &Fleet, trunk: &str) {
     let secret = std::fs::read_to_string(fleet.node_dir().join("secret/ami")).unwrap();
-    let name = endpoint(secret.trim(), "pair");
+    let name = endpoint(secret.trim(), trunk);
     let began = Instant::now();
     loop {
         let said = console(root, fleet, &format!("pjsip show endpoint {name}"));
@@ -201,7 +208,6 @@ async fn the_gateway_that_answers_is_used(root: &Path, fleet: &Fleet, carrier: &
         assert!(began.elapsed() < PATIENCE, "its gateways are not told apart\n{said}");
         tokio::time::sleep(Duration::from_millis(100)).await; // the pause of a poll
     }
-    carried(&call(fleet, &["pair"]).await, carrier);
 }
 
 #[test]
@@ -244,6 +250,39 @@ fn a_carrier_is_found_by_its_srv_record() {
         carried(&call(&fleet, &["found"]).await, &carrier);
         is(&came(&carrier, "0001"), &[("to", "+15550100001")]);
         assert!(names.was_asked());
+        // A check reads the records itself.
+        let reply = fleet.order(Verb::Check, &v1::CheckOrder { trunk: "found".into() }).await;
+        let [answer] = reply.answers.as_slice() else { panic!("{reply:?}") };
+        assert_eq!(answer.host, format!("gw.carrier.example:{}", carrier.port));
+        assert_eq!((answer.record.as_str(), answer.problem.as_str()), ("priority 1, weight 1", ""));
+        assert!((200..500).contains(&answer.status), "{answer:?}");
+    });
+}
+
+/// Of the hosts of a trunk each gets its share, one call each as many times as it was dialled, and the share of one that is
+/// known to be away goes to the next.
+#[test]
+fn calls_are_spread_over_the_hosts_of_a_trunk() {
+    let Some((root, _)) = installed("agent: real Asterisk, gateways") else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let gateways = [Gateway::start(), Gateway::start()];
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let _node = fleet.launch_with(20, &args);
+        fleet.prepare().await;
+        let hosts = |ports: &[u16]| ports.iter().map(|port| format!("127.0.0.1:{port}")).collect::<Vec<_>>();
+        let (first, second) = (gateways[0].port, gateways[1].port);
+        let both = trunk("both", 1, |s| s.hosts = hosts(&[first, second]));
+        let gap = trunk("gap", 1, |s| (s.hosts, s.qualify_s) = (hosts(&[closed_port(), second]), 5));
+        have(&fleet, vec![both, gap]).await;
+        let calls = || gateways.each_ref().map(Gateway::calls);
+        call(&fleet, &["both"; 20]).await;
+        let [one, other] = calls();
+        assert!(one >= 5 && other >= 5 && one + other == 20, "{one} and {other}");
+        its_first_is_away(&root, &fleet, "gap").await;
+        call(&fleet, &["gap"; 12]).await;
+        assert_eq!(calls(), [one, other + 12], "whoever's turn it was");
+        fleet.check_frames();
     });
 }
 

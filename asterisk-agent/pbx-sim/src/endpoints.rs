@@ -10,7 +10,7 @@ const FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// One endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Endpoint {
-    /// Its trunk: the name of its AOR.
+    /// Its trunk: its AOR's name up to the dot that numbers the places of one.
     pub(crate) trunk: String,
     /// The settings' revision.
     pub(crate) account_code: String,
@@ -55,8 +55,9 @@ fn parse(text: &str) -> BTreeMap<String, Endpoint> {
             pairs.into_iter().find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
         };
         if value("type").as_deref() == Some("endpoint") {
-            let (trunk, account_code) =
+            let (aors, account_code) =
                 (value("aors").unwrap_or_default(), value("accountcode").unwrap_or_default());
+            let trunk = aors.split([',', '.']).next().unwrap_or_default().to_owned();
             endpoints.insert(name.to_owned(), Endpoint { trunk, account_code });
         }
     }
@@ -69,11 +70,11 @@ mod tests {
 
     #[test]
     fn endpoints_are_read_with_their_trunk_and_revision() {
-        let text =
-            "\n[a]\ntype = aor\n\n[0f]\ntype = endpoint\naccountcode = r1\naors = a\n[a]\ntype = identify\n";
+        let text = "\n[a]\ntype = aor\n\n[0f]\ntype = endpoint\naccountcode = r1\naors = a,a.1\n\n[a.1]\ntype = aor\n\n\
+                    [0e]\ntype = endpoint\naccountcode = r1\naors = a.1,a\n[a]\ntype = identify\n";
         let read = parse(text);
-        assert_eq!(read.len(), 1);
-        assert_eq!(read.get("0f"), Some(&Endpoint { trunk: "a".into(), account_code: "r1".into() }));
+        let one = Endpoint { trunk: "a".into(), account_code: "r1".into() };
+        assert_eq!(read, [("0e".into(), one.clone()), ("0f".into(), one)].into());
         assert!(Endpoints::read(None).exists("anything"));
     }
 }

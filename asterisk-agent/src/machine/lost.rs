@@ -10,7 +10,8 @@ const HELD_PER_FACT: usize = 60;
 
 impl Machine {
     /// This node has told somebody that it holds no frame up to this one, which the log misses. Ready, its manifests, the
-    /// attempts it holds and the end of its drain are said again, once for each longer loss.
+    /// trunks of the newest order, the attempts it holds and the end of its drain are said again, once for each longer loss. What
+    /// was ordered before the agent was started anew the dialer owes, and orders again, as long as the log does not have it.
     pub fn on_frames_lost(&mut self, lost_to: u64) -> Output {
         let mut out = Output::default();
         if lost_to <= self.life.lost_to {
@@ -23,6 +24,7 @@ impl Machine {
             let body = v1::ManifestHeld { node: self.node.clone(), manifest: manifest.clone() };
             out.facts.push(Fact::of_node(Body::ManifestHeld(body)));
         }
+        out.facts.extend(self.names_its_trunks());
         out.facts.extend(self.names_what_it_holds());
         if self.drain.empty_said {
             // Empty is said again once a checkpoint covers what is said now.
@@ -30,6 +32,14 @@ impl Machine {
             out.changes.push(Change::PutDrain(self.drain.clone()));
         }
         out
+    }
+
+    /// The trunks the PBX proved to have.
+    pub(super) fn names_its_trunks(&self) -> impl Iterator<Item = Fact> {
+        self.trunks.iter().map(|(trunk, revision)| {
+            let (node, trunk, revision) = (self.node.clone(), trunk.clone(), revision.clone());
+            Fact::of_node(Body::TrunkHeld(v1::TrunkHeld { node, trunk, revision }))
+        })
     }
 
     /// The active attempts, in as many facts as they need, which cover all ids together.
@@ -80,6 +90,29 @@ mod tests {
         // The ledger asks once a second until the loss is in the log.
         assert!(machine.on_frames_lost(7).facts.is_empty() && machine.on_frames_lost(5).facts.is_empty());
         assert_eq!(machine.on_frames_lost(9).facts.len(), 3);
+    }
+
+    #[test]
+    fn the_trunks_it_has_are_said_again_and_those_it_may_not_have_are_not() {
+        let held = |out: &Output| {
+            let of = |fact: &Fact| match &fact.body {
+                Body::TrunkHeld(held) => Some(format!("{} {}", held.trunk, held.revision)),
+                _ => None,
+            };
+            out.facts.iter().filter_map(of).collect::<Vec<_>>()
+        };
+        let mut machine = ready();
+        let two = [("a".to_owned(), "r1".to_owned()), ("b".to_owned(), "r1".to_owned())];
+        machine.on_trunks_tried(1, &two, "");
+        assert_eq!(held(&machine.on_frames_lost(3)), ["a r1", "b r1"]);
+        machine.on_trunks_tried(
+            2,
+            &[("b".to_owned(), "r2".to_owned())],
+            "AST-A026: the trunk a: no credentials",
+        );
+        assert_eq!(held(&machine.on_frames_lost(5)), ["b r2"]);
+        machine.on_trunks_tried(3, &[], "the pbx is not up");
+        assert!(held(&machine.on_frames_lost(7)).is_empty(), "nobody knows which it has");
     }
 
     #[test]

@@ -269,10 +269,8 @@ impl Machine {
     /// What became of a trunk order: the trunks the PBX proved to have are told, the others named in the answer.
     pub fn on_trunks_tried(&mut self, ticket: u64, held: &[(String, String)], problem: &str) -> Output {
         let mut out = Output::default();
-        for (trunk, revision) in held {
-            let (node, trunk, revision) = (self.node.clone(), trunk.clone(), revision.clone());
-            out.facts.push(Fact::of_node(Body::TrunkHeld(v1::TrunkHeld { node, trunk, revision })));
-        }
+        self.trunks = held.to_vec();
+        out.facts.extend(self.names_its_trunks());
         let reply = if problem.is_empty() {
             self.taken("dialer")
         } else {

@@ -15,7 +15,6 @@ use super::{PbxCommand, PbxConfig};
 use crate::ami::{self, Action, Decoder, Event, Item, Kind, Message, Role, Status};
 use crate::input::{Input, Inputs};
 use crate::machine::{Originate, PbxEvent, PbxUp};
-use crate::render::endpoint;
 
 /// How long the PBX may take for each answer while a connection is set up. A refused login takes 1 s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -216,7 +215,7 @@ impl<'a> Connection<'a> {
     }
 
     fn originate(&self, originate: &Originate) -> Result<Action, ami::Error> {
-        let endpoint = endpoint(&self.secret, &originate.trunk);
+        let endpoint = self.config.trunks.endpoint(&self.secret, &originate.trunk, &originate.attempt);
         let number = self.config.trunks.written(&originate.trunk, &originate.number.0);
         let channel = format!("{}/{number}@{endpoint}", self.config.technology);
         Action::originate(

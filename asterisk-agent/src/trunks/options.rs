@@ -12,28 +12,53 @@ use tokio::time::timeout;
 
 use super::Place;
 use super::render::split;
+use super::srv;
 use crate::files;
 
 /// How long a place may take to answer; SIP repeats a request twice in that time.
 const PATIENCE: Duration = Duration::from_secs(2);
 const REPEAT: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1_500)];
+/// Where a machine's name servers stand.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// Largest answer looked at.
 const ANSWER_MAX_BYTES: usize = 8 * 1024;
 
-/// Asks every place; an outbound proxy is asked instead where there is one.
+/// Asks every place, or every server that the domain's SRV records name; an outbound proxy is asked instead where there is
+/// one.
 pub(super) async fn ask(settings: &v1::TrunkSettings, place: &Place) -> Vec<v1::TrunkAnswer> {
-    let mut hosts = settings.hosts.clone();
-    if !settings.outbound_proxy.is_empty() {
-        hosts = vec![settings.outbound_proxy.clone()];
-    } else if hosts.is_empty() {
-        hosts = vec![settings.srv.clone()];
-    }
-    let asked = hosts.into_iter().map(|host| one(host, settings.transport, place));
+    let plain = |host: &String| (host.clone(), String::new());
+    let places = match settings {
+        set if !set.outbound_proxy.is_empty() => vec![plain(&set.outbound_proxy)],
+        set if !set.hosts.is_empty() => set.hosts.iter().map(plain).collect(),
+        set => match by_records(&set.srv, set.transport).await {
+            Ok(places) => places,
+            Err(problem) => {
+                let host = set.srv.clone();
+                return vec![v1::TrunkAnswer { host, problem, ..v1::TrunkAnswer::default() }];
+            }
+        },
+    };
+    let asked = places.into_iter().map(|place_of| one(place_of, settings.transport, place));
     futures_util::future::join_all(asked).await
 }
 
-async fn one(host: String, transport: u32, place: &Place) -> v1::TrunkAnswer {
-    let mut answer = v1::TrunkAnswer { host: host.clone(), ..v1::TrunkAnswer::default() };
+/// A domain's servers, each with what its record says; without records the domain itself is where it is (RFC 3263, 4.2).
+async fn by_records(domain: &str, transport: u32) -> Result<Vec<(String, String)>, String> {
+    let known = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default(); // a machine without one asks itself
+    let name = srv::service(domain, transport);
+    let found = srv::lookup(&name, &srv::servers(&known)).await?;
+    if found.is_empty() {
+        return Ok(vec![(domain.to_owned(), format!("{name} has no records"))]);
+    }
+    let server = |at: srv::Target| {
+        let record = format!("priority {}, weight {}", at.priority, at.weight);
+        (format!("{}:{}", at.host, at.port), record)
+    };
+    Ok(found.into_iter().map(server).collect())
+}
+
+async fn one((host, record): (String, String), transport: u32, place: &Place) -> v1::TrunkAnswer {
+    let mut answer = v1::TrunkAnswer { host: host.clone(), record, ..v1::TrunkAnswer::default() };
     if let Err(problem) = try_one(&host, transport, place, &mut answer).await {
         answer.problem = problem;
     }

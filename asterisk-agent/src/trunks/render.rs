@@ -1,6 +1,5 @@
 //! One trunk as pjsip.conf has it: every value checked, so that a template's shape is all there ever is.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use asterism_proto::origin::is_token;
@@ -8,7 +7,7 @@ use asterism_proto::v1;
 
 use super::Credentials;
 use crate::Error;
-use crate::render::{endpoint, fill, is_host, is_reserved};
+use crate::render::{endpoint_at, fill, is_host, is_reserved};
 
 /// Codecs modules.conf loads.
 const CODECS: [&str; 3] = ["ulaw", "alaw", "g722"];
@@ -43,7 +42,7 @@ pub fn render(
         3 => "tls",
         _ => return Err(bad("its transport is not known here")),
     };
-    let (contacts, matches) = places(set, transport).ok_or_else(|| bad("a host is no name or address"))?;
+    let places = places(set, transport).ok_or_else(|| bad("a host is no name or address"))?;
     let known = set.codecs.iter().all(|codec| CODECS.contains(&codec.as_str())) && !set.codecs.is_empty();
     if !known {
         return Err(bad("a codec is not known here"));
@@ -58,16 +57,11 @@ pub fn render(
     let [pai, rpid] = [2, 3].map(|header| if set.caller_id_header == header { "yes" } else { "no" });
     let media = if set.srtp { "sdes" } else { "no" };
     let values = [
-        ("TRUNK", entry.trunk.as_str()),
-        ("ENDPOINT", &endpoint(ami_secret, &entry.trunk)),
-        ("REVISION", &entry.revision),
+        ("REVISION", entry.revision.as_str()),
         ("TRANSPORT", transport),
-        ("CONTACTS", &contacts),
-        ("MATCHES", &matches),
         ("QUALIFY", &set.qualify_s.min(3_600).to_string()),
         ("PROXY", &proxy),
         ("AUTH", &of_endpoint),
-        ("CREDENTIALS", &auth),
         ("CODECS", &set.codecs.join(",")),
         ("PAI", pai),
         ("RPID", rpid),
@@ -76,24 +70,57 @@ pub fn render(
         ("ADVERTISED", &advertised),
         ("BIND_RTP", if place.bind_rtp { "yes" } else { "no" }),
     ];
-    Ok(fill(include_str!("../render/templates/trunk.conf"), &values))
+    let mut text = auth;
+    for (place, contact) in places.contacts.iter().enumerate() {
+        let own = [
+            ("AOR", aor(&entry.trunk, place)),
+            ("AORS", aors(&entry.trunk, place, places.contacts.len())),
+            ("CONTACT", contact.clone()),
+            ("ENDPOINT", endpoint_at(ami_secret, &entry.trunk, place)),
+        ];
+        let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        text.push_str(&fill(
+            include_str!("../render/templates/trunk.conf"),
+            &[values.as_slice(), &own].concat(),
+        ));
+    }
+    let (name, from) = (endpoint_at(ami_secret, &entry.trunk, 0), places.matches.join("\n"));
+    let whose = [("TRUNK", entry.trunk.as_str()), ("ENDPOINT", &name), ("MATCHES", &from)];
+    text.push_str(&fill(include_str!("../render/templates/identify.conf"), &whose));
+    Ok(text)
 }
 
-/// Contacts and the places calls may come from, a line each.
-fn places(set: &v1::TrunkSettings, transport: &str) -> Option<(String, String)> {
+/// The address of record of one of a trunk's places. No name of a trunk has a dot.
+fn aor(trunk: &str, place: usize) -> String {
+    if place == 0 { trunk.to_owned() } else { format!("{trunk}.{place}") }
+}
+
+/// All of them, beginning with this one: the PBX takes the first that is not known to be away.
+fn aors(trunk: &str, first: usize, places: usize) -> String {
+    (0..places).map(|step| aor(trunk, (first + step) % places)).collect::<Vec<_>>().join(",")
+}
+
+/// A line for each place calls go to, and for each they may come from.
+struct Places {
+    contacts: Vec<String>,
+    matches: Vec<String>,
+}
+
+fn places(set: &v1::TrunkSettings, transport: &str) -> Option<Places> {
     let parameter = if transport == "udp" { String::new() } else { format!("\\;transport={transport}") };
     let mut all = set.hosts.clone();
     if all.is_empty() {
         all.push(set.srv.clone()); // without a port its SRV records are asked
     }
-    let (mut contacts, mut matches) = (String::new(), String::new());
+    let (mut contacts, mut matches) = (Vec::new(), Vec::new());
     for place in &all {
         let (host, port) = split(place)?;
         let port = port.map_or_else(String::new, |port| format!(":{port}"));
-        let _ = writeln!(contacts, "contact = sip:{host}{port}{parameter}"); // a String takes everything
-        let _ = writeln!(matches, "match = {host}");
+        contacts.push(format!("contact = sip:{host}{port}{parameter}"));
+        let from = format!("match = {host}");
+        matches.extend(Some(from).filter(|from| !matches.contains(from)));
     }
-    Some((contacts.trim_end().to_owned(), matches.trim_end().to_owned()))
+    Some(Places { contacts, matches })
 }
 
 /// `host` or `host:port`, both checked.

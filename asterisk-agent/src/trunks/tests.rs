@@ -133,6 +133,46 @@ async fn a_trunk_is_held_once_the_pbx_says_so_and_outlives_the_agent() {
     assert!(held.is_empty() && problem == "the pbx is not up", "{problem}");
 }
 
+/// Each of a trunk's places has an endpoint, which prefers it and knows the others; the trunk is held once all are there.
+#[tokio::test]
+async fn a_trunk_of_several_places_has_an_endpoint_for_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = trunks(dir.path());
+    let mut three =
+        with(|s| s.hosts = ["192.0.2.1", "192.0.2.2:5070", "192.0.2.2:5080"].map(Into::into).to_vec());
+    three.revision = "r1".into();
+    let text = text(&three).unwrap();
+    for lines in [
+        "[carrier.1]\ntype = aor\ncontact = sip:192.0.2.2:5070\n",
+        "\naors = carrier,carrier.1,carrier.2\n",
+        "\naors = carrier.1,carrier.2,carrier\n",
+        "\naors = carrier.2,carrier,carrier.1\n",
+        "match = 192.0.2.1\nmatch = 192.0.2.2\n\n",
+    ] {
+        assert_eq!(format!("{text}\n").matches(lines).count(), 1, "{lines:?} in\n{text}");
+    }
+    let order = v1::TrunkOrder { term: 1, trunks: vec![three] };
+    let names = [0, 1, 2].map(|place| endpoint_at(SECRET, "carrier", place));
+    let (sender, mut commands) = mpsc::unbounded_channel();
+    let asked = tokio::spawn(async move {
+        let Some(PbxCommand::Reload { endpoints, answer }) = commands.recv().await else { panic!() };
+        let _ =
+            answer.send(Ok(endpoints.iter().take(2).map(|name| (name.clone(), "r1".to_owned())).collect()));
+        endpoints
+    });
+    let (held, problem) = own.have(order.clone(), &sender).await;
+    assert!(held.is_empty() && problem.contains("the pbx did not take it"), "one is not there: {problem}");
+    assert_eq!(asked.await.unwrap(), names);
+    assert_eq!(own.have(order, &pbx("r1")).await.0.len(), 1);
+    let mut turns = names.clone().map(|_| 0);
+    for n in 0..300 {
+        let name = own.endpoint(SECRET, "carrier", &format!("c-{n}-1"));
+        turns[names.iter().position(|known| *known == name).unwrap()] += 1;
+    }
+    assert!(turns.iter().all(|count| (70..=130).contains(count)), "{turns:?}");
+    assert_eq!(own.endpoint(SECRET, "unknown", "c-1-1"), endpoint_at(SECRET, "unknown", 0));
+}
+
 proptest! {
     #[test]
     fn no_value_adds_a_line(

@@ -17,6 +17,7 @@ use prost::Message;
 
 pub mod carrier;
 pub mod dns;
+pub mod gateway;
 mod notices;
 pub mod real;
 pub use notices::{log_key, notice_body};

@@ -94,6 +94,9 @@ pub struct Answered {
     pub rtt_us: u64,
     /// Why there is no answer; empty if there is one.
     pub problem: String,
+    /// What its SRV record says of it; empty if the trunk names hosts.
+    #[serde(default)]
+    pub record: String,
 }
 
 /// Sends orders while this process leads. Never ends by itself.
@@ -282,6 +285,6 @@ async fn ask(deps: &Deps, node: &NodeId, order: Vec<u8>) -> Result<Vec<TrunkAnsw
 }
 
 fn answered(node: &NodeId, answer: TrunkAnswer) -> Answered {
-    let TrunkAnswer { host, address, status, said, rtt_us, problem } = answer;
-    Answered { node: node.clone(), host, address, status, said, rtt_us, problem }
+    let TrunkAnswer { host, address, status, said, rtt_us, problem, record } = answer;
+    Answered { node: node.clone(), host, address, status, said, rtt_us, problem, record }
 }

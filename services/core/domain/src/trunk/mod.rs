@@ -67,7 +67,8 @@ pub enum CallerIdHeader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TrunkSettings {
-    /// `name`, `address` or either with `:port`. Gateways of one carrier: of those that answer its OPTIONS one is used.
+    /// `name`, `address` or either with `:port`. Gateways of one carrier: calls take turns
+    /// over those that answer its OPTIONS.
     pub hosts: Vec<String>,
     /// A domain whose SRV records say where, instead of hosts.
     pub srv: String,

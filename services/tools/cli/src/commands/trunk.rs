@@ -231,8 +231,9 @@ async fn ask(context: &Context, trunk: &str) -> Result<(), CliError> {
 }
 
 fn said(answer: &Answered) -> String {
-    let Answered { node, host, address, status, said, rtt_us, problem } = answer;
-    let at = if address.is_empty() { String::new() } else { format!(" ({address})") };
+    let Answered { node, host, address, status, said, rtt_us, problem, record } = answer;
+    let about: Vec<&str> = [address.as_str(), record].into_iter().filter(|text| !text.is_empty()).collect();
+    let at = if about.is_empty() { String::new() } else { format!(" ({})", about.join("; ")) };
     let ms = format!("{}.{:01} ms", rtt_us / 1_000, rtt_us % 1_000 / 100);
     match (problem.is_empty(), status) {
         (false, _) => format!("{host}{at} asked by {node}: {problem}\n"),
