@@ -109,6 +109,7 @@ mod tests {
             tried: 0,
             zone: 0,
             consent: false,
+            finished: false,
             due_ms: 0,
             ended: [0; Outcome::ALL.len()],
             barred: None,

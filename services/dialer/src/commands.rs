@@ -11,6 +11,7 @@ use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, New
 use asterism_domain::campaign::{CampaignCommand, decide};
 use asterism_domain::contact::E164;
 use asterism_domain::contact::zone::{self, ZONE_COLUMN};
+use asterism_domain::report::numbers::numbers as in_numbers;
 use asterism_domain::{Event, report};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
@@ -35,7 +36,7 @@ use crate::trunks::{self, Refusals};
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 25] = [
+pub const VERBS: [&str; 26] = [
     "call.create",
     "call.post",
     "campaign.create",
@@ -49,6 +50,7 @@ pub const VERBS: [&str; 25] = [
     "campaign.stop",
     "campaign.live",
     "campaign.list",
+    "campaign.show",
     "contacts.list",
     "contacts.erase",
     "dnc.add",
@@ -108,6 +110,13 @@ async fn handle(
     if command.verb == "campaign.list" {
         let (position, list) = deps.log.read(|state| (state.size, report::campaigns(state)));
         return reply_json(position, &list);
+    }
+    if command.verb == "campaign.show" {
+        let found = json::<OneCampaign>(&command).and_then(|asked| {
+            let found = deps.log.read(|state| (state.size, in_numbers(state, &asked.campaign)));
+            found.1.map(|one| (found.0, one)).ok_or(("AST-D046", NO_CAMPAIGN.to_owned()))
+        });
+        return answered(found);
     }
     if command.verb == "contacts.list" {
         let (position, list) = deps.log.read(|state| (state.size, report::imports(state)));

@@ -1,5 +1,7 @@
 //! What a person is told: read from the state, never kept beside it.
 
+pub mod numbers;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::campaign::state::{Campaigns, Erasure};
+use crate::campaign::stats::Used;
 use crate::catalogue::Catalogue;
 use crate::emergency::{self, Emergency};
 use crate::event::{Event, Recorded};
@@ -90,6 +91,8 @@ pub struct State {
     pub peak_in_flight: u32,
     /// Most calls up at once.
     pub peak_up: u32,
+    /// Time attempts held slots, over all campaigns, ms; those that do still are not in it.
+    pub slots_ms: u64,
     /// Steps whose answer took effect.
     pub steps: u64,
     /// Step decisions committed that did not take effect.
@@ -176,6 +179,16 @@ impl State {
             .filter(|campaign| campaign.status == campaign::CampaignStatus::Running)
             .map(|campaign| campaign.counts.waiting)
             .sum()
+    }
+
+    /// What the fleet has cost and how long attempts have held slots, up to now.
+    pub fn used(&self) -> Used {
+        let slots_ms = self.campaigns.values().flat_map(|campaign| campaign.in_flight.values());
+        let held = slots_ms.map(|attempt| self.at.saturating_sub(attempt.intended_at));
+        Used {
+            micro_usd: self.fleet.spent_micro_usd(self.at),
+            slots_ms: held.fold(self.slots_ms, u64::saturating_add),
+        }
     }
 
     /// Manifests the nodes must have: those of campaigns not ended.

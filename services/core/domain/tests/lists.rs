@@ -5,7 +5,9 @@
 mod support;
 
 use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, NewCall, NewCampaign};
-use asterism_domain::campaign::{CampaignCommand, CampaignStatus, ContactStatus, budget, decide, judge};
+use asterism_domain::campaign::{
+    CampaignCommand, CampaignStatus, ContactStatus, budget, decide, judge, waits,
+};
 use asterism_domain::rules::{Budget, CampaignRules, Exclusion, Price};
 use asterism_domain::{Event, Outcome};
 use support::Lab;
@@ -114,7 +116,7 @@ fn whoever_waits_at_the_deadline_is_out_and_the_campaign_is_complete() {
         lab.end(attempt, node, Outcome::Busy);
     }
     assert_eq!(judge::due(&lab.state.campaigns["c"], lab.now), 0, "no fleet is kept for them");
-    let (why, _) = judge::waits_for(&lab.state, "c", &lab.state.campaigns["c"].contacts[0], lab.now);
+    let (why, _) = waits::waits_for(&lab.state, "c", &lab.state.campaigns["c"].contacts[0], lab.now);
     assert!(why.contains("deadline"), "{why}");
     lab.tick();
     lab.tick();
@@ -150,8 +152,8 @@ fn a_budget_of_answered_calls_is_never_exceeded_and_then_the_campaign_pauses() {
         _ => None,
     });
     assert_eq!(said, Some((4, "4 of 4 answered calls".to_owned())));
-    let (why, _) = judge::waits_for(&lab.state, "c", &campaign.contacts[49], lab.now);
-    assert_eq!(why, "its campaign has used up its budget");
+    let (why, _) = waits::waits_for(&lab.state, "c", &campaign.contacts[49], lab.now);
+    assert_eq!(why, "its campaign has used up its budget: 4 of 4 answered calls");
     // Resumed as it is it pauses again; with more it goes on.
     lab.dialer(&CampaignCommand::Resume { campaign: "c".into() });
     lab.tick();

@@ -4,7 +4,7 @@
 
 mod support;
 
-use asterism_domain::campaign::{CampaignCommand, ContactStatus, judge};
+use asterism_domain::campaign::{CampaignCommand, ContactStatus, waits};
 use asterism_domain::invariant::Judge;
 use asterism_domain::trunk::health::{BreakerState, Heard, OPEN_MS};
 use asterism_domain::trunk::{TrunkCommand, TrunkSettings};
@@ -388,6 +388,6 @@ fn why_somebody_waits_is_said_in_plain_words() {
     let gone = TrunkCommand::Configured([("a".to_owned(), first())].into());
     lab.dialer(&CampaignCommand::Trunk(gone));
     let contact = lab.state.campaigns["c"].contacts[0].clone();
-    let (why, _) = judge::waits_for(&lab.state, "c", &contact, lab.now);
-    assert_eq!(why, "for a trunk: a turned it away; b: it was removed");
+    let (why, _) = waits::waits_for(&lab.state, "c", &contact, lab.now);
+    assert_eq!(why, "for a trunk: a: it turned this contact away; b: it was removed");
 }

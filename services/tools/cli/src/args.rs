@@ -3,6 +3,7 @@
 pub mod campaign;
 pub mod dnc;
 pub mod emergency;
+pub mod explain;
 pub mod lab;
 pub mod media;
 pub mod plan;
@@ -123,6 +124,8 @@ Examples:
     /// Price books: what instances cost, checked and compared by call slot
     #[command(subcommand)]
     Prices(prices::PricesCommand),
+    /// Say why a number was not dialled, or when, by what and with which result it was
+    Explain(explain::ExplainArgs),
     /// The log: where it stands, and sealing it for an auditor
     #[command(subcommand)]
     Log(LogCommand),

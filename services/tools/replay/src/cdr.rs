@@ -31,7 +31,7 @@ use prost::Message;
 pub use number::Keys;
 
 use crate::fold::Pass;
-use crate::sheet::Sheet;
+use crate::sheet::{Mode, Sheet};
 use crate::{Error, when};
 
 /// Asterisk's columns, then ours.
@@ -112,7 +112,7 @@ pub fn cdr(
             Ok(out.write_all(b"\n")?)
         });
     }
-    let mut sheet = Sheet::new(out, style.spreadsheet);
+    let mut sheet = Sheet::new(out, Mode::of(style.spreadsheet));
     if !style.no_header {
         sheet.row(COLUMNS)?;
     }

@@ -4,9 +4,6 @@
 //! what happened. The export says so of each event about such a person, also where the erasure came later in the log: it
 //! reads the log twice.
 
-#[cfg(feature = "parquet")]
-mod parquet;
-
 use std::io::Write;
 
 use asterism_domain::{State, wire};
@@ -16,17 +13,9 @@ use prost::Message;
 use serde_json::{Map, Value, json};
 
 use crate::fold::Pass;
-use crate::sheet::Sheet;
+use crate::sheet::{Mode, Sheet};
+use crate::table::{self, Kind};
 use crate::{Error, fold};
-
-#[cfg(feature = "parquet")]
-pub use self::parquet::parquet;
-
-/// This build has none.
-#[cfg(not(feature = "parquet"))]
-pub fn parquet(_pass: &mut Pass<'_>, _out: &mut dyn Write) -> Result<u64, Error> {
-    Err(Error::NoParquet)
-}
 
 /// What there is of an event, in the order of the columns of CSV.
 pub const COLUMNS: [&str; 22] = [
@@ -55,6 +44,25 @@ pub const COLUMNS: [&str; 22] = [
     "erased",
 ];
 
+/// What a column holds.
+const fn kind(column: &str) -> Kind {
+    match column.as_bytes() {
+        b"record_time_ms" | b"occurred_at_ms" => Kind::Time,
+        b"sequence" | b"frame" | b"index" | b"term" | b"based_on" | b"schema" => Kind::Number,
+        b"epoch" | b"leaf" | b"traceparent" | b"body" | b"raw" => Kind::Bytes,
+        _ => Kind::Text,
+    }
+}
+
+/// Writes every sealed event as one row of Parquet under [`COLUMNS`]; what an event does not have is null. Builds without
+/// the feature say how to get one.
+pub fn parquet(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
+    // Nothing is written where there is no log.
+    LogFolder::open(pass.folder, pass.anchor)?;
+    let columns = COLUMNS.map(|column| (column, kind(column)));
+    table::write("event", &columns, table::Format::Parquet, out, |sink| each(pass, sink))
+}
+
 /// Writes every sealed event as one JSON line; returns how many. Bodies are hexadecimal: what names a person in them
 /// is sealed or hashed, and stays so.
 pub fn jsonl(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
@@ -69,7 +77,7 @@ pub fn jsonl(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
 pub fn csv(pass: &mut Pass<'_>, spreadsheet: bool, out: &mut dyn Write) -> Result<u64, Error> {
     // No header where there is no log.
     LogFolder::open(pass.folder, pass.anchor)?;
-    let mut sheet = Sheet::new(out, spreadsheet);
+    let mut sheet = Sheet::new(out, Mode::of(spreadsheet));
     sheet.row(COLUMNS)?;
     let written = each(pass, &mut |mut event| {
         sheet.row(COLUMNS.map(|column| match event.get_mut(column).map(Value::take) {
@@ -82,10 +90,7 @@ pub fn csv(pass: &mut Pass<'_>, spreadsheet: bool, out: &mut dyn Write) -> Resul
     Ok(written)
 }
 
-fn each(
-    pass: &mut Pass<'_>,
-    write: &mut dyn FnMut(Map<String, Value>) -> Result<(), Error>,
-) -> Result<u64, Error> {
+fn each(pass: &mut Pass<'_>, write: &mut table::Sink<'_>) -> Result<u64, Error> {
     let log = LogFolder::open(pass.folder, pass.anchor)?;
     let people = people(&log)?;
     let mut written = 0;

@@ -10,11 +10,13 @@ pub mod diff;
 pub mod explain;
 pub mod export;
 pub mod fold;
+pub mod people;
 pub mod proof;
 pub mod repair;
 pub mod report;
 mod sheet;
 pub mod stats;
+pub mod table;
 pub mod tail;
 pub mod verify;
 pub mod when;
@@ -116,6 +118,12 @@ pub enum Error {
     /// A flag without the one it goes with.
     #[error("AST-V010: --spreadsheet is for rows: add --format csv")]
     NoRows,
+    /// No such campaign.
+    #[error("AST-V022: the log has no campaign {id:?}; `asterism replay report DIR` lists those it has")]
+    NoCampaign {
+        /// What was asked for.
+        id: String,
+    },
     /// A format this build cannot write.
     #[error(
         "AST-V020: this build writes no Parquet; install one with `cargo install --path services/tools/replay --features parquet`, \

@@ -1,22 +1,42 @@
-//! Rows of CSV (RFC 4180, quoted where needed).
+//! Rows of CSV, quoted where needed.
 
 use std::io::Write;
 
 use crate::Error;
 
-/// What begins a formula in one spreadsheet or another.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+/// What begins a formula in one spreadsheet or another, the wide forms among them.
+const FORMULA: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
-/// Writes rows. With `spreadsheet`, a cell that would be a formula begins with an apostrophe: what a log holds was
-/// written by others. Without, cells are exactly what the log says.
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Cells are exactly what the log says; lines end as on Unix.
+    Plain,
+    /// The same as RFC 4180 has it, lines too.
+    Strict,
+    /// A cell that would be a formula begins with an apostrophe: what a log holds was written by others.
+    Spreadsheet,
+}
+
+impl Mode {
+    /// What the flag `--spreadsheet` asks for.
+    pub(crate) const fn of(spreadsheet: bool) -> Self {
+        if spreadsheet { Self::Spreadsheet } else { Self::Plain }
+    }
+}
+
+/// Writes rows.
 pub(crate) struct Sheet<W: Write> {
     writer: csv::Writer<W>,
     spreadsheet: bool,
 }
 
 impl<W: Write> Sheet<W> {
-    pub(crate) fn new(out: W, spreadsheet: bool) -> Self {
-        Self { writer: csv::Writer::from_writer(out), spreadsheet }
+    pub(crate) fn new(out: W, mode: Mode) -> Self {
+        let crlf = mode == Mode::Strict;
+        let end = if crlf { csv::Terminator::CRLF } else { csv::Terminator::Any(b'\n') };
+        let writer = csv::WriterBuilder::new().terminator(end).from_writer(out);
+        Self { writer, spreadsheet: mode == Mode::Spreadsheet }
     }
 
     pub(crate) fn row<C: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = C>) -> Result<(), Error> {
@@ -66,9 +86,9 @@ mod tests {
 
     #[test]
     fn a_pipe_that_was_closed_is_told_as_one() {
-        let mut sheet = Sheet::new(Closed, false);
+        let mut sheet = Sheet::new(Closed, Mode::Plain);
         let many = (0..10_000).map(|_| sheet.row(["a cell", "another"])).find_map(Result::err);
-        let few = Sheet::new(Closed, false).one_row();
+        let few = Sheet::new(Closed, Mode::Plain).one_row();
         for error in [many, few] {
             let kind = match error {
                 Some(Error::Output(error)) => Some(error.kind()),

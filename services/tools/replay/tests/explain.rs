@@ -23,7 +23,7 @@ fn a_number_is_told_in_one_command() {
     let (_, told, _) = ask(NUMBERS[1]);
     assert!(told.contains("=> NO, never called"), "{told}");
     assert!(
-        told.contains("=> contact 1 of campaign demo waits to be dialled: for its turn, a free slot or the campaign's pace; attempts: 0"),
+        told.contains("=> contact 1 of campaign demo waits to be dialled: for its turn: it can be dialled now; no attempt was ordered"),
         "{told}"
     );
     assert!(told.contains("checked: the whole log, 22 events from 2023-11-14T22:13:20"), "{told}");

@@ -136,7 +136,7 @@ fn campaigns_in_numbers() {
     let [paid] = told.as_array().unwrap().as_slice() else { panic!("{told}") };
     let sum: u64 = paid["contacts"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     assert_eq!((sum, &paid["funnel"]["imported"]), (4, &4.into()), "each contact is in exactly one state");
-    assert_eq!(paid["cost_per_answer"], "0.05575 EUR", "2 calls and 91.5 s: 0.1115 in all");
+    assert_eq!(paid["cost"]["calls_per_answer"], "0.05575 EUR", "2 calls and 91.5 s: 0.1115 in all");
     assert_eq!(paid["answer_seizure_permille"], 500);
     let (status, _, err) = support::program(&["report", folder.path().to_str().unwrap(), "--campaign", "no"]);
     assert!(status == 1 && err.contains("AST-V005"), "{err}");

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 
 use chrono_tz::Tz;
 
-use super::state::{Campaign, CampaignStatus, Contact};
+use super::state::{Campaign, CampaignStatus};
 use super::waiting::ZoneIndex;
 use crate::ids::{NumberHash, Timestamp};
 use crate::rules::number::Block;
 use crate::rules::window::{self, Opening};
 use crate::rules::{CampaignRules, DoNotCall, Exclusion};
 use crate::state::State;
-use crate::trunk::{Trunk, choose};
 
 /// What the rules say about one contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,77 +181,4 @@ pub fn next_due(campaign: &Campaign, at: Timestamp) -> Option<Timestamp> {
         }
     };
     waiting.zones().filter_map(opens).min()
-}
-
-/// Why none of a campaign's trunks can take a contact, if none can.
-fn trunks_closed(state: &State, campaign: &Campaign, contact: &Contact) -> Option<String> {
-    if state.trunks.values().all(|trunk| trunk.settings.is_none()) {
-        return None; // a log from before trunks were in it
-    }
-    let mut closed = Vec::new();
-    for (place, name) in campaign.trunks.iter().enumerate() {
-        let known = state.trunks.get(name);
-        match known.map_or_else(|| Some("it was never set".to_owned()), Trunk::closed) {
-            _ if contact.tried & choose::bit(place) != 0 => closed.push(format!("{name} turned it away")),
-            Some(why) => closed.push(format!("{name}: {why}")),
-            None => return None,
-        }
-    }
-    Some(format!("for a trunk: {}", closed.join("; ")))
-}
-
-/// Why a waiting contact is not dialled at `at`, in one phrase, and until when if that is known.
-pub fn waits_for(
-    state: &State,
-    campaign: &str,
-    contact: &Contact,
-    at: Timestamp,
-) -> (String, Option<Timestamp>) {
-    let Some(known) = state.campaigns.get(campaign) else {
-        return ("there is no such campaign".into(), None);
-    };
-    let rules = &known.rules;
-    let not_running = match known.status {
-        CampaignStatus::Running => None,
-        CampaignStatus::Created => Some("its campaign has not been started"),
-        CampaignStatus::Paused if super::budget::reached(known).is_some() => {
-            Some("its campaign has used up its budget")
-        }
-        CampaignStatus::Paused => Some("its campaign is paused"),
-        CampaignStatus::Stopped => Some("its campaign was stopped before its turn"),
-        CampaignStatus::Completed => Some("its campaign is complete"),
-    };
-    if let Some(why) = not_running {
-        return (why.into(), None);
-    }
-    let hold = state.hold();
-    if !hold.is_empty() {
-        return (format!("dialling is held: {hold}"), None);
-    }
-    if at < rules.starts_at_ms {
-        return ("its campaign has not begun".into(), Some(rules.starts_at_ms));
-    }
-    if rules.deadline_ms > 0 && at >= rules.deadline_ms {
-        return ("its campaign's deadline has passed: it will be excluded".into(), None);
-    }
-    if contact.due_ms > at {
-        return ("the delay after its last attempt, or a rule about its number".into(), Some(contact.due_ms));
-    }
-    let clock = Clock::new(known);
-    match clock.look(contact.zone, at) {
-        ZoneStands::Closed => {
-            return ("its calling window is closed".into(), clock.opens_at(contact.zone, at));
-        }
-        ZoneStands::Unknown => return ("nobody knows its time zone: it will be excluded".into(), None),
-        ZoneStands::Open(_) => {}
-    }
-    if let Some(why) = trunks_closed(state, known, contact) {
-        return (why, None);
-    }
-    match judge(&state.do_not_call, &state.numbers, rules, contact.asked(), at) {
-        Verdict::Dial => ("for its turn, a free slot or the campaign's pace".into(), None),
-        Verdict::Exclude(rule, _) => (format!("it will be excluded, {}", rule.name()), None),
-        Verdict::Defer(until, rule) => (format!("a rule about its number, {rule}"), Some(until)),
-        Verdict::Wait(why) => (why.into(), None),
-    }
 }

@@ -17,7 +17,9 @@ pub mod forecast;
 pub mod judge;
 pub mod outlook;
 pub mod state;
+pub mod stats;
 pub mod waiting;
+pub mod waits;
 
 pub use command::{CampaignCommand, DialTick};
 pub use decide::decide;

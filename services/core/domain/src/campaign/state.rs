@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::stats::Stats;
 use super::waiting::{Place, Waiting, ZoneIndex};
 use crate::event::EventRef;
 use crate::fleet::Node;
@@ -66,6 +67,8 @@ pub struct Contact {
     pub zone: ZoneIndex,
     /// It agreed to be called.
     pub consent: bool,
+    /// In one of its calls the flow came to its end: it hung up, the callee did not.
+    pub finished: bool,
     /// While it waits: not before; 0 = at once.
     pub due_ms: Timestamp,
     /// Attempts that ended with each outcome, in the order of [`Outcome::ALL`]; 255 is "or more".
@@ -204,7 +207,7 @@ pub struct Counts {
     pub duplicates: u32,
     /// Rows left out at import because another campaign has their numbers.
     pub known: u32,
-    /// Answered calls by digits pressed.
+    /// Contacts settled as answered, by digits pressed; those beyond the first of many kinds together.
     pub digits: BTreeMap<String, u32>,
     /// Steps by the tag they gave.
     pub tags: BTreeMap<String, u32>,
@@ -271,6 +274,8 @@ pub struct Campaign {
     pub in_flight: BTreeMap<AttemptId, Attempt>,
     /// Counts kept by the reducer.
     pub counts: Counts,
+    /// What became of its attempts, kept by the reducer.
+    pub stats: Stats,
     /// Latest `not_before_ms` given out, for the campaign's own calls per second.
     pub last_start_ms: Timestamp,
     /// When it was created, started and completed.
@@ -290,6 +295,12 @@ impl Campaign {
     /// Whether all of its lists are in.
     pub fn import_complete(&self) -> bool {
         !self.imports.is_empty() && self.open_imports.is_empty()
+    }
+
+    /// Time its attempts have held slots up to a time, those that do still included, ms.
+    pub fn slots_ms(&self, at: Timestamp) -> u64 {
+        let held = self.in_flight.values().map(|attempt| at.saturating_sub(attempt.intended_at));
+        held.fold(self.stats.slots_ms, u64::saturating_add)
     }
 
     /// The index of an import.

@@ -77,6 +77,18 @@ impl Exclusion {
             Exclusion::Deadline => "deadline",
         }
     }
+
+    /// What it means, for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Exclusion::DoNotCall => "its number is on a do-not-call list",
+            Exclusion::DoNotCallPrefix => "its number begins with digits that are on a do-not-call list",
+            Exclusion::NoConsent => "it did not consent, and the campaign asks for that",
+            Exclusion::NoZone => "nobody knows its time zone, and the campaign has calling windows",
+            Exclusion::CapForEver => "it rang as often as it ever may, over all campaigns",
+            Exclusion::Deadline => "the campaign's deadline came before its turn",
+        }
+    }
 }
 
 /// A do-not-call list.

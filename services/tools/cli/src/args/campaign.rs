@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::{Millis, Number};
 
@@ -16,13 +16,20 @@ pub enum CampaignCommand {
     /// List the campaigns with their numbers
     #[command(before_help = "Examples:\n  asterism campaign list\n  asterism --json campaign list\n")]
     List,
-    /// Show one campaign: contacts by outcome, digits pressed, attempts
-    #[command(before_help = "Examples:\n  asterism campaign show spring\n")]
+    /// Show one campaign: contacts by state, funnel, outcomes by hour, ratios, causes by trunk, tags, cost
+    #[command(
+        before_help = "Examples:\n  asterism campaign show spring\n  asterism campaign show spring --log copy/   # offline, from sealed segments\n"
+    )]
     Show {
         /// The campaign
         #[arg(value_name = "ID")]
         campaign: String,
+        /// A folder of sealed segments: the numbers are read from them, and no server is asked
+        #[arg(long, value_name = "DIR")]
+        log: Option<PathBuf>,
     },
+    /// Write a campaign's contacts, or its attempts, one row each: CSV, JSON lines or Parquet
+    Export(ExportArgs),
     /// Change a campaign's limits, trunks and rules, also while it runs
     #[command(
         before_help = "Examples:\n  asterism campaign set spring --max-channels 50 --reason \"fewer lines\"\n  asterism campaign set spring --rules rules.toml --reason \"evening hours\"\n  asterism campaign set spring --trunk backup --trunk carrier --reason \"carrier is ill\"\n"
@@ -56,6 +63,62 @@ pub enum CampaignCommand {
         before_help = "Examples:\n  asterism campaign go-live spring --reason \"approved by the client\"\n"
     )]
     GoLive(ReasonArgs),
+}
+
+/// Formats of an export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated, with a header
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+    /// Apache Parquet, with types (builds with the feature `parquet`)
+    Parquet,
+}
+
+/// How CSV is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CsvMode {
+    /// RFC 4180: cells are exactly what there is
+    Strict,
+    /// For spreadsheets: no cell is a formula, numbers with + and leading zeros stay text
+    Spreadsheet,
+}
+
+/// `asterism campaign export`.
+#[derive(Args)]
+#[command(before_help = "\
+Examples:
+  asterism campaign export spring > contacts.csv              # numbers masked
+  asterism campaign export spring --reveal --csv spreadsheet --out contacts.csv
+  asterism campaign export spring --attempts --format jsonl
+  asterism campaign export spring --format parquet --out contacts.parquet --log copy/
+")]
+pub struct ExportArgs {
+    /// The campaign
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t = ExportFormat::Csv)]
+    pub format: ExportFormat,
+    /// One row for each attempt, not for each contact
+    #[arg(long)]
+    pub attempts: bool,
+    /// How CSV is written
+    #[arg(long, value_enum, value_name = "MODE", default_value_t = CsvMode::Strict)]
+    pub csv: CsvMode,
+    /// Numbers in full, and the fields of the list; without it numbers are masked
+    #[arg(long)]
+    pub reveal: bool,
+    /// A folder of sealed segments [default: the ledger's on this machine, sealed now]
+    #[arg(long, value_name = "DIR")]
+    pub log: Option<PathBuf>,
+    /// The fleet's key folder: without it, or where a key was erased, numbers are empty [default: the configuration's]
+    #[arg(long, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
+    /// Write to this file [default: standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 /// `asterism campaign rules`.

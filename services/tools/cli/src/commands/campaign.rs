@@ -2,11 +2,17 @@
 
 mod contacts;
 mod create;
+mod export;
 mod forecast;
 mod rules;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
+use asterism_dialer::commands::OneCampaign;
+use asterism_domain::report::numbers::CampaignNumbers;
+use asterism_proto::Role;
+use asterism_replay::fold::Pass;
 use serde_json::json;
 
 use super::{Context, shown};
@@ -21,10 +27,12 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
     match command {
         CampaignCommand::Create(args) => Box::pin(create::run(context, *args)).await,
         CampaignCommand::Import(args) => contacts::import(context, args).await,
+        CampaignCommand::Export(args) => export::run(context, args).await,
         CampaignCommand::Set(args) => rules::set(context, *args).await,
         CampaignCommand::Rules(args) => rules::check(context, &args),
         CampaignCommand::List => list(context).await,
-        CampaignCommand::Show { campaign } => show(context, &campaign).await,
+        CampaignCommand::Show { campaign, log: Some(log) } => offline(context, &campaign, &log),
+        CampaignCommand::Show { campaign, log: None } => show(context, &campaign).await,
         CampaignCommand::Start { campaign } => tell(context, "start", &campaign, "").await,
         CampaignCommand::Resume { campaign } => tell(context, "resume", &campaign, "").await,
         CampaignCommand::Pause(ReasonArgs { campaign, reason }) => {
@@ -137,7 +145,22 @@ async fn show(context: &Context, campaign: &str) -> Result<(), CliError> {
         let what = format!("there is no campaign {campaign:?}");
         return Err(CliError::new("AST-U021", what, "").next("asterism campaign list"));
     };
-    context.out.result(&found, || describe(&found))
+    let asked = OneCampaign { campaign: campaign.to_owned(), reason: String::new() };
+    let numbers: CampaignNumbers = client.role_json(Role::Dialer, "campaign.show", &asked).await?;
+    let mut value = json!(found);
+    value["numbers"] = json!(numbers);
+    context.out.result(&value, || describe(&found) + &numbers.figures())
+}
+
+/// The same numbers, from a folder of sealed segments.
+fn offline(context: &Context, campaign: &str, log: &Path) -> Result<(), CliError> {
+    let mut pass = Pass { folder: log, anchor: None, progress: &mut |_| {} };
+    let found = asterism_replay::report::report(&mut pass, Some(campaign)).map_err(CliError::from_text)?;
+    let Some(numbers) = found.first() else {
+        let what = format!("the log in {} has no campaign {campaign:?}", log.display());
+        return Err(CliError::new("AST-U021", what, ""));
+    };
+    context.out.result(&json!({ "campaign": campaign, "numbers": numbers }), || numbers.text())
 }
 
 fn describe(one: &CampaignReport) -> String {

@@ -8,6 +8,7 @@ mod contacts;
 mod dnc;
 mod doctor;
 mod emergency;
+mod explain;
 mod fleet;
 mod init;
 mod lab;
@@ -18,6 +19,7 @@ mod plan;
 mod prices;
 mod replay;
 mod resolve;
+mod sealed;
 mod trunk;
 
 use std::path::{Path, PathBuf};
@@ -113,6 +115,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Lab(command) => lab::run(&context, &command)?,
         Command::Plan(args) => Box::pin(plan::run(&context, &args)).await?,
         Command::Prices(command) => return prices::run(&context, &command),
+        Command::Explain(args) => explain::run(&context, &args).await?,
         Command::Log(command) => log::run(&context, &command).await?,
         Command::Archive(command) => archive::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),

@@ -24,10 +24,13 @@ pub struct Keys {
     known: BTreeMap<String, Option<[u8; 32]>>,
 }
 
-/// The beginning of what is sealed of a contact: its fields follow.
+/// What is sealed of a contact.
 #[derive(Deserialize)]
-struct Sealed {
-    number: String,
+pub(crate) struct Person {
+    /// Canonical.
+    pub(crate) number: String,
+    /// Custom columns.
+    pub(crate) fields: BTreeMap<String, String>,
 }
 
 impl Keys {
@@ -58,15 +61,24 @@ impl Keys {
 
     /// A contact's number; empty if it or its key was erased. A key that does not open it is an error.
     pub(crate) fn number(&mut self, campaign: &Campaign, contact: ContactId) -> Result<String, Error> {
+        Ok(self.person(campaign, contact)?.map_or_else(String::new, |person| person.number))
+    }
+
+    /// What is sealed of a contact; none if it or its key was erased. A key that does not open it is an error.
+    pub(crate) fn person(
+        &mut self,
+        campaign: &Campaign,
+        contact: ContactId,
+    ) -> Result<Option<Person>, Error> {
         let contact = campaign.contacts.get(contact as usize);
         let found =
             contact.and_then(|contact| Some((contact, campaign.imports.get(usize::from(contact.import))?)));
-        let Some((contact, import)) = found else { return Ok(String::new()) };
+        let Some((contact, import)) = found else { return Ok(None) };
         if contact.erased {
-            return Ok(String::new());
+            return Ok(None);
         }
-        let Some(key) = self.key(import)? else { return Ok(String::new()) };
-        open(&key, import, &contact.sealed).ok_or_else(|| Error::File {
+        let Some(key) = self.key(import)? else { return Ok(None) };
+        open(&key, import, &contact.sealed).map(Some).ok_or_else(|| Error::File {
             path: self.path(import),
             why: "it does not open the contacts of its import; it is another fleet's".into(),
         })
@@ -74,10 +86,9 @@ impl Keys {
 }
 
 /// XChaCha20-Poly1305, nonce first, bound to the import's id: as the services seal.
-fn open(key: &[u8; 32], import: &str, sealed: &[u8]) -> Option<String> {
+fn open(key: &[u8; 32], import: &str, sealed: &[u8]) -> Option<Person> {
     let (nonce, rest) = sealed.split_at_checked(NONCE_BYTES)?;
     let payload = Payload { msg: rest, aad: import.as_bytes() };
     let plain = XChaCha20Poly1305::new(key.into()).decrypt(XNonce::from_slice(nonce), payload).ok()?;
-    let (sealed, _fields): (Sealed, _) = postcard::take_from_bytes(&plain).ok()?;
-    Some(sealed.number)
+    postcard::take_from_bytes(&plain).ok().map(|(person, _)| person)
 }

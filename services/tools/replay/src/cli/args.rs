@@ -119,8 +119,7 @@ pub struct ExplainArgs {
 
 impl ExplainArgs {
     pub(super) fn subject(&self) -> Result<Subject, Error> {
-        let read = |path: &PathBuf| read_key(path).map(|bytes| NumbersKey { bytes, path: path.clone() });
-        let key = self.numbers_key.as_ref().map(read).transpose()?;
+        let key = self.numbers_key.as_deref().map(NumbersKey::read).transpose()?;
         Subject::parse(&self.subject, key.as_ref(), self.around_ms)
     }
 }

@@ -113,7 +113,9 @@ fn dispatch(command: &Command, out: &mut dyn Write) -> Result<bool, Error> {
                 let why = "the log has no such campaign".to_owned();
                 return Err(Error::Subject { text: id.clone(), why });
             }
-            show(args.json, &found, out, |out| found.iter().try_for_each(|one| one.print(out)))?;
+            show(args.json, &found, out, |out| {
+                found.iter().try_for_each(|one| write!(out, "{}", one.text()))
+            })?;
         }
         Command::Cdr(args) => {
             let mut keys = args.keys.as_deref().map(cdr::Keys::open).transpose()?;

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::ops::ControlFlow;
 
-use asterism_domain::campaign::{Contact, ContactStatus, judge};
+use asterism_domain::campaign::waits;
 use asterism_domain::ids::IntentId;
 use asterism_domain::{AttemptId, CampaignId, ContactId, Event, Recorded, State};
 use asterism_event_log::LogFolder;
@@ -334,17 +334,11 @@ impl<'a> Teller<'a> {
                 let Some(contact) = contact else {
                     return format!("this log has no contact {number} of campaign {campaign}");
                 };
-                let stands = match &contact.status {
-                    ContactStatus::Waiting => waits(&self.state, campaign, contact),
-                    ContactStatus::InFlight => "has an attempt in flight".to_owned(),
-                    ContactStatus::Settled(outcome) => format!("is settled: {}", outcome.name()),
-                    ContactStatus::Uncertain => "is uncertain and not dialled again by itself".to_owned(),
-                    ContactStatus::Erased => "was erased before it was settled".to_owned(),
-                    ContactStatus::Excluded(rule) => format!("is not dialled: {}", rule.name()),
-                };
+                let (stands, until) = waits::stands(&self.state, campaign, contact, self.state.at);
+                let until = until.map_or(String::new(), |at| format!(", until {}", when::shown(at)));
                 let gone = if contact.erased { ", its number and fields are erased" } else { "" };
-                let (attempts, rang) = (contact.attempts, contact.rang);
-                format!("contact {number} of campaign {campaign} {stands}{gone}; attempts: {attempts}, may have rung: {rang}")
+                let attempts = waits::attempts(contact);
+                format!("contact {number} of campaign {campaign} {stands}{until}{gone}; {attempts}")
             })
             .collect();
         if answer.is_empty() {
@@ -419,14 +413,5 @@ impl Explanation {
             writeln!(out, "  and {} more", self.more)?;
         }
         Ok(())
-    }
-}
-
-/// What a waiting contact waits for, at the end of the log.
-fn waits(state: &State, campaign: &str, contact: &Contact) -> String {
-    let (why, until) = judge::waits_for(state, campaign, contact, state.at);
-    match until {
-        Some(until_ms) => format!("waits to be dialled: {why}, until {}", when::shown(until_ms)),
-        None => format!("waits to be dialled: {why}"),
     }
 }

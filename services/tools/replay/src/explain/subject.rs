@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use asterism_domain::contact::{E164, number_hash};
 use asterism_domain::{AttemptId, CampaignId, ContactId, NodeId, State, Timestamp};
 use asterism_proto::origin::is_token;
 
 use crate::cdr::Keys;
+use crate::cli::read_key;
 use crate::{Error, when};
 
 /// What to explain.
@@ -59,6 +60,14 @@ impl fmt::Debug for NumbersKey {
 }
 
 impl NumbersKey {
+    /// Reads `numbers.key`.
+    ///
+    /// # Errors
+    /// AST-V006: it cannot be read, or is no key.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Ok(Self { bytes: read_key(path)?, path: path.to_owned() })
+    }
+
     /// Whether it is the key of the log's numbers: one contact's number, opened by its import's key from the same folder,
     /// is hashed again. `None`: no such key is there, or nobody's number is left to open.
     pub(super) fn is_of(&self, state: &State) -> Option<bool> {

@@ -148,7 +148,12 @@ pub fn campaign() -> Script {
 
 /// As the services seal: postcard of number and fields, XChaCha20-Poly1305, the import bound in.
 pub fn seal(import: &str, number: &str) -> Vec<u8> {
-    let fields = [("name", "Ada")].into_iter().collect::<std::collections::BTreeMap<_, _>>();
+    seal_fields(import, number, &[("name", "Ada")])
+}
+
+/// [`seal`] with these fields.
+pub fn seal_fields(import: &str, number: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let fields = fields.iter().copied().collect::<std::collections::BTreeMap<_, _>>();
     let plain = postcard::to_allocvec(&(number, fields)).unwrap();
     let (nonce, payload) = ([2; 24], Payload { msg: &plain, aad: import.as_bytes() });
     let cipher = XChaCha20Poly1305::new(&IMPORT_KEY.into());

@@ -50,6 +50,7 @@ pub(super) fn imported(
             tried: 0,
             zone,
             consent: row.consent,
+            finished: false,
             due_ms: 0,
             ended: [0; Outcome::ALL.len()],
             barred: None,

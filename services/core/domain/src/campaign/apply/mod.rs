@@ -10,6 +10,7 @@ use self::trunks::Away;
 use super::budget;
 use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
+use super::stats::{self, Fate};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, Listened, Outcome, Timestamp};
 use crate::rules::retry::{self, Behind, Next};
@@ -152,6 +153,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             trunks::not_probed(state, &ended);
             with(state, attempt, |campaign| {
                 campaign.counts.refused += 1;
+                campaign.stats.over(Fate::Refused, at);
                 to_waiting(campaign, attempt, 0);
             })
         }
@@ -174,10 +176,10 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             }
             Ok(())
         }
-        Event::StepTaken { call, step, source, decision, tags, .. } => {
+        Event::StepTaken { call, step, source, decision, tags, reply, .. } => {
             own_attempt(state, call, recorded)?;
             steps::taken(state, call, *step, *source, decision.as_ref())?;
-            with(state, call, |campaign| steps::tag(&mut campaign.counts.tags, tags))
+            with(state, call, |campaign| steps::heard(campaign, call, reply, tags))
         }
         _ => Ok(()),
     }
@@ -193,14 +195,27 @@ fn judged(state: &mut State, attempt: &AttemptId, verdict: Listened) -> Result<(
 }
 
 fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -> Result<(), Effectless> {
-    let Event::AttemptEnded { outcome, digits, never_rang, talk_ms, ring_ms, .. } = event else {
+    let Event::AttemptEnded {
+        outcome, digits, never_rang, talk_ms, ring_ms, cause, sip_status, path, ..
+    } = event
+    else {
         return Ok(());
     };
     let released = release(state, attempt)?;
     let answered = released.status == AttemptStatus::Answered || *outcome == Outcome::Answered;
     let away = trunks::ended(state, attempt, &released, event, at);
+    with(state, attempt, |campaign| {
+        if answered {
+            campaign.stats.called(path);
+        } else {
+            campaign.stats.dropped(&released.trunk, *cause, *sip_status);
+        }
+    })?;
     if away == Away::Another {
-        return with(state, attempt, |campaign| trunks::turn_away(campaign, attempt, &released));
+        return with(state, attempt, |campaign| {
+            campaign.stats.over(Fate::TurnedAway, at);
+            trunks::turn_away(campaign, attempt, &released);
+        });
     }
     let silent = *never_rang && !answered;
     count_ring(state, attempt, &released, (silent, silent || away == Away::Last), at)?;
@@ -214,6 +229,7 @@ fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -
     with(state, attempt, |campaign| {
         let talked = if answered { u64::from(*talk_ms) } else { 0 };
         campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);
+        campaign.stats.over(Fate::Ended(outcome), at);
         settle(campaign, attempt, outcome, digits, at);
     })?;
     if *never_rang && answered {
@@ -336,6 +352,9 @@ fn release(state: &mut State, attempt: &AttemptId) -> Result<Attempt, Effectless
 fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     let campaign = state.campaigns.get_mut(&attempt.campaign)?;
     let gone = campaign.in_flight.remove(attempt)?;
+    let held_ms = state.at.saturating_sub(gone.intended_at);
+    campaign.stats.slots_ms = campaign.stats.slots_ms.saturating_add(held_ms);
+    state.slots_ms = state.slots_ms.saturating_add(held_ms);
     campaign.counts.in_flight -= 1;
     campaign.above_cap = campaign.above_cap.min(campaign.counts.in_flight);
     state.in_flight -= 1;
@@ -402,7 +421,7 @@ fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits
     *campaign.counts.settled.entry(outcome).or_default() += 1;
     if outcome == Outcome::Answered {
         person.digits = Box::<str>::from(digits).into();
-        *campaign.counts.digits.entry(digits.to_owned()).or_default() += 1;
+        stats::count(&mut campaign.counts.digits, digits.to_owned(), stats::OTHERS.to_owned());
     }
 }
 
@@ -434,6 +453,7 @@ fn settle_uncertain(
     with(state, attempt, |campaign| {
         contact(campaign, attempt).status = ContactStatus::Uncertain;
         campaign.counts.uncertain += 1;
+        campaign.stats.over(Fate::Uncertain, at);
     })
 }
 

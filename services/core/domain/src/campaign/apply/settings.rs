@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::state::{Campaign, CampaignStatus, Counts};
+use super::super::stats::{Stats, Used};
 use super::super::waiting::Waiting;
 use super::{known, trunks};
 use crate::event::Event;
@@ -11,6 +12,12 @@ use crate::state::{Effectless, State};
 
 pub(super) fn status(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Effectless> {
     let Some(id) = event.campaign() else { return Ok(()) };
+    let used = match event {
+        Event::CampaignStarted { .. } | Event::CampaignStopped { .. } | Event::CampaignCompleted { .. } => {
+            state.used()
+        }
+        _ => Used::default(),
+    };
     let campaign = known(state, id)?;
     let (from, to): (&[CampaignStatus], CampaignStatus) = match event {
         Event::CampaignStarted { .. } => (&[CampaignStatus::Created], CampaignStatus::Running),
@@ -38,9 +45,15 @@ pub(super) fn status(state: &mut State, event: &Event, at: Timestamp) -> Result<
     campaign.status = to;
     match to {
         CampaignStatus::Running => {
-            campaign.started_at.get_or_insert(at);
+            if campaign.started_at.is_none() {
+                campaign.started_at = Some(at);
+                campaign.stats.at_start = used;
+            }
         }
-        CampaignStatus::Stopped | CampaignStatus::Completed => campaign.ended_at = Some(at),
+        CampaignStatus::Stopped | CampaignStatus::Completed => {
+            campaign.ended_at = Some(at);
+            campaign.stats.at_end = Some((used, campaign.slots_ms(at)));
+        }
         CampaignStatus::Created | CampaignStatus::Paused => {}
     }
     Ok(())
@@ -94,6 +107,7 @@ pub(super) fn created(event: &Event, at: Timestamp) -> Option<Campaign> {
         numbers: BTreeMap::new(),
         in_flight: BTreeMap::new(),
         counts: Counts::default(),
+        stats: Stats::default(),
         last_start_ms: 0,
         created_at: at,
         started_at: None,

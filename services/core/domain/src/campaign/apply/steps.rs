@@ -2,17 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::{STEP_INCIDENTS, in_flight};
+use super::super::state::Campaign;
+use super::super::stats;
+use super::{STEP_INCIDENTS, contact, in_flight};
 use crate::event::{EventRef, StepSource};
 use crate::ids::AttemptId;
 use crate::logic::{MAX_TAGS, Verb, is_name};
 use crate::rules::GLOBAL_LIST;
 use crate::state::{Effectless, State};
-
-/// Tags a campaign counts one by one.
-const TAGS_COUNTED: usize = 256;
-/// What the others are counted as: no tag is called so.
-const OTHER_TAGS: &str = "(others)";
 
 pub(super) fn taken(
     state: &mut State,
@@ -50,10 +47,16 @@ pub(super) fn opted_out(state: &mut State, call: &AttemptId, reply: &str) {
     }
 }
 
+/// What an answer that took effect means for the campaign: its tags, and whether the flow itself ends the call with it.
+pub(super) fn heard(campaign: &mut Campaign, call: &AttemptId, reply: &str, tags: &[String]) {
+    tag(&mut campaign.counts.tags, tags);
+    let ends = matches!(Verb::parse(reply), Ok(Verb::Hangup { .. } | Verb::Optout { .. }));
+    contact(campaign, call).finished |= ends;
+}
+
 /// Counts tags; a campaign has so many, and what a back end makes up beyond them is counted together.
-pub(super) fn tag(known: &mut BTreeMap<String, u32>, tags: &[String]) {
+fn tag(known: &mut BTreeMap<String, u32>, tags: &[String]) {
     for tag in tags.iter().take(MAX_TAGS).filter(|tag| is_name(tag)) {
-        let fits = known.len() < TAGS_COUNTED || known.contains_key(tag);
-        *known.entry(if fits { tag.clone() } else { OTHER_TAGS.to_owned() }).or_default() += 1;
+        stats::count(known, tag.clone(), stats::OTHERS.to_owned());
     }
 }

@@ -1,55 +1,33 @@
-//! Export as Parquet: the columns of CSV with types, in groups of rows that bound the memory. In builds with the feature
-//! `parquet`; the others say how to get one.
+//! Parquet, in groups of rows that bound the memory. In builds with the feature `parquet`; the others say how to get one.
 
 use std::io::Write;
 use std::sync::Arc;
 
-use asterism_event_log::LogFolder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{COLUMNS, each};
+use super::{Columns, Kind, Row, Sink};
 use crate::Error;
-use crate::fold::Pass;
 
 /// Rows of a group: all that is in memory at a time.
 const GROUP_ROWS: usize = 16_384;
 
-/// What a column holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A number.
-    Number,
-    /// Milliseconds since 1970.
-    Time,
-    /// UTF-8.
-    Text,
-    /// Bytes: hexadecimal in the other formats.
-    Bytes,
-}
-
-const fn kind(column: &str) -> Kind {
-    match column.as_bytes() {
-        b"record_time_ms" | b"occurred_at_ms" => Kind::Time,
-        b"sequence" | b"frame" | b"index" | b"term" | b"based_on" | b"schema" => Kind::Number,
-        b"epoch" | b"leaf" | b"traceparent" | b"body" | b"raw" => Kind::Bytes,
-        _ => Kind::Text,
-    }
-}
-
-/// Writes every sealed event as one row under [`COLUMNS`]; what an event does not have is null.
-pub fn parquet(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
-    // Nothing is written where there is no log.
-    LogFolder::open(pass.folder, pass.anchor)?;
-    let mut file = Groups::new()?;
+/// Writes the rows that `each` hands over; what one does not have is null.
+pub(crate) fn write<T>(
+    name: &str,
+    columns: &Columns,
+    out: &mut dyn Write,
+    each: impl FnOnce(&mut Sink<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut file = Groups::new(name, columns)?;
     let mut rows = Vec::with_capacity(GROUP_ROWS);
-    let written = each(pass, &mut |event| {
-        rows.push(event);
+    let done = each(&mut |row| {
+        rows.push(row);
         if rows.len() < GROUP_ROWS {
             return Ok(());
         }
@@ -61,40 +39,44 @@ pub fn parquet(pass: &mut Pass<'_>, out: &mut dyn Write) -> Result<u64, Error> {
         file.group(&rows)?;
     }
     out.write_all(&file.finish()?)?;
-    Ok(written)
+    Ok(done)
 }
 
 /// A Parquet file that is handed on group by group.
-struct Groups(SerializedFileWriter<Vec<u8>>);
+struct Groups<'a> {
+    file: SerializedFileWriter<Vec<u8>>,
+    columns: &'a Columns,
+}
 
-impl Groups {
-    fn new() -> Result<Self, Error> {
-        let fields = COLUMNS.map(|column| match kind(column) {
+impl<'a> Groups<'a> {
+    fn new(name: &str, columns: &'a Columns) -> Result<Self, Error> {
+        let field = |(column, kind): &(&str, Kind)| match kind {
             Kind::Number => format!("optional int64 {column} (INTEGER(64,true));"),
             Kind::Time => format!("optional int64 {column} (TIMESTAMP(MILLIS,true));"),
             Kind::Text => format!("optional binary {column} (STRING);"),
             Kind::Bytes => format!("optional binary {column};"),
-        });
+        };
+        let fields: Vec<String> = columns.iter().map(field).collect();
         let schema =
-            parse_message_type(&format!("message event {{ {} }}", fields.join(" "))).map_err(failed)?;
+            parse_message_type(&format!("message {name} {{ {} }}", fields.join(" "))).map_err(failed)?;
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_created_by(concat!("asterism-replay ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let file = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::new(properties));
-        Ok(Self(file.map_err(failed)?))
+        Ok(Self { file: file.map_err(failed)?, columns })
     }
 
-    fn group(&mut self, rows: &[Map<String, Value>]) -> Result<(), Error> {
-        let mut group = self.0.next_row_group().map_err(failed)?;
-        for name in COLUMNS {
+    fn group(&mut self, rows: &[Row]) -> Result<(), Error> {
+        let mut group = self.file.next_row_group().map_err(failed)?;
+        for (name, kind) in self.columns {
             let Some(mut column) = group.next_column().map_err(failed)? else { break };
-            let cells = rows.iter().map(|row| row.get(name));
-            if matches!(kind(name), Kind::Number | Kind::Time) {
+            let cells = rows.iter().map(|row| row.get(*name));
+            if matches!(kind, Kind::Number | Kind::Time) {
                 let (values, levels) = present(cells.map(|cell| cell.and_then(number)));
                 column.typed::<Int64Type>().write_batch(&values, Some(&levels), None).map_err(failed)?;
             } else {
-                let (values, levels) = present(cells.map(|cell| cell.and_then(|cell| bytes(name, cell))));
+                let (values, levels) = present(cells.map(|cell| cell.and_then(|cell| bytes(*kind, cell))));
                 column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None).map_err(failed)?;
             }
             column.close().map_err(failed)?;
@@ -105,12 +87,12 @@ impl Groups {
 
     /// What was written since the last time.
     fn take(&mut self) -> Result<Vec<u8>, Error> {
-        self.0.flush()?;
-        Ok(std::mem::take(self.0.inner_mut()))
+        self.file.flush()?;
+        Ok(std::mem::take(self.file.inner_mut()))
     }
 
     fn finish(mut self) -> Result<Vec<u8>, Error> {
-        self.0.finish().map_err(failed)?;
+        self.file.finish().map_err(failed)?;
         self.take()
     }
 }
@@ -130,17 +112,13 @@ fn number(cell: &Value) -> Option<i64> {
     cell.as_u64().and_then(|number| i64::try_from(number).ok())
 }
 
-fn bytes(column: &str, cell: &Value) -> Option<ByteArray> {
+fn bytes(kind: Kind, cell: &Value) -> Option<ByteArray> {
     let text = match cell {
         Value::Null => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    if kind(column) == Kind::Bytes {
-        hex::decode(text).ok().map(ByteArray::from)
-    } else {
-        Some(text.as_str().into())
-    }
+    if kind == Kind::Bytes { hex::decode(text).ok().map(ByteArray::from) } else { Some(text.as_str().into()) }
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape map_err takes")]
