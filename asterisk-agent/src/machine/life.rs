@@ -137,6 +137,11 @@ impl Machine {
         .find_map(|(holds, why)| holds.then_some(why))
     }
 
+    /// Whether the cloud has said that it takes the instance away.
+    pub fn leaving(&self) -> bool {
+        self.life.leaving
+    }
+
     /// The state word of a heartbeat.
     pub fn state_word(&self) -> &'static str {
         if self.life.stopping {

@@ -121,6 +121,7 @@ impl Shell {
             frame_version: FRAME_VERSION,
             sequence,
             bus_round_trip,
+            leaving: self.parts.machine.leaving(),
         }
         .encode_to_vec()
     }

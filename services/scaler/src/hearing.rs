@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use asterism_domain::NodeId;
-use asterism_domain::fleet::{Heard as Word, Hearing};
+use asterism_domain::fleet::{Heard as Word, Hearing, LEAVING_MS};
 use asterism_proto::v1::Heartbeat;
 use asterism_runtime::heartbeat::{Heard, READY};
 use tokio::time::Instant;
@@ -47,6 +47,8 @@ impl Ear {
                 self.closed.remove(id);
             }
             let closed_ms = self.closed.get(id).map(|since| ms(now.saturating_duration_since(*since)));
+            // Its own word, which is not taken back: nobody has to have listened for long.
+            let closed_ms = if word.heartbeat.leaving { Some(LEAVING_MS) } else { closed_ms };
             nodes.insert(id.clone(), Word { silent_ms: ms(word.at.elapsed()), closed_ms });
         }
         self.closed.retain(|id, _| heard.contains_key(id));
@@ -97,5 +99,14 @@ mod tests {
         pass().await;
         assert_eq!(ear.hearing(None, &says("ready", "")).listening_ms, 0, "not connected, or not leading");
         assert_eq!(closed(&ear.hearing(Some((2, 2)), &says("draining", "draining"))), None);
+        let mut leaves = says("booting", "the cloud takes this instance away");
+        for heard in leaves.values_mut() {
+            heard.heartbeat.leaving = true;
+        }
+        assert_eq!(
+            closed(&ear.hearing(Some((3, 2)), &leaves)),
+            Some(LEAVING_MS),
+            "at once, in a new term too"
+        );
     }
 }

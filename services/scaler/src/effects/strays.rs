@@ -2,9 +2,11 @@
 //!
 //! One whose launch intent is known is a launch whose answer was lost: it is told to the log. One that no intent
 //! explains bills for nobody: it is ended, once it is old enough and was seen for a while by a process that leads. The
-//! while matters: a process that was stopped and woken sees a new listing before it has read the log.
+//! while matters: a process that was stopped and woken sees a new listing before it has read the log. How old one is that
+//! was there when the term began, clocks say; one that came later is as old as this process has seen it, so that no clock
+//! that is wrong ends a young one or keeps an old one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use asterism_domain::State;
@@ -38,7 +40,12 @@ pub(crate) async fn run(shell: Shell) {
             tracing::info!(intent, node, "a launch whose answer was lost is found in the listing");
             shell.tell(FleetCommand::Launch { intent, outcome: LaunchOutcome::Launched { node } }).await;
         }
-        let ripe = suspects.ripe(term, &orphans, Duration::from_millis(shell.config.orphan_confirm_ms));
+        suspects.begin(term, &listing.instances);
+        let patience = Patience {
+            confirm: Duration::from_millis(shell.config.orphan_confirm_ms),
+            age: Duration::from_millis(shell.config.orphan_after_ms),
+        };
+        let ripe = suspects.ripe(&orphans, patience);
         // A listing that lacks what it had is no ground to end anything.
         if listing.missing == 0 && !ripe.is_empty() && shell.leads(term) {
             end(&shell, ripe).await;
@@ -48,7 +55,15 @@ pub(crate) async fn run(shell: Shell) {
 
 type Answers = Vec<(String, String)>;
 
-fn sort<'a>(shell: &Shell, listing: &'a Listing) -> (Answers, Vec<(&'a Instance, &'static str)>) {
+/// An instance that nothing explains.
+struct Orphan<'a> {
+    id: &'a str,
+    why: &'static str,
+    /// Its launch was long enough ago, by the cloud's clock and ours.
+    old: bool,
+}
+
+fn sort<'a>(shell: &Shell, listing: &'a Listing) -> (Answers, Vec<Orphan<'a>>) {
     let (mut answers, mut orphans) = (Vec::new(), Vec::new());
     let now = shell.deps.log.now_ms();
     shell.deps.log.read(|state| {
@@ -57,9 +72,8 @@ fn sort<'a>(shell: &Shell, listing: &'a Listing) -> (Answers, Vec<(&'a Instance,
                 Known::Yes => {}
                 Known::Unanswered(intent) => answers.push((intent, instance.instance_id.clone())),
                 Known::No(why) => {
-                    if now.saturating_sub(instance.launched_at_ms) >= shell.config.orphan_after_ms {
-                        orphans.push((instance, why));
-                    }
+                    let old = now.saturating_sub(instance.launched_at_ms) >= shell.config.orphan_after_ms;
+                    orphans.push(Orphan { id: &instance.instance_id, why, old });
                 }
             }
         }
@@ -96,30 +110,46 @@ fn of_group(state: &State, group: &str) -> Known {
     Known::No("each launch intent of its request has another instance, or none")
 }
 
+/// How long an orphan is looked at.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// One that was there when the term began and is old by the clocks.
+    confirm: Duration,
+    /// Any other.
+    age: Duration,
+}
+
 /// Since when each orphan is seen, in this term.
 #[derive(Debug, Default)]
 struct Suspects {
     term: u64,
+    /// What the term's first listing had.
+    at_first: HashSet<String>,
     since: HashMap<String, Instant>,
 }
 
 impl Suspects {
-    /// The orphans that were seen for long enough.
-    fn ripe(&mut self, term: u64, orphans: &[(&Instance, &'static str)], confirm: Duration) -> Vec<String> {
+    /// Starts anew with a term.
+    fn begin(&mut self, term: u64, listed: &[Instance]) {
         if self.term != term {
-            self.since.clear();
-            self.term = term;
+            let at_first = listed.iter().map(|instance| instance.instance_id.clone()).collect();
+            *self = Self { term, at_first, since: HashMap::new() };
         }
-        self.since.retain(|id, _| orphans.iter().any(|(instance, _)| instance.instance_id == *id));
+    }
+
+    /// The orphans that were seen for long enough.
+    fn ripe(&mut self, orphans: &[Orphan<'_>], patience: Patience) -> Vec<String> {
+        self.since.retain(|id, _| orphans.iter().any(|orphan| orphan.id == *id));
         let mut ripe = Vec::new();
-        for (instance, why) in orphans {
-            let id = &instance.instance_id;
-            let since = self.since.entry(id.clone()).or_insert_with(|| {
+        for Orphan { id, why, old } in orphans {
+            let since = self.since.entry((*id).to_owned()).or_insert_with(|| {
                 tracing::warn!(node = id, why, "an instance of this fleet is nobody's");
                 Instant::now()
             });
-            if since.elapsed() >= confirm {
-                ripe.push(id.clone());
+            let is_old = *old && self.at_first.contains(*id);
+            let wait = if is_old { patience.confirm } else { patience.age.max(patience.confirm) };
+            if since.elapsed() >= wait {
+                ripe.push((*id).to_owned());
             }
         }
         ripe

@@ -26,6 +26,7 @@ struct Inner {
     faults: Vec<Fault>,
     terminated: Vec<String>,
     hidden: BTreeSet<String>,
+    listings: u64,
     keeps_running: bool,
 }
 
@@ -62,6 +63,11 @@ impl FakeCloud {
         self.inner(|inner| inner.requests.iter().filter(|r| r.intent_id == intent).cloned().collect())
     }
 
+    /// Listings asked for.
+    pub fn listings(&self) -> u64 {
+        self.inner(|inner| inner.listings)
+    }
+
     /// Every instance there ever was.
     pub fn instances(&self) -> Vec<Instance> {
         self.inner(|inner| inner.instances.values().cloned().collect())
@@ -74,11 +80,16 @@ impl FakeCloud {
 
     /// An instance nobody asked this scaler for.
     pub fn put(&self, id: &str, intent: Option<&str>, age_ms: u64) {
+        self.put_at(id, intent, now_ms().saturating_sub(age_ms));
+    }
+
+    /// The same, launched at a time by the cloud's clock.
+    pub fn put_at(&self, id: &str, intent: Option<&str>, launched_at_ms: u64) {
         let instance = Instance {
             instance_id: id.into(),
             intent_id: intent.map(str::to_owned),
             state: InstanceState::Running,
-            launched_at_ms: now_ms().saturating_sub(age_ms),
+            launched_at_ms,
             private_address: None,
         };
         self.inner(|inner| inner.instances.insert(id.into(), instance));
@@ -138,7 +149,10 @@ impl Cloud for FakeCloud {
     }
 
     async fn list(&self) -> Result<Vec<Instance>, CloudError> {
-        let hidden = self.inner(|inner| inner.hidden.clone());
+        let hidden = self.inner(|inner| {
+            inner.listings += 1;
+            inner.hidden.clone()
+        });
         Ok(self.instances().into_iter().filter(|i| !hidden.contains(&i.instance_id)).collect())
     }
 

@@ -25,6 +25,7 @@ pub struct Node {
     pub orders: Arc<Mutex<Vec<DrainOrder>>>,
     silent: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
+    absurd: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
@@ -61,22 +62,25 @@ impl Node {
             token: variable("ASTERISM_TOKEN"),
         };
         let bus = Bus::connect(&rig.server.node(&id).unwrap()).await.unwrap();
-        let (orders, silent, closed) = (Arc::default(), Arc::default(), Arc::default());
+        let (orders, silent, closed, absurd): (_, Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>) =
+            (Arc::default(), Arc::default(), Arc::default(), Arc::default());
         let body = Body {
             bus,
             key,
             origin: Origin::Node(id.clone()),
             id: id.clone(),
             number: 0,
+            beats: 0,
             state: "booting",
             drain: 0,
             has_calls,
             orders: Arc::clone(&orders),
             silent: Arc::clone(&silent),
             closed: Arc::clone(&closed),
+            absurd: Arc::clone(&absurd),
         };
         let task = tokio::spawn(body.live(registration.clone()));
-        Self { id, registration, orders, silent, closed, task }
+        Self { id, registration, orders, silent, closed, absurd, task }
     }
 
     /// Stops or goes on beating.
@@ -87,6 +91,11 @@ impl Node {
     /// Cannot take calls, or can again.
     pub fn close(&self, closed: bool) {
         self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// Reports numbers from now on that cannot be, beside heartbeats nobody can read.
+    pub fn go_mad(&self) {
+        self.absurd.store(true, Ordering::Relaxed);
     }
 }
 
@@ -110,12 +119,14 @@ struct Body {
     origin: Origin,
     id: String,
     number: u64,
+    beats: u64,
     state: &'static str,
     drain: u64,
     has_calls: bool,
     orders: Arc<Mutex<Vec<DrainOrder>>>,
     silent: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
+    absurd: Arc<AtomicBool>,
 }
 
 /// Asks to be admitted once.
@@ -170,7 +181,7 @@ impl Body {
         }
     }
 
-    async fn beat(&self) {
+    async fn beat(&mut self) {
         if self.silent.load(Ordering::Relaxed) {
             return;
         }
@@ -183,7 +194,29 @@ impl Body {
             }
         }
         let subject = Subject::heartbeat(FLEET, &self.id).unwrap();
+        if self.absurd.load(Ordering::Relaxed) {
+            self.rave(&subject, &mut heartbeat).await;
+        }
         self.bus.publish(&subject, heartbeat.encode_to_vec()).await.unwrap();
+    }
+
+    /// It says that it is idle, with numbers in turn that cannot be; the log says that it holds calls. Between them come
+    /// `NaN` where a number belongs, another node's heartbeat, and bytes that are none.
+    async fn rave(&mut self, subject: &Subject, heartbeat: &mut Heartbeat) {
+        self.beats += 1;
+        let (most, offset) = if self.beats.is_multiple_of(2) { (u32::MAX, i64::MAX) } else { (0, i64::MIN) };
+        (heartbeat.capacity, heartbeat.free_slots, heartbeat.cpu_permille) = (most, most, most);
+        (heartbeat.sent_at_ms, heartbeat.spool_bytes, heartbeat.clock_offset_ms) =
+            (u64::from(most) << 32, u64::MAX, offset);
+        let mut not_a_number = vec![6 << 3 | 1]; // the field `up` as a double
+        not_a_number.extend(f64::NAN.to_le_bytes());
+        let other = Heartbeat { node: "i-else".into(), state: "ready".into(), ..Heartbeat::default() };
+        for bytes in [not_a_number, other.encode_to_vec(), vec![0xff; 64]] {
+            self.bus.publish(subject, bytes).await.unwrap();
+        }
+        let (free_slots, cpu_permille) = (most, most);
+        let load = Event::NodeLoad { node: self.id.clone(), ringing: 0, up: 0, free_slots, cpu_permille };
+        self.write(load).await;
     }
 
     async fn write(&mut self, event: Event) {

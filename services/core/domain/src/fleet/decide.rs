@@ -269,7 +269,9 @@ fn planned(
         events.push(draining(state, node, why, false));
     }
     for node in &plan.shut {
-        events.push(draining(state, node, "it could not take calls for too long", false));
+        let leaves = hearing.is_leaving(node);
+        let why = if leaves { "its cloud takes it away" } else { "it could not take calls for too long" };
+        events.push(draining(state, node, why, false));
     }
     for node in &plan.undrain {
         events.push(Event::NodeUndrained { node: node.clone(), reason: plan.need.clone() });

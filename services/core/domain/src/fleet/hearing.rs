@@ -6,12 +6,16 @@ use super::plan::FleetPolicy;
 use super::state::Node;
 use crate::ids::{NodeId, Timestamp};
 
+/// `closed_ms` of a node that its cloud takes away: no waiting helps, it is replaced at once.
+pub const LEAVING_MS: u64 = u64::MAX;
+
 /// A node's last heartbeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
     /// How long ago it came.
     pub silent_ms: u64,
-    /// For how long its heartbeats have said that it could not take calls, a drain apart; `None` if it could.
+    /// For how long its heartbeats have said that it could not take calls, a drain apart; `None` if it could,
+    /// [`LEAVING_MS`] if it never will again.
     pub closed_ms: Option<u64>,
 }
 
@@ -33,7 +37,7 @@ pub enum Standing {
     Closed,
     /// It is not heard of and is waited for: counted as fully loaded, never a victim.
     Stale,
-    /// It is heard of and could not take calls for too long: to be drained and replaced.
+    /// It is heard of and could not take calls for too long, or is about to be taken away: to be drained and replaced.
     Shut,
     /// It is not heard of for too long: replaced, but left alone, because its calls may be alive.
     Dead,
@@ -53,6 +57,11 @@ impl Hearing {
     /// Whether a node was not heard of for too long.
     pub fn is_dead(&self, node: &str, policy: &FleetPolicy) -> bool {
         !self.is_fresh(node, policy) && self.silent_ms(node) > policy.dead_after_ms
+    }
+
+    /// Whether a node has said that its cloud takes it away.
+    pub fn is_leaving(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|heard| heard.closed_ms == Some(LEAVING_MS))
     }
 
     /// Whether a node is heard of and nothing keeps it from taking calls but a drain.

@@ -30,7 +30,7 @@ pub mod staffing;
 pub mod state;
 
 pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
-pub use hearing::{Heard, Hearing, Standing};
+pub use hearing::{Heard, Hearing, LEAVING_MS, Standing};
 pub use limits::{FleetLimits, Limited};
 pub use meter::Meter;
 pub use plan::{FleetPolicy, FleetView, Plan, plan};

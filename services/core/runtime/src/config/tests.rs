@@ -271,6 +271,39 @@ proptest! {
         }
     }
 
+    /// A policy nobody can mean is refused where it is read: what passes is within what the scaler can hold.
+    #[test]
+    fn absurd_limits_of_the_fleet_are_refused_with_their_place(
+        key in "(tick_ms|min_nodes|max_nodes|node_capacity|price_micro_usd_per_hour|launch_per_minute|max_micro_usd_per_hour|budget_micro_usd|boot_deadline_ms|not_ready_grace_ms|unreachable_terminate_after_ms|gone_after_ms|budget_reserve_ms)",
+        value in prop_oneof![
+            "(-1|-9223372036854775808|0|1|1000000|4294967296|9223372036854775807|18446744073709551616|1e308|nan|-inf|0.5|'8'|'')",
+            any::<i64>().prop_map(|n| n.to_string()),
+        ],
+    ) {
+        match load(&format!("[scaler]\n{key} = {value}\n"), &[], &[]) {
+            Err(error) => {
+                let text = error.to_string();
+                // What is no TOML has a line and no key.
+                let is_placed = text.contains(&format!("scaler.{key}")) || text.contains("asterism.toml:2");
+                prop_assert!(is_placed || text.contains("scaler.m"), "{}", text);
+            }
+            Ok(Config { scaler, agent, .. }) => {
+                prop_assert!((20..=60_000).contains(&scaler.tick_ms));
+                prop_assert!(scaler.min_nodes <= scaler.max_nodes && (1..=10_000).contains(&scaler.max_nodes));
+                prop_assert!((1..=10_000).contains(&scaler.node_capacity));
+                prop_assert!((1..=10_000).contains(&scaler.launch_per_minute));
+                let day = 86_400_000;
+                for ms in [scaler.boot_deadline_ms, scaler.not_ready_grace_ms, scaler.gone_after_ms] {
+                    prop_assert!((1_000..=day).contains(&ms));
+                }
+                prop_assert!(scaler.budget_reserve_ms <= day);
+                let patience = scaler.unreachable_terminate_after_ms;
+                prop_assert!(patience == 0 || patience > agent.dead_after_ms);
+                prop_assert!(i64::try_from(scaler.price_micro_usd_per_hour).is_ok());
+            }
+        }
+    }
+
     #[test]
     fn any_variable_and_flag_is_read_or_refused_without_panic(
         name in "ASTERISM_[A-Z_]{0,24}", value in "\\PC{0,40}", set in "\\PC{0,60}"
