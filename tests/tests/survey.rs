@@ -179,7 +179,7 @@ fn the_log_is_the_same(stack: &Stack) {
 
 /// Byte for byte what was to be played, and nothing else.
 fn callees_heard_the_prompts(stack: &Stack, carrier: &Carrier) {
-    let sounds: BTreeMap<String, Vec<u8>> = read_folder(&stack.path().join("survey-prompts"))
+    let sounds: BTreeMap<String, Vec<u8>> = read_folder(&stack.path().join("survey-prompts"), "en")
         .unwrap()
         .iter()
         .map(|source| {

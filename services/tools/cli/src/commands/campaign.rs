@@ -48,7 +48,7 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
 }
 
 /// Reads a rules file.
-pub(super) fn rules_file(path: &std::path::Path) -> Result<asterism_domain::rules::CampaignRules, CliError> {
+pub(super) fn rules_file(path: &Path) -> Result<asterism_domain::rules::CampaignRules, CliError> {
     rules::read_file(path)
 }
 

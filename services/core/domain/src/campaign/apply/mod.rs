@@ -145,17 +145,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
         }
         Event::AttemptRefused { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
-            let ended = release(state, attempt)?;
-            if ended.status >= AttemptStatus::Originating {
-                settle_uncertain(state, attempt, &ended, at)?;
-                return Err(Effectless::incident("refused after it was originated"));
-            }
-            trunks::not_probed(state, &ended);
-            with(state, attempt, |campaign| {
-                campaign.counts.refused += 1;
-                campaign.stats.over(Fate::Refused, at);
-                to_waiting(campaign, attempt, 0);
-            })
+            refused(state, attempt, at)
         }
         Event::AttemptEnded { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
@@ -183,6 +173,20 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
         }
         _ => Ok(()),
     }
+}
+
+fn refused(state: &mut State, attempt: &AttemptId, at: Timestamp) -> Result<(), Effectless> {
+    let ended = release(state, attempt)?;
+    if ended.status >= AttemptStatus::Originating {
+        settle_uncertain(state, attempt, &ended, at)?;
+        return Err(Effectless::incident("refused after it was originated"));
+    }
+    trunks::not_probed(state, &ended);
+    with(state, attempt, |campaign| {
+        campaign.counts.refused += 1;
+        campaign.stats.over(Fate::Refused, at);
+        to_waiting(campaign, attempt, 0);
+    })
 }
 
 fn judged(state: &mut State, attempt: &AttemptId, verdict: Listened) -> Result<(), Effectless> {
