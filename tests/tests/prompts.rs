@@ -89,7 +89,7 @@ async fn prompts_change_while_calls_are_up_and_go_back() {
     );
 
     done(&stack, &["media", "rollback", CAMPAIGN, "--reason", "wrong voice"]);
-    assert_eq!(stack.log.read(|state| state.campaigns[CAMPAIGN].manifest.clone()), first);
+    stack.wait("going back", PATIENCE, |state| state.campaigns[CAMPAIGN].manifest == first).await;
     done(&stack, &["campaign", "set", CAMPAIGN, "--calls-per-second", "0", "--reason", "on with it"]);
     stack.wait("the end", PATIENCE, |state| state.campaigns[CAMPAIGN].ended_at.is_some()).await;
     refused(&stack, &["media", "rollback", CAMPAIGN], "AST-U141");
