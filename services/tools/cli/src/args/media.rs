@@ -63,7 +63,7 @@ Examples:
     Verify {
         /// Sets [default: all that are published]
         #[arg(value_name = "SET")]
-        sets: Vec<String>,
+        names: Vec<String>, // `sets` is what `--set` has
     },
     /// Retire sets that newer ones have replaced and no campaign needs, and remove sounds that no set has
     #[command(before_help = "Examples:\n  asterism media gc --dry-run\n  asterism media gc --keep 1\n")]

@@ -19,7 +19,7 @@ pub(super) async fn run(context: &Context, command: MediaCommand) -> Result<(), 
         MediaCommand::Rollback { campaign, to, reason, dry_run } => {
             switch::rollback(context, &campaign, to.as_deref(), &reason, dry_run).await
         }
-        MediaCommand::Verify { sets } => verify::run(context, &sets).await,
+        MediaCommand::Verify { names } => verify::run(context, &names).await,
         MediaCommand::Gc { keep, reason, dry_run } => gc::run(context, keep, reason, dry_run).await,
     }
 }
