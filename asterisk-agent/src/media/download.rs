@@ -25,6 +25,8 @@ use super::tls::Trust;
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long all of one file may take.
 const FILE_TIMEOUT: Duration = Duration::from_mins(15);
+/// Longest time for a bundle; what it did not bring is fetched sound by sound.
+const BUNDLE_TIMEOUT: Duration = Duration::from_hours(1);
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Why a file did not come.
@@ -178,29 +180,32 @@ pub(super) async fn split(
     pace: &Pace,
     mut written: impl FnMut(usize, Hash),
 ) -> Result<(), Failure> {
-    let mut source = Source::open(url, trust).await?;
-    let mut piece = Bytes::new();
-    for (at, part) in parts.iter().enumerate() {
-        let mut to = part.to.as_ref().map(File::create).transpose().map_err(|error| error.to_string())?;
-        let (mut hasher, mut left) = (Sha256::new(), part.size_bytes);
-        while left > 0 {
-            if piece.is_empty() {
-                piece = source.next().await?.ok_or("it is too short")?;
-                pace.took(piece.len()).await;
+    let all = async {
+        let mut source = Source::open(url, trust).await?;
+        let mut piece = Bytes::new();
+        for (at, part) in parts.iter().enumerate() {
+            let mut to = part.to.as_ref().map(File::create).transpose().map_err(|error| error.to_string())?;
+            let (mut hasher, mut left) = (Sha256::new(), part.size_bytes);
+            while left > 0 {
+                if piece.is_empty() {
+                    piece = source.next().await?.ok_or("it is too short")?;
+                    pace.took(piece.len()).await;
+                }
+                let count = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
+                let data = piece.split_to(count);
+                left -= count as u64;
+                if let Some(to) = &mut to {
+                    hasher.update(&data);
+                    to.write_all(&data).map_err(|error| error.to_string())?;
+                }
             }
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(piece.len());
-            let data = piece.split_to(count);
-            left -= count as u64;
-            if let Some(to) = &mut to {
-                hasher.update(&data);
-                to.write_all(&data).map_err(|error| error.to_string())?;
+            if to.is_some() {
+                written(at, hasher.finalize().into());
             }
         }
-        if to.is_some() {
-            written(at, hasher.finalize().into());
-        }
-    }
-    Ok(())
+        Ok(())
+    };
+    timeout(BUNDLE_TIMEOUT, all).await.map_err(|_| "it took longer than an hour")?
 }
 
 /// Size and hash of a file that should not be longer than `size_max`.
