@@ -122,28 +122,55 @@ fn asked_before(up: &Up, rules: &str) {
         assert!(good.out.contains(wanted), "{wanted:?} is missing in\n{}", good.out);
     }
     assert!(up.done("campaign list").contains("There is no campaign yet"));
-    fs::write(
-        up.path().join("rules.toml"),
-        "caps = [{ per = \"24h\", max = 0 }]\ndefault_zone = \"Mars\"\nholidays = [\"never\"]\n",
-    )
-    .unwrap();
-    fs::write(up.path().join("nobody.csv"), "number\nnone\n").unwrap();
-    for words in [&["--dry-run"][..], &[]] {
-        let create =
-            ["campaign", "create", "a b", "--flow", "no-such", "--prompts", &prompts, "--trunk", "nowhere"];
-        let rest = ["--contacts", "nobody.csv", "--rules", "rules.toml", "--ring-timeout", "5m"];
-        let bad = up.run(&[&create[..], &rest, words].concat());
-        assert_eq!(bad.status, 1, "{}", bad.err);
-        for code in ["U022", "U023", "D073", "D072", "D071", "U020", "U040", "D043"] {
-            assert!(bad.err.contains(&format!("AST-{code}: ")), "AST-{code} is missing in\n{}", bad.err);
-        }
-        assert!(bad.err.contains("8 things are wrong"), "{}", bad.err);
-    }
+    refused(up, &prompts);
     assert!(
         up.done("media list").contains("No prompts are published"),
         "nothing is published for a campaign that cannot be"
     );
     fs::write(up.path().join("rules.toml"), rules).unwrap();
+}
+
+/// Everything wrong with a campaign is said at once, in the words of `golden/refused_campaigns.txt`, by a dry run and by the
+/// real one alike. `UPDATE_EXPECT=1` writes them anew.
+fn refused(up: &Up, prompts: &str) {
+    up.done("trunk add limited --host 127.0.0.1:5999 --caller-id +12015550198");
+    fs::write(up.path().join("nobody.csv"), "number\nnone\n").unwrap();
+    fs::write(up.path().join("empty.csv"), "number\n").unwrap();
+    let unreadable = "caps = [{ per = \"24h\", max = 0 }]\ndefault_zone = \"Mars\"\nholidays = [\"never\"]\n\
+                windows = [{ days = \"\", from = \"09:00\", to = \"18:00\" }]\n";
+    // Each can be meant; together they cannot.
+    let meant = "starts_at = \"2030-01-02T00:00:00Z\"\nends_at = \"2030-01-01T00:00:00Z\"\n\
+                 deadline = \"2030-01-01T00:00:00Z\"\nretries = { busy = { after = \"5m\", max = 2 } }\n\
+                 budget = { cost = \"10\" }\nmin_gap = \"4h\"\n";
+    let never = "starts_at = \"2030-01-01T10:00:00Z\"\nends_at = \"2030-01-03T00:00:00Z\"\n\
+                 windows = [{ days = \"mon\", from = \"09:00\", to = \"18:00\" }]\n";
+    let other: &[&str] = &["--trunk", "nowhere", "--ring-timeout", "5m", "--flow", "no-such"];
+    let shows: &[&str] = &["--trunk", "limited", "--caller-id", "+12015550197", "--flow", "no-such"];
+    let mut told = String::new();
+    for (id, list, rules, more) in [
+        ("a b", "nobody.csv", unreadable, other),
+        ("spring", "empty.csv", meant, shows),
+        ("spring", "empty.csv", never, shows),
+    ] {
+        fs::write(up.path().join("rules.toml"), rules).unwrap();
+        let words =
+            ["campaign", "create", id, "--prompts", prompts, "--contacts", list, "--rules", "rules.toml"];
+        let dry = up.run(&[&words[..], more, &["--dry-run"]].concat());
+        let meant_so = up.run(&[&words[..], more].concat());
+        assert_eq!((dry.status, meant_so.status, &dry.err), (1, 1, &meant_so.err));
+        write!(
+            told,
+            "campaign create {id:?} --contacts {list} {}\n{rules}=> {}\n",
+            more.join(" "),
+            meant_so.err
+        )
+        .unwrap();
+    }
+    let golden = root().join("tests/tests/golden/refused_campaigns.txt");
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&golden, &told).unwrap();
+    }
+    assert_eq!(told, fs::read_to_string(&golden).unwrap_or_default());
 }
 
 /// Another campaign has the same people: none of them rings twice within the gap.
