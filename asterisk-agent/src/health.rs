@@ -38,7 +38,8 @@ pub async fn serve(
 async fn ready(State((status, _)): State<Shared>) -> (StatusCode, String) {
     let status = status.borrow();
     if status.state == "ready" {
-        (StatusCode::OK, "ready\n".to_owned())
+        let lacks = &status.prompts_problem;
+        (StatusCode::OK, if lacks.is_empty() { "ready\n".to_owned() } else { format!("ready\n{lacks}\n") })
     } else {
         let why = if status.why_not_ready.is_empty() { "starting" } else { status.why_not_ready.as_str() };
         (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n"))
@@ -60,6 +61,8 @@ fn metrics(status: &Status, refused: u64) -> String {
     gauge("asterism_node_spool_frames", "Frames no checkpoint covers.", count(status.spool_frames));
     gauge("asterism_node_spool_bytes", "Bytes of the spool.", count(status.spool_bytes));
     gauge("asterism_node_clock_offset_ms", "Offset of the machine's clock, ms.", status.clock_offset_ms);
+    let lacks = i64::from(!status.prompts_problem.is_empty());
+    gauge("asterism_node_prompts_lacking", "Whether prompts that were ordered could not be had.", lacks);
     gauge("asterism_node_checkpoint_size", "Size of the newest checkpoint checked.", count(status.witnessed));
     gauge("asterism_node_notices_refused", "Checkpoint notices that were not believed.", count(refused));
     text
@@ -75,6 +78,6 @@ mod tests {
         assert!(text.contains("\nasterism_node_spool_bytes 7\n"), "{text}");
         assert!(text.contains("\nasterism_node_ready 1\n"), "{text}");
         assert!(text.contains("\nasterism_node_notices_refused 4\n"), "{text}");
-        assert_eq!(text.lines().count(), 30);
+        assert_eq!(text.lines().count(), 33);
     }
 }

@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use asterism_nats::crash;
 use asterism_proto::hash::Hash;
@@ -34,6 +35,9 @@ use crate::files;
 
 /// Most manifests looked at when the agent starts.
 const MANIFESTS_MAX: usize = 256;
+/// How long after a failure it is told of: an order that is still owed comes again long before.
+const PROBLEM_LASTS: Duration = Duration::from_mins(2);
+const PROBLEM_MAX_CHARS: usize = 200;
 const LISTS: &str = ".manifests";
 const BESIDE: &str = ".tmp-";
 
@@ -50,6 +54,8 @@ pub struct Fetcher {
     pace: Pace,
     /// Manifests that are being fetched: an order is repeated while it is carried out.
     busy: Mutex<BTreeSet<String>>,
+    /// Why the manifest that failed last is not there yet, and since when.
+    problem: Mutex<Option<(Instant, String)>>,
 }
 
 /// What became of an order.
@@ -65,11 +71,30 @@ impl Fetcher {
     /// Into this folder, at most so many bytes a second for all manifests together; 0 is without a bound.
     pub fn new(sounds: &Path, max_bytes_per_s: u64) -> Self {
         let (trust, pace) = (Trust::of_process(), Pace::new(max_bytes_per_s));
-        Self { sounds: sounds.to_owned(), trust, pace, busy: Mutex::default() }
+        Self { sounds: sounds.to_owned(), trust, pace, busy: Mutex::default(), problem: Mutex::default() }
     }
 
-    /// Fetches, verifies and installs a manifest. One that is there already is left alone.
+    /// Why prompts that are ordered are not there yet, in one phrase; none if nothing failed lately.
+    pub fn problem(&self) -> Option<String> {
+        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        let lately = problem.as_ref().filter(|(at, _)| at.elapsed() < PROBLEM_LASTS)?;
+        Some(lately.1.chars().filter(|c| !c.is_control()).take(PROBLEM_MAX_CHARS).collect())
+    }
+
+    /// Fetches, verifies and installs a manifest. One that is there already is left alone; of one that fails, what came is
+    /// kept for the next order, but for a disk that is full.
     pub async fn fetch(&self, order: v1::SyncOrder, addresses: &dyn Addresses) -> Result<Fetched, Error> {
+        let fetched = self.fetch_once(order, addresses).await;
+        let problem = match &fetched {
+            Ok(Fetched::Busy) => return fetched,
+            Ok(Fetched::Held) => None,
+            Err(error) => Some((Instant::now(), error.to_string())),
+        };
+        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        fetched
+    }
+
+    async fn fetch_once(&self, order: v1::SyncOrder, addresses: &dyn Addresses) -> Result<Fetched, Error> {
         let manifest = order.manifest.clone();
         let bad = |why: String| Error::Media { manifest: manifest.clone(), why };
         if !is_token(&manifest) {
@@ -83,23 +108,41 @@ impl Fetcher {
         if blocking(move || Ok(list_path(&sounds, &of).exists() && verify(&sounds, &of).is_ok())).await? {
             return Ok(Fetched::Held);
         }
-        let listed = match self.listed(&order).await {
-            Ok(listed) => listed,
-            Err(Failure::Untrusted(why)) => return Err(Error::Untrusted { manifest: manifest.clone(), why }),
-            Err(Failure::Other(why)) => return Err(bad(why)),
-        };
+        let listed = self.listed(&order).await.map_err(|failure| failed(&manifest, failure))?;
         let begun: Vec<PathBuf> = languages(&listed)
             .into_iter()
             .map(|language| beside(&self.sounds, language, &manifest))
             .collect();
-        let installed = self.install(&order, listed, addresses).await;
-        if installed.is_err() {
-            // A disk that is full is not kept full by what cannot be used.
-            for dir in begun {
-                let _ = clear(&dir); // cleared at the next start, too
+        self.drop_begun(&order)?;
+        match self.install(&order, listed, addresses).await {
+            Ok(()) => Ok(Fetched::Held),
+            Err((error, Came::Kept)) => Err(error),
+            Err((error, Came::Dropped)) => {
+                // A disk that is full is not kept full by what cannot be used.
+                for dir in begun {
+                    let _ = clear(&dir); // cleared at the next start, too
+                }
+                Err(error)
             }
         }
-        installed.map(|()| Fetched::Held)
+    }
+
+    /// Removes what was begun of manifests that nobody needs any more.
+    fn drop_begun(&self, order: &v1::SyncOrder) -> Result<(), Error> {
+        for language in names(&self.sounds)? {
+            let of = self.sounds.join(language);
+            if !of.is_dir() {
+                continue;
+            }
+            for name in names(&of)? {
+                let Some(manifest) = name.strip_prefix(BESIDE) else { continue };
+                let needed = order.keep.iter().any(|keep| keep == manifest) || self.busy().contains(manifest);
+                if !needed {
+                    clear(&of.join(name))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes a manifest that no campaign and no call needs, unless it is being fetched again.
@@ -128,38 +171,55 @@ impl Fetcher {
         order: &v1::SyncOrder,
         listed: Vec<Listed>,
         addresses: &dyn Addresses,
-    ) -> Result<(), Error> {
+    ) -> Result<(), (Error, Came)> {
+        let dropped = |error| (error, Came::Dropped);
         let (sounds, manifest) = (self.sounds.clone(), order.manifest.clone());
-        let told = |failure| match failure {
-            Failure::Untrusted(why) => Error::Untrusted { manifest: order.manifest.clone(), why },
-            Failure::Other(why) => Error::Media { manifest: order.manifest.clone(), why },
-        };
         let (folders, listed, mut filled) = blocking(move || {
             let mut folders = BTreeMap::new();
             for language in languages(&listed) {
                 let dir = beside(&sounds, language, &manifest);
-                clear(&dir)?;
                 fs::create_dir_all(&dir).map_err(Error::file("create", &dir))?;
                 folders.insert(language.to_owned(), dir);
             }
             crash::point("media.begun");
-            let filled = fill::prepare(&listed, &folders, &known(&sounds));
+            let filled = fill::prepare(&listed, &folders, &known(&sounds))
+                .and_then(|filled| fill::room(&sounds, &filled).map(|()| filled));
             Ok((folders, listed, filled.map_err(|why| Error::Media { manifest, why })?))
         })
-        .await?;
+        .await
+        .map_err(dropped)?;
         let job = fill::Job { order, trust: &self.trust, pace: &self.pace };
-        job.fetch(&mut filled, addresses).await.map_err(told)?;
+        job.fetch(&mut filled, addresses).await.map_err(|failure| {
+            let came = if matches!(failure, Failure::Full) { Came::Dropped } else { Came::Kept };
+            (failed(&order.manifest, failure), came)
+        })?;
         let (sounds, manifest) = (self.sounds.clone(), order.manifest.clone());
-        blocking(move || {
+        let installed = blocking(move || {
             fill::link_others(&filled).map_err(|why| Error::Media { manifest: manifest.clone(), why })?;
             crash::point("media.filled");
             appear(&sounds, &manifest, &folders, &listed)
-        })
-        .await
+        });
+        installed.await.map_err(dropped)
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What becomes of sounds that came of a manifest that is not whole.
+enum Came {
+    /// The next order goes on from there.
+    Kept,
+    Dropped,
+}
+
+fn failed(manifest: &str, failure: Failure) -> Error {
+    let manifest = manifest.to_owned();
+    match failure {
+        Failure::Untrusted(why) => Error::Untrusted { manifest, why },
+        Failure::Full => Error::Media { manifest, why: "no space left for prompts".to_owned() },
+        Failure::Other(why) => Error::Media { manifest, why },
     }
 }
 
@@ -331,5 +391,7 @@ fn sync_all(sounds: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 mod set_tests;
+#[cfg(test)]
+mod storm_tests;
 #[cfg(test)]
 mod tests;

@@ -132,6 +132,58 @@ fn an_agent_killed_at_each_step_of_fetching_has_the_set_whole_in_the_end() {
     });
 }
 
+#[test]
+fn a_node_whose_store_is_away_says_so_in_one_phrase_and_has_the_set_when_it_is_back() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let fleet = Fleet::start().await;
+        let set = publish(&fleet.dir.path().join("store"), "set", 3);
+        // A port nobody listens at any more.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let table = fleet.dir.path().join("callees.toml");
+        fs::write(&table, callees()).unwrap();
+        let carrier = format!("127.0.0.1:{}", fleet.carrier);
+        let _node = fleet.launch_in(20, &["--carrier", &carrier, "--callees", table.to_str().unwrap()], &[]);
+        fleet.until("a ready node", |log| log.first(EventType::NodeReady)).await;
+
+        let said = || fleet.heartbeat.lock().unwrap().clone().unwrap_or_default();
+        let away = v1::SyncOrder { document_url: format!("http://127.0.0.1:{port}/x"), ..set.order.clone() };
+        assert!(fleet.order(Verb::Sync, &away).await.taken);
+        support::wait("it says why", || said().prompts_problem.contains("no connection to its server")).await;
+        let heartbeat = said();
+        assert_eq!((heartbeat.state.as_str(), heartbeat.why_not_ready.as_str()), ("ready", ""));
+        assert!(!heartbeat.manifests.contains(&set.order.manifest));
+
+        let mut back = set.order.clone();
+        back.bundle_url.clear();
+        back.prompts = set
+            .sounds
+            .iter()
+            .map(|(path, text)| {
+                let (language, file) = path.split_once('/').unwrap();
+                let (name, ext) = file.split_once('.').unwrap();
+                let sha256 = sha256(text.as_bytes());
+                v1::Prompt {
+                    name: name.into(),
+                    ext: ext.into(),
+                    language: language.into(),
+                    sha256: sha256.to_vec(),
+                    size_bytes: text.len() as u64,
+                    url: format!(
+                        "file://{}",
+                        fleet.dir.path().join("store").join(hex::encode(sha256)).display()
+                    ),
+                }
+            })
+            .collect();
+        assert!(fleet.order(Verb::Sync, &back).await.taken);
+        fleet.until("the set", |log| log.held(&set.order.manifest).then_some(())).await;
+        support::wait("it says so no longer", || said().prompts_problem.is_empty()).await;
+        assert_eq!(differences(&fleet.node_dir().join("sounds"), &set), Vec::<String>::new());
+        fleet.check_frames();
+    });
+}
+
 fn walk(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries

@@ -9,7 +9,8 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use asterism_domain::{Event, State};
-use asterism_tests::stack::{CAMPAIGN, Stack, program, root};
+use asterism_tests::asterisk::skip;
+use asterism_tests::stack::{CAMPAIGN, SERVICES, Stack, StackOptions, StackPbx, program, root};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -130,4 +131,58 @@ fn verified_and_collected(stack: &Stack, second: &str) {
     assert_eq!(did["retired"].as_array().unwrap().len(), 2, "the campaign has ended");
     assert!(!sound.exists());
     assert_eq!(done(stack, &["media", "list"]), Value::Array(Vec::new()));
+}
+
+/// Room on the nodes' disk, of which prompts may take three quarters.
+const DISK_BYTES: u64 = 64 << 20;
+const FILLER_BYTES: usize = 40 << 20;
+
+#[tokio::test]
+async fn a_set_there_is_no_room_for_is_said_so_and_calls_go_on_with_the_one_before() {
+    let options = StackOptions { max_nodes: 1, capacity: 20, pbx: StackPbx::Sim };
+    let services = SERVICES.map(|service| (service, Vec::new()));
+    let disks = [("data/nodes", DISK_BYTES)];
+    let Some(stack) = Box::pin(Stack::start_on(options, Vec::new(), &disks, &services)).await else {
+        return skip("a_set_there_is_no_room_for", "a small disk cannot be mounted here (not root?)");
+    };
+    stack.campaign(CONTACTS).await;
+    done(&stack, &["campaign", "set", CAMPAIGN, "--calls-per-second", "4", "--reason", "slowly"]);
+    let first = stack.log.read(|state| state.campaigns[CAMPAIGN].manifest.clone());
+    stack.wait("calls with the first prompts", PATIENCE, |state| plays(state, &first)).await;
+
+    let filler = stack.path().join("data/nodes/filler");
+    fs::write(&filler, vec![0; FILLER_BYTES]).unwrap();
+    let folder = stack.path().join("long");
+    said_anew(&folder);
+    for number in 0..12_u8 {
+        fs::write(folder.join(format!("en/long{number}.ulaw")), vec![0x50 + number; 1 << 20]).unwrap();
+    }
+    let path = folder.display().to_string();
+    let second = done(&stack, &["media", "publish", &path, "--name", "demo", "--campaign", CAMPAIGN]);
+    let second = second["manifest"].as_str().unwrap().to_owned();
+    let deadline = std::time::Instant::now() + PATIENCE;
+    let said = loop {
+        let list = done(&stack, &["fleet", "list"]);
+        let said = list["nodes"][0]["load"]["prompts_problem"].as_str().unwrap_or_default().to_owned();
+        if said.contains("no space left for prompts") {
+            break said;
+        }
+        assert!(std::time::Instant::now() < deadline, "{list:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await; // the pause of a poll
+    };
+    assert!(said.starts_with("AST-A007") && said.contains(&second), "{said}");
+    let before = stack.log.read(|state| state.campaigns[CAMPAIGN].counts.settled_total());
+    stack
+        .wait("calls go on", PATIENCE, |state| {
+            state.campaigns[CAMPAIGN].counts.settled_total() > before + 5 && plays(state, &first)
+        })
+        .await;
+    assert!(stack.log.read(|state| !plays(state, &second)), "nobody plays what is not there");
+
+    fs::remove_file(&filler).unwrap();
+    stack.wait("calls with the new prompts", PATIENCE, |state| plays(state, &second)).await;
+    done(&stack, &["campaign", "set", CAMPAIGN, "--calls-per-second", "0", "--reason", "on with it"]);
+    stack.wait("the end", PATIENCE, |state| state.campaigns[CAMPAIGN].ended_at.is_some()).await;
+    stack.replay_agrees().await;
+    assert_eq!(stack.ring_differences(), Vec::<String>::new(), "{}", stack.summary());
 }

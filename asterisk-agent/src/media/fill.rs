@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asterism_nats::crash;
 use asterism_proto::hash::Hash;
 use asterism_proto::v1;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, stream};
 
 use super::Addresses;
 use super::download::{self, Failure, Pace, Part};
@@ -16,6 +17,10 @@ use super::tls::Trust;
 
 /// Sounds fetched at the same time.
 const FETCHED_AT_ONCE: usize = 8;
+/// Bytes of the disk that prompts leave free; a quarter of it where it is small.
+const RESERVE_BYTES: u64 = 256 * 1024 * 1024;
+/// Sounds that may fail to come before the rest is left to the next order.
+const FAILURES_MAX: usize = 16;
 /// Most addresses asked for in one message.
 pub const ASKED_AT_ONCE: usize = 512;
 
@@ -36,8 +41,9 @@ pub(super) struct Sound {
     lacks: bool,
 }
 
-/// Each sound once, in the order of the manifest: that of its bundle. What other manifests have (`known`) is linked where
-/// it is to lie, if it is still what it was. `folders` has one for each language. Blocks.
+/// Each sound once, in the order of the manifest: that of its bundle. What an earlier order brought is left, what other
+/// manifests have (`known`) is linked where it is to lie, each if it is still what it was. `folders` has one for each
+/// language. Blocks.
 pub(super) fn prepare(
     listed: &[Listed],
     folders: &BTreeMap<String, PathBuf>,
@@ -57,7 +63,12 @@ pub(super) fn prepare(
             None => {
                 at.insert(&listed.sha256, sounds.len());
                 let there = known.get(&(listed.sha256.clone(), listed.size_bytes));
-                let lacks = !there.is_some_and(|there| linked(there, listed, &place));
+                let came = is(&place, listed) || {
+                    // Not written over: it may be a link to what another manifest plays.
+                    let _ = fs::remove_file(&place); // there is none, mostly
+                    there.is_some_and(|there| is(there, listed) && fs::hard_link(there, &place).is_ok())
+                };
+                let lacks = !came;
                 sounds.push(Sound { of: listed.clone(), first: place, others: Vec::new(), lacks });
             }
         }
@@ -65,10 +76,26 @@ pub(super) fn prepare(
     Ok(sounds)
 }
 
+/// Whether there is room for what is lacking, with some left over: the spool lies on the same disk as often as not, and a
+/// node that cannot write it takes no calls. Blocks.
+pub(super) fn room(at: &Path, sounds: &[Sound]) -> Result<(), String> {
+    let disk =
+        nix::sys::statvfs::statvfs(at).map_err(|errno| format!("its disk cannot be asked: {errno}"))?;
+    let bytes = |blocks: u64| blocks.saturating_mul(disk.fragment_size());
+    let spare = RESERVE_BYTES.min(bytes(disk.blocks()) / 4);
+    let free = bytes(disk.blocks_available()).saturating_sub(spare);
+    let needed: u64 = sounds.iter().filter(|sound| sound.lacks).map(|sound| sound.of.size_bytes).sum();
+    if needed <= free {
+        return Ok(());
+    }
+    Err(format!("no space left for prompts: {needed} bytes are needed, {free} may be used"))
+}
+
 /// The other places of each sound. Blocks.
 pub(super) fn link_others(sounds: &[Sound]) -> Result<(), String> {
     for sound in sounds {
         for other in &sound.others {
+            let _ = fs::remove_file(other); // there is none, but for an earlier order's
             fs::hard_link(&sound.first, other).map_err(|error| format!("{}: {error}", sound.of.file))?;
         }
     }
@@ -103,7 +130,7 @@ impl Job<'_> {
             crash::point("media.part");
         });
         match split.await {
-            Err(failure @ Failure::Untrusted(_)) => return Err(failure),
+            Err(failure @ (Failure::Untrusted(_) | Failure::Full)) => return Err(failure),
             Err(Failure::Other(why)) => {
                 tracing::warn!(manifest = self.order.manifest, why, "its bundle broke off; sound by sound");
             }
@@ -120,9 +147,25 @@ impl Job<'_> {
         for some in lacking.chunks(ASKED_AT_ONCE) {
             from.extend(self.addresses(some, addresses).await?);
         }
-        let fetches: Vec<_> =
-            lacking.iter().zip(&from).map(|(sound, url)| self.fetch_one(sound, url)).collect();
-        stream::iter(fetches).buffer_unordered(FETCHED_AT_ONCE).try_collect::<()>().await
+        let failed = AtomicUsize::new(0);
+        let fetch = async |(sound, url): (&&Sound, &String)| {
+            if failed.load(Ordering::Relaxed) >= FAILURES_MAX {
+                return Ok(()); // left to the next order; what is on its way ends
+            }
+            let fetched = self.fetch_one(sound, url).await;
+            failed.fetch_add(usize::from(fetched.is_err()), Ordering::Relaxed);
+            fetched
+        };
+        let fetches: Vec<_> = lacking.iter().zip(&from).map(fetch).collect();
+        let mut coming = stream::iter(fetches).buffer_unordered(FETCHED_AT_ONCE);
+        let mut first = Ok(());
+        while let Some(came) = coming.next().await {
+            match came {
+                Err(failure @ (Failure::Untrusted(_) | Failure::Full)) => return Err(failure),
+                came => first = first.and(came),
+            }
+        }
+        first
     }
 
     /// Where these may be had: as the order says, or as media-sync does.
@@ -140,7 +183,7 @@ impl Job<'_> {
             .await
             .map_err(|failure| match failure {
                 Failure::Other(why) => failed(sound, &why),
-                untrusted @ Failure::Untrusted(_) => untrusted,
+                other => other,
             })?;
         crash::point("media.sound");
         if size == sound.of.size_bytes && hex::encode(sha256) == sound.of.sha256 {
@@ -155,9 +198,8 @@ fn failed(sound: &Sound, why: &str) -> Failure {
     Failure::Other(format!("{}: {why}", sound.of.file))
 }
 
-/// Whether another manifest's file is still what it was, and could be linked.
-fn linked(there: &Path, listed: &Listed, place: &Path) -> bool {
-    let same = download::hash_file(there, listed.size_bytes)
-        .is_ok_and(|(size, sha256)| size == listed.size_bytes && hex::encode(sha256) == listed.sha256);
-    same && fs::hard_link(there, place).is_ok()
+/// Whether a file is the sound it should be.
+fn is(there: &Path, listed: &Listed) -> bool {
+    let Ok((size, sha256)) = download::hash_file(there, listed.size_bytes) else { return false };
+    size == listed.size_bytes && hex::encode(sha256) == listed.sha256
 }

@@ -176,8 +176,10 @@ fn what_lies_about_a_set_leaves_nothing_behind() {
         order.bundle_url.clear();
         let error = run(Fetcher::new(node.path(), 0).fetch(order, &shop)).unwrap_err().to_string();
         assert!(error.starts_with("AST-A007") && error.contains(why), "{error}");
-        assert_eq!(fs::read_dir(node.path().join("en")).unwrap().count(), 0, "{why}");
+        let appeared = names(&node.path().join("en")).unwrap();
+        assert!(appeared.iter().all(|name| name.starts_with(BESIDE)), "{why}: {appeared:?}");
         assert!(held(node.path()).unwrap().is_empty());
+        assert_eq!(names(&node.path().join("en")).unwrap(), [""; 0], "{why}: swept at the next start");
     }
     // A document that is another one, or none.
     let (shop, node) = (Shop::open(), tempfile::tempdir().unwrap());

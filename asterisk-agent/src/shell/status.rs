@@ -18,6 +18,8 @@ const BEAT: Duration = Duration::from_secs(2);
 pub struct Status {
     /// Why the node takes no calls, empty if it does.
     pub why_not_ready: String,
+    /// Why prompts that are ordered are not there, empty if nothing failed lately.
+    pub prompts_problem: String,
     /// The state word of heartbeats.
     pub state: String,
     /// Slots.
@@ -86,6 +88,7 @@ impl Shell {
         let spool = &self.parts.spool;
         Status {
             why_not_ready: self.parts.machine.why_not_ready().unwrap_or_default().to_owned(),
+            prompts_problem: self.parts.prompts.problem().unwrap_or_default(),
             state: self.parts.machine.state_word().to_owned(),
             slots: self.parts.machine.slots(),
             spool_frames: spool.frame_count() as u64,
@@ -122,6 +125,7 @@ impl Shell {
             sequence,
             bus_round_trip,
             leaving: self.parts.machine.leaving(),
+            prompts_problem: status.prompts_problem,
         }
         .encode_to_vec()
     }

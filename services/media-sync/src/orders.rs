@@ -144,7 +144,13 @@ async fn order(
     published: &Published,
 ) -> Result<(), OrderError> {
     let subject = Subject::command(deps.log.fleet(), node, Verb::Sync)?;
-    let shelved = shelf.order(manifest, published).await?;
+    let shelved = match shelf.order(manifest, published).await {
+        Err(ShelfError::Store(error)) => {
+            tracing::warn!(manifest, %error, "the store does not answer; the node is told where it is");
+            shelf.unread(manifest, published).await?
+        }
+        shelved => shelved?,
+    };
     let keep = deps.log.read(|state| state.needed_manifests().into_iter().cloned().collect());
     let order = SyncOrder {
         term,

@@ -177,6 +177,18 @@ impl Shelf {
         Ok(made)
     }
 
+    /// The addresses alone, for a store that does not answer here: the node may reach it, or says itself why not.
+    pub async fn unread(&self, manifest: &str, published: &Published) -> Result<Shelved, ShelfError> {
+        let document = ObjectName::new(&published.object)?;
+        Ok(Shelved {
+            made: Instant::now(),
+            prompts: Arc::from([]),
+            document_url: self.store.fetch_url(&document, self.url_valid_s).await?,
+            bundle_url: self.store.fetch_url(&bundle_object(manifest)?, self.url_valid_s).await?,
+            sounds: Arc::default(),
+        })
+    }
+
     async fn shelve(&self, manifest: &str, object: &str, doc: ManifestDoc) -> Result<Shelved, ShelfError> {
         let made = Instant::now();
         let bundle = bundle_object(manifest)?;

@@ -59,6 +59,8 @@ pub struct Load {
     pub state: String,
     /// Why it takes no calls; empty if it does.
     pub why_not_ready: String,
+    /// Why prompts that are ordered are not there, empty if nothing failed lately.
+    pub prompts_problem: String,
     /// Attempts ringing.
     pub ringing: u32,
     /// Calls up.
@@ -265,6 +267,7 @@ fn load(heard: &BTreeMap<NodeId, Heard>, node: &str, fresh: bool) -> Option<Load
     Some(Load {
         state: heartbeat.state.clone(),
         why_not_ready: heartbeat.why_not_ready.clone(),
+        prompts_problem: heartbeat.prompts_problem.clone(),
         ringing: heartbeat.ringing,
         up: heartbeat.up,
         free_slots: heartbeat.free_slots,

@@ -48,6 +48,7 @@ struct Node {
 #[serde(default)]
 struct Load {
     why_not_ready: String,
+    prompts_problem: String,
     ringing: u32,
     up: u32,
     cpu_permille: u32,
@@ -203,8 +204,18 @@ fn row(node: &Node) -> Vec<String> {
         // A price nobody knows is not zero.
         node.micro_usd_per_hour.map_or_else(|| "?".to_owned(), dollars),
         node.pbx.clone(),
-        fresh.map(|load| load.why_not_ready.clone()).unwrap_or_default(),
+        fresh.map(problems).unwrap_or_default(),
     ]
+}
+
+/// Why it takes no calls, and why it lacks prompts.
+fn problems(load: &Load) -> String {
+    let said = [&load.why_not_ready, &load.prompts_problem];
+    said.map(|said| crate::output::plain(said))
+        .into_iter()
+        .filter(|said| !said.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Seconds for people: `47s`, `12m05s`, `3h07m`.
