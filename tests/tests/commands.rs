@@ -40,6 +40,7 @@ async fn a_campaign_by_commands_from_its_prompts_to_its_proof() {
     looked_at(&up);
     sent_home(&mut up).await;
     proved(&up, &last, rang);
+    replayed_under_other_policies(&up);
 }
 
 /// Contacts of the list that is interrupted: enough that a kill finds it on its way.
@@ -322,4 +323,37 @@ fn proved(up: &Up, last: &Value, rang_of_gone: u64) {
     for number in ["120255502", "313230323535353032"] {
         assert!(!exported.contains(number), "a number is in the log");
     }
+}
+
+/// The same log under other policies: no call is lost or invented, and fewer slots take longer.
+fn replayed_under_other_policies(up: &Up) {
+    let stats = up.json("replay stats fleet/log --json");
+    let made = number(&stats["calls"], "attempts") - number(&stats["calls"], "refused");
+    let told = |policy: &str| {
+        fs::write(up.path().join("other.toml"), policy).unwrap();
+        up.json("lab what-if --log fleet/log --policy other.toml")
+    };
+    let narrow = told("max_nodes = 1\nnode_capacity = 1\nprice_micro_usd_per_hour = 1000000\n");
+    let (recorded, replayed, asked) = (&narrow["recorded"], &narrow["replayed"], &narrow["asked"]);
+    assert_eq!(number(recorded, "done"), made, "{narrow:#}");
+    for run in [replayed, asked] {
+        let all = number(run, "done") + number(run, "late");
+        assert_eq!(all, number(&narrow, "calls"), "{narrow:#}");
+    }
+    // What is stopped at a moment is cut a little differently.
+    assert!(3 * number(replayed, "done") >= 2 * made, "its own policy does about what it did: {narrow:#}");
+    assert!(number(asked, "done") < number(replayed, "done"), "one slot is too few in that time: {narrow:#}");
+    assert_eq!(number(asked, "peak_nodes"), 1, "{narrow:#}");
+    let cost = number(asked, "node_ms") * 10 / 36;
+    assert!(cost.abs_diff(number(asked, "micro_usd")) <= 1, "a dollar an hour: {narrow:#}");
+    let peak = told("rule = 'static-peak'\n");
+    assert_eq!(peak["recorded"], narrow["recorded"]);
+    assert_eq!(peak["replayed"], narrow["replayed"], "twice the same");
+    let shown = up.done("lab what-if --log fleet/log --policy other.toml");
+    assert!(shown.contains("what really happened") && shown.contains("static-peak"), "{shown}");
+    fs::write(up.path().join("other.toml"), "max_nodes = -1\n").unwrap();
+    let refused = up.run(&["lab", "what-if", "--log", "fleet/log", "--policy", "other.toml"]);
+    assert!(refused.status == 1 && refused.err.contains("AST-P036"), "{}", refused.err);
+    let refused = up.run(&["lab", "what-if", "--log", "fleet/keys", "--policy", "other.toml"]);
+    assert!(refused.status == 1 && refused.err.contains("AST-"), "{}", refused.err);
 }

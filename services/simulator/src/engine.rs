@@ -3,12 +3,16 @@
 //! The simulator gives nothing away: a policy sees what a scaler can see, and neither holding times nor boot times
 //! before they have passed.
 
+mod dialling;
+
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 
 use asterism_domain::fleet::staffing::{Backlog, NodeSeen};
 
-use crate::workload::{TrunkChange, Workload};
+use dialling::{List, Used};
+
+use crate::workload::{Call, TrunkChange, Workload};
 
 /// Time between two looks of a policy.
 pub const TICK_MS: i64 = 1_000;
@@ -33,6 +37,8 @@ pub struct View<'a> {
     pub backlog: &'a [Backlog],
     /// Calls of each list that wait for another one's end, or for some time after it.
     pub later: &'a [u32],
+    /// Calls of each list that are up.
+    pub up: &'a [u32],
     /// Whether the carrier takes outbound calls.
     pub trunk_up: bool,
 }
@@ -95,14 +101,6 @@ pub struct Run {
     pub refused_ends: u32,
 }
 
-struct List<'a> {
-    open_ms: i64,
-    deadline_ms: i64,
-    rows: VecDeque<usize>,
-    later: u32,
-    hours: &'a [(i64, i64)],
-}
-
 struct Engine<'a> {
     workload: &'a Workload,
     run: Run,
@@ -111,6 +109,9 @@ struct Engine<'a> {
     /// When calls end: time, node, call.
     ends: BinaryHeap<Reverse<(i64, usize, usize)>>,
     lists: Vec<List<'a>>,
+    /// The list of each outbound call.
+    list_of: Vec<usize>,
+    used: Vec<Used>,
     /// Calls that follow others and wait for their time: it, the list, the call.
     waiting: BinaryHeap<Reverse<(i64, usize, usize)>>,
     inbound_up: u32,
@@ -182,10 +183,16 @@ impl<'a> Engine<'a> {
                 deadline_ms,
                 rows: VecDeque::from([row]),
                 later: 0,
+                up: 0,
                 hours,
+                caps: workload.caps.iter().position(|caps| caps.lists.contains(&deadline_ms)),
             });
         }
         lists.sort_by_key(|list| list.deadline_ms);
+        let places: HashMap<(i64, i64), usize> =
+            lists.iter().enumerate().map(|(place, list)| ((list.open_ms, list.deadline_ms), place)).collect();
+        let of = |call: &Call| call.deadline_ms.and_then(|until| places.get(&(call.at_ms, until)).copied());
+        let list_of = workload.calls.iter().map(|call| of(call).unwrap_or(usize::MAX)).collect();
         let placements = vec![None; workload.calls.len()];
         Self {
             workload,
@@ -193,6 +200,8 @@ impl<'a> Engine<'a> {
             alive: Vec::new(),
             ends: BinaryHeap::new(),
             lists,
+            list_of,
+            used: vec![Used::default(); workload.caps.len()],
             waiting: BinaryHeap::new(),
             inbound_up: 0,
             outbound_up: 0,
@@ -233,6 +242,7 @@ impl<'a> Engine<'a> {
         self.release(at_ms);
         let backlog: Vec<Backlog> = self.lists.iter().map(left).collect();
         let later: Vec<u32> = self.lists.iter().map(|list| list.later).collect();
+        let up: Vec<u32> = self.lists.iter().map(|list| list.up).collect();
         let view = View {
             at_ms,
             capacity: self.workload.fleet.capacity,
@@ -243,6 +253,7 @@ impl<'a> Engine<'a> {
             outbound_ended: std::mem::take(&mut self.outbound_ended),
             backlog: &backlog,
             later: &later,
+            up: &up,
             trunk_up: self.trunk_up,
         };
         let orders = policy.look(&view);
@@ -318,32 +329,6 @@ impl<'a> Engine<'a> {
         self.start(row, index, self.workload.calls[row].at_ms);
     }
 
-    /// Outbound calls: the earliest deadline first, to the newest node with a free slot.
-    fn dial(&mut self, at_ms: i64) {
-        if !self.trunk_up || at_ms < 0 {
-            return;
-        }
-        let second = at_ms.div_euclid(1_000);
-        if self.dials.0 != second {
-            self.dials = (second, 0);
-        }
-        while self.dials.1 < self.workload.fleet.dials_per_s && self.outbound_up < self.outbound_slots {
-            let due = |list: &List<'_>| {
-                let within = |(from, to): &(i64, i64)| (*from..*to).contains(&at_ms);
-                let open = list.hours.is_empty() || list.hours.iter().any(within);
-                list.open_ms <= at_ms && !list.rows.is_empty() && open
-            };
-            let Some(list) = self.lists.iter().position(due) else { return };
-            let Some(index) = self.alive.iter().rev().copied().find(|index| self.has_room(*index)) else {
-                return;
-            };
-            let Some(row) = self.lists[list].rows.pop_front() else { return };
-            self.outbound_up += 1;
-            self.dials.1 += 1;
-            self.start(row, index, at_ms);
-        }
-    }
-
     fn end_call(&mut self) {
         let Some(Reverse((at_ms, index, row))) = self.ends.pop() else { return };
         let node = &mut self.run.nodes[index];
@@ -353,32 +338,16 @@ impl<'a> Engine<'a> {
             self.inbound_up -= 1;
         } else {
             self.outbound_up -= 1;
+            if let Some(list) = self.lists.get_mut(self.list_of[row]) {
+                list.up -= 1;
+                if let Some(used) = list.caps.and_then(|caps| self.used.get_mut(caps)) {
+                    used.up -= 1;
+                }
+            }
             self.outbound_ended.0 += 1;
             self.outbound_ended.1 += self.workload.calls[row].hold_ms as u64;
             self.follow(row, at_ms);
             self.dial(at_ms);
-        }
-    }
-
-    /// The call after this one waits from here on.
-    fn follow(&mut self, row: usize, at_ms: i64) {
-        let Some((next, after_ms)) = self.workload.again.get(&row).copied() else { return };
-        let call = &self.workload.calls[next];
-        let of_it =
-            |list: &List<'_>| list.open_ms == call.at_ms && Some(list.deadline_ms) == call.deadline_ms;
-        let Some(list) = self.lists.iter().position(of_it) else { return };
-        self.waiting.push(Reverse((at_ms.saturating_add(after_ms), list, next)));
-    }
-
-    /// Calls whose time has come join their lists.
-    fn release(&mut self, at_ms: i64) {
-        while let Some(Reverse((due, list, row))) = self.waiting.peek().copied() {
-            if due > at_ms {
-                return;
-            }
-            self.waiting.pop();
-            self.lists[list].later -= 1;
-            self.lists[list].rows.push_back(row);
         }
     }
 }

@@ -29,6 +29,11 @@ pub enum LabError {
         /// What is wrong.
         problem: String,
     },
+    /// A log without a call has nothing to replay.
+    #[error(
+        "AST-P034: the log has no call: nothing was dialled up to its last sealed event, so there is nothing to replay"
+    )]
+    NoCalls,
     /// Nobody knows this family of workloads.
     #[error("AST-W004: there is no family {name}; the families: {known}")]
     Family {

@@ -15,6 +15,8 @@ pub mod lab;
 pub mod optimum;
 pub mod planned;
 pub mod policies;
+pub mod recorded;
+pub mod whatif;
 pub mod workload;
 
 pub use error::LabError;

@@ -5,7 +5,7 @@
 //! thing. What nobody knows (how long calls last, how many people have to be rung again) is drawn anew for each run.
 
 mod alternatives;
-mod fleet;
+pub(crate) mod fleet;
 
 use std::collections::BTreeMap;
 
@@ -17,9 +17,9 @@ use rand_distr::{Distribution, LogNormal};
 use serde::Serialize;
 
 use crate::engine::run;
-use crate::workload::{Call, DAY_MS, FleetFacts, Workload};
+use crate::workload::{Call, Caps, DAY_MS, FleetFacts, Workload};
 pub use alternatives::{Alternative, alternatives};
-use fleet::Planner;
+use fleet::{Dialled, Planner};
 
 /// Boots until one was seen.
 const BOOT_MS: u64 = 90_000;
@@ -110,7 +110,14 @@ pub fn tell(asked: &Asked) -> Told {
 /// One run.
 pub fn simulate(asked: &Asked, seed: u64) -> Outcome {
     let workload = workload(asked, seed);
-    let mut planner = Planner::new(asked, &workload);
+    let dialled = Dialled {
+        lists: (0..asked.outlook.lists.len()).map(|index| deadline_ms(&asked.outlook, index)).collect(),
+        outlook: asked.outlook.clone(),
+        runs: Vec::new(),
+    };
+    let boot_ms = workload.fleet.boot_nominal_ms as u64;
+    let planner = Planner::new(vec![dialled], asked.policy.clone(), asked.place.clone(), boot_ms);
+    let mut planner = planner.with_spot(asked.spot_percent);
     let done = run(&workload, &mut planner);
     let mut outcome = Outcome::default();
     for (call, placed) in workload.calls.iter().zip(&done.placements) {
@@ -151,8 +158,7 @@ fn workload(asked: &Asked, seed: u64) -> Workload {
     let now = outlook.at_ms as i64;
     for (index, list) in outlook.lists.iter().enumerate() {
         let until = outlook.until_ms.map_or(HORIZON_MS, |until| until as i64 - now);
-        // A millisecond tells the lists apart.
-        let deadline_ms = until - index as i64;
+        let deadline_ms = deadline_ms(outlook, index);
         let more = (f64::from(list.calls.saturating_sub(list.contacts)) * again) as usize;
         let first = calls.len();
         let all = list.contacts as usize + if list.contacts == 0 { 0 } else { more };
@@ -187,7 +193,15 @@ fn workload(asked: &Asked, seed: u64) -> Workload {
         dials_per_s: if outlook.calls_per_second == 0 { NO_PACE } else { outlook.calls_per_second },
         ..FleetFacts::default()
     };
-    Workload { fleet, calls, hours, again: again_rows, ..Workload::default() }
+    let lists = (0..outlook.lists.len()).map(|index| deadline_ms(outlook, index)).collect();
+    let caps = vec![Caps { lists, channels: outlook.max_channels, dials_per_s: 0 }];
+    Workload { fleet, calls, hours, caps, again: again_rows, ..Workload::default() }
+}
+
+/// When the calls of a list must have started, from now; a millisecond tells the lists apart.
+fn deadline_ms(outlook: &Outlook, index: usize) -> i64 {
+    let until = outlook.until_ms.map_or(HORIZON_MS, |until| until as i64 - outlook.at_ms as i64);
+    until - index as i64
 }
 
 /// Which call follows which: the calls beyond one a contact come after one of theirs, each round after the one before. As

@@ -4,57 +4,121 @@
 use std::collections::BTreeMap;
 
 use asterism_domain::campaign::backlog::Demand;
+use asterism_domain::campaign::outlook::Outlook;
 use asterism_domain::fleet::learnt::Learnt;
 use asterism_domain::fleet::prices::SPOT;
 use asterism_domain::fleet::staffing::StaffingPolicy;
 use asterism_domain::fleet::{
     self, Fleet, FleetLimits, FleetPolicy, FleetView, Heard, Hearing, Need, NodeStatus, Plan,
 };
+use asterism_domain::ids::Timestamp;
 use asterism_domain::{AttemptId, Event, EventRef, NodeId, Recorded};
 use asterism_proto::{Origin, Role};
 
-use super::Asked;
 use crate::engine::{Orders, Policy, TICK_MS, View};
-use crate::workload::Workload;
 
 /// Time between two plans: production's is half a second, and staffing does not look closer than this.
 const PLAN_EVERY_MS: i64 = 5 * TICK_MS;
 
+/// A campaign of a run.
+pub(crate) struct Dialled {
+    /// What production knows of it.
+    pub outlook: Outlook,
+    /// The engine's lists by their deadlines, in the outlook's order.
+    pub lists: Vec<i64>,
+    /// When it runs; none: all the time.
+    pub runs: Vec<(i64, i64)>,
+}
+
+impl Dialled {
+    fn is_over(&self, at_ms: i64, at: Timestamp) -> bool {
+        let ended = self.runs.last().is_some_and(|(_, until)| at_ms >= *until);
+        ended || self.outlook.until_ms.is_some_and(|until| at >= until)
+    }
+
+    fn runs(&self, at_ms: i64) -> bool {
+        self.runs.is_empty() || self.runs.iter().any(|(from, to)| (*from..*to).contains(&at_ms))
+    }
+
+    /// Calls left of each list, and calls up.
+    fn left(&self, view: &View<'_>) -> (Vec<u32>, u32) {
+        // With a time to end by, calls that wait for others are work to come too, as they are for the dialer.
+        let dated = self.outlook.until_ms.is_some();
+        let (mut left, mut all_up) = (Vec::new(), 0);
+        for deadline in &self.lists {
+            let of_it = view.backlog.iter().zip(view.later).zip(view.up);
+            let mut calls = 0;
+            for ((list, later), up) in of_it.filter(|((list, _), _)| list.deadline_ms == *deadline) {
+                all_up += up;
+                if list.open_ms <= view.at_ms {
+                    calls += list.calls + if dated { *later } else { 0 };
+                }
+            }
+            left.push(calls);
+        }
+        (left, all_up)
+    }
+}
+
 /// The scaler of one run.
-pub(super) struct Planner {
-    asked: Asked,
+pub(crate) struct Planner {
+    campaigns: Vec<Dialled>,
+    policy: FleetPolicy,
+    place: (String, String),
+    spot_percent: u32,
     staffing: StaffingPolicy,
-    /// Deadlines of the engine's lists, in the outlook's order.
-    lists: Vec<i64>,
     fleet: Fleet,
     nodes: Vec<NodeId>,
     sequence: u64,
-    at: u64,
+    began: Timestamp,
+    at: Timestamp,
+    /// With nodes that are kept without work: until when the run lasts at least.
+    stays_ms: i64,
     done: bool,
     pub timeline: Vec<(i64, u32)>,
 }
 
 impl Planner {
-    pub fn new(asked: &Asked, workload: &Workload) -> Self {
-        let mut asked = asked.clone();
-        let boot = workload.fleet.boot_nominal_ms as u64;
-        if asked.outlook.learnt.boot_ms() == 0 {
-            asked.outlook.learnt = Learnt::assumed(asked.outlook.learnt.holding().mean_ms(), boot);
+    /// For campaigns from `began` on, of which all know the same of calls and boots.
+    pub fn new(
+        mut campaigns: Vec<Dialled>,
+        policy: FleetPolicy,
+        place: (String, String),
+        boot_ms: u64,
+    ) -> Self {
+        let mut learnt = campaigns.first().map(|one| one.outlook.learnt.clone()).unwrap_or_default();
+        if learnt.boot_ms() == 0 {
+            learnt = Learnt::assumed(learnt.holding().mean_ms(), boot_ms);
         }
-        let mut lists: Vec<i64> = workload.calls.iter().filter_map(|call| call.deadline_ms).collect();
-        lists.dedup();
-        let fleet = Fleet { learnt: asked.outlook.learnt.clone(), ..Fleet::default() };
+        for campaign in &mut campaigns {
+            campaign.outlook.learnt = learnt.clone();
+        }
+        let began = campaigns.first().map_or(0, |one| one.outlook.at_ms);
         Self {
-            staffing: StaffingPolicy::new(asked.policy.node_capacity, boot, 150_000, u32::MAX),
-            at: asked.outlook.at_ms,
-            asked,
-            lists,
-            fleet,
+            staffing: StaffingPolicy::new(policy.node_capacity, boot_ms, 150_000, u32::MAX),
+            campaigns,
+            policy,
+            place,
+            spot_percent: 0,
+            fleet: Fleet { learnt, ..Fleet::default() },
             nodes: Vec::new(),
             sequence: 0,
+            began,
+            at: began,
+            stays_ms: 0,
             done: false,
             timeline: vec![(0, 0)],
         }
+    }
+
+    /// So many of a hundred nodes are spot.
+    pub fn with_spot(self, spot_percent: u32) -> Self {
+        Self { spot_percent, ..self }
+    }
+
+    /// A run with kept nodes lasts for so long at least.
+    pub fn staying(self, stays_ms: i64) -> Self {
+        Self { stays_ms, ..self }
     }
 
     /// What the nodes have cost, by the log's own meter.
@@ -121,18 +185,25 @@ impl Planner {
     }
 
     fn need(&self, view: &View<'_>) -> Need {
-        // With a time to end by, calls that wait for others are work to come too, as they are for the dialer.
-        let dated = self.asked.outlook.until_ms.is_some();
-        let left = |deadline: &i64| {
-            let all = view.backlog.iter().zip(view.later);
-            let of = all.filter(|(list, _)| list.deadline_ms == *deadline);
-            of.map(|(list, later)| list.calls + if dated { *later } else { 0 }).sum::<u32>()
+        let mut demand = Demand::default();
+        for campaign in self.campaigns.iter().filter(|campaign| campaign.runs(view.at_ms)) {
+            let (left, up) = campaign.left(view);
+            let (due, lists) = campaign.outlook.demand(&left, up, &self.staffing, self.at);
+            demand.due = demand.due.saturating_add(due);
+            demand.lists.extend(lists);
+        }
+        let holding_ms = self.fleet.learnt.holding().mean_ms();
+        Need { demand, holding_ms, trouble: None, kept_for: 0 }
+    }
+
+    /// Whether something may still be started, some time.
+    fn is_left(&self, view: &View<'_>) -> bool {
+        let waits = |deadline: &i64| {
+            let mut all = view.backlog.iter().zip(view.later);
+            all.any(|(list, later)| list.deadline_ms == *deadline && list.calls + later > 0)
         };
-        let left: Vec<u32> = self.lists.iter().map(left).collect();
-        let outlook = &self.asked.outlook;
-        let (due, lists) = outlook.demand(&left, view.outbound_up, &self.staffing, self.at);
-        let holding_ms = outlook.learnt.holding().mean_ms();
-        Need { demand: Demand { due, lists }, holding_ms, trouble: None, kept_for: 0 }
+        let open = self.campaigns.iter().filter(|campaign| !campaign.is_over(view.at_ms, self.at));
+        open.into_iter().any(|campaign| campaign.lists.iter().any(waits))
     }
 
     /// Does what a plan says, in the log and in the engine.
@@ -184,9 +255,9 @@ impl Planner {
     fn launch(&mut self) {
         let node = format!("i-{:06}", self.nodes.len());
         let (intent, reason) = (node.clone(), String::new());
-        let (instance_type, mut market) = self.asked.place.clone();
+        let (instance_type, mut market) = self.place.clone();
         // Spread evenly: so many of each hundred.
-        let share = |nodes: usize| nodes * self.asked.spot_percent.min(100) as usize / 100;
+        let share = |nodes: usize| nodes * self.spot_percent.min(100) as usize / 100;
         if share(self.nodes.len() + 1) > share(self.nodes.len()) {
             SPOT.clone_into(&mut market);
         }
@@ -226,16 +297,14 @@ impl Policy for Planner {
     }
 
     fn look(&mut self, view: &View<'_>) -> Orders {
-        let channels = self.asked.outlook.max_channels;
-        let outbound_slots = if channels == 0 { u32::MAX } else { channels };
-        let quiet = Orders { outbound_slots, ..Orders::default() };
+        let quiet = Orders { outbound_slots: u32::MAX, ..Orders::default() };
         if view.at_ms % PLAN_EVERY_MS != 0 {
             return quiet;
         }
-        self.at = self.asked.outlook.at_ms.saturating_add_signed(view.at_ms);
+        self.at = self.began.saturating_add_signed(view.at_ms);
         let hearing = self.hear(view);
         let need = self.need(view);
-        let policy = self.asked.policy.clone();
+        let policy = self.policy.clone();
         let in_flight = view.outbound_up;
         let seen = FleetView {
             fleet: &self.fleet,
@@ -246,19 +315,20 @@ impl Policy for Planner {
             checkpoint: 0,
         };
         let plan = fleet::plan(&seen, &policy, self.at);
-        let over = self.asked.outlook.until_ms.is_some_and(|until| self.at >= until);
-        let waits =
-            view.backlog.iter().any(|list| list.calls > 0) || view.later.iter().any(|calls| *calls > 0);
-        let left = waits && !over;
+        let left = self.is_left(view);
         let stuck = self.fleet.budget_drained > 0 && self.fleet.existing().next().is_none();
-        let orders =
-            if plan.is_empty() { quiet } else { Orders { outbound_slots, ..self.carry_out(&plan, &policy) } };
+        let orders = if plan.is_empty() {
+            quiet
+        } else {
+            Orders { outbound_slots: u32::MAX, ..self.carry_out(&plan, &policy) }
+        };
         let nodes = self.fleet.existing().count() as u32;
         if self.timeline.last().is_none_or(|(_, last)| *last != nodes) {
             self.timeline.push((view.at_ms, nodes));
         }
         // With a least number of nodes kept, the fleet stays when the campaign is through.
-        self.done = (!left || stuck) && in_flight == 0 && nodes <= policy.min_nodes;
+        let stays = policy.min_nodes > 0 && view.at_ms < self.stays_ms;
+        self.done = (!left || stuck) && in_flight == 0 && nodes <= policy.min_nodes && !stays;
         orders
     }
 

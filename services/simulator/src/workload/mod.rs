@@ -65,6 +65,17 @@ pub struct List {
     pub calls: u32,
 }
 
+/// Caps that lists share: those of their campaign.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caps {
+    /// Which lists, by their deadlines.
+    pub lists: Vec<i64>,
+    /// Calls at once; 0 = no cap.
+    pub channels: u32,
+    /// Calls started in one calendar second; 0 = no cap.
+    pub dials_per_s: u32,
+}
+
 /// The fleet's facts. Field names are those of the file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FleetFacts {
@@ -117,6 +128,8 @@ pub struct Workload {
     pub history: Vec<HistoryBin>,
     /// When calls of the list with this deadline may start; one that is not here: at any time.
     pub hours: BTreeMap<i64, Vec<(i64, i64)>>,
+    /// What several lists may do together.
+    pub caps: Vec<Caps>,
     /// Outbound calls that follow others: by the one before, which it is and how long after that one's end it may start.
     pub again: BTreeMap<usize, (usize, i64)>,
     /// Expected arrivals a second, for oracles only; empty if read from files.

@@ -58,6 +58,17 @@ impl Pass<'_> {
     }
 }
 
+/// Every event of a log in its order, each frame verified before.
+///
+/// # Errors
+/// The log cannot be read, or an event of it is not understood.
+pub fn read(pass: &mut Pass<'_>, each: &mut dyn FnMut(&Recorded)) -> Result<(), Error> {
+    pass.each(&mut |_, event| {
+        each(event);
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
 /// Applies an event; why it had no effect, if it had none.
 pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Option<String> {
     let (voids, incidents) = (state.voids, state.incidents);

@@ -138,21 +138,42 @@ pub fn outlook(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
     let counts = &campaign.counts;
     let seen = u64::from(counts.attempts.saturating_sub(counts.refused).saturating_sub(counts.in_flight));
     let answered = (u64::from(counts.answered) * 1_000).checked_div(seen);
-    let usable = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
-    let (channels, pace) = trunks(usable.map(|settings| (settings.max_channels, settings.calls_per_second)));
+    let (max_channels, calls_per_second) = caps(state, campaign);
     Some(Outlook {
         campaign: id.to_owned(),
         name: campaign.name.clone(),
         at_ms: at,
         until_ms: ends(campaign),
         lists: lists(campaign, at),
-        max_channels: least(campaign.max_channels, channels),
-        calls_per_second: least(campaign.calls_per_second, pace),
+        max_channels,
+        calls_per_second,
         attempts_seen: seen,
         answered_permille: answered.and_then(|share| u32::try_from(share).ok()),
         retry_ms: retry_ms(&campaign.rules),
         learnt: state.fleet.learnt.clone(),
     })
+}
+
+/// A campaign as it is now, for calls that are known already: no lists of its own, which its caller adds.
+pub fn replayed(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
+    let campaign = state.campaigns.get(id)?;
+    let (max_channels, calls_per_second) = caps(state, campaign);
+    Some(Outlook {
+        campaign: id.to_owned(),
+        name: campaign.name.clone(),
+        at_ms: at,
+        until_ms: ends(campaign),
+        max_channels,
+        calls_per_second,
+        ..Outlook::default()
+    })
+}
+
+/// Calls at once and starts a second: the least of the campaign's own and of what its trunks carry; 0 = no cap.
+fn caps(state: &State, campaign: &Campaign) -> (u32, u32) {
+    let usable = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
+    let (channels, pace) = trunks(usable.map(|settings| (settings.max_channels, settings.calls_per_second)));
+    (least(campaign.max_channels, channels), least(campaign.calls_per_second, pace))
 }
 
 /// The lesser of two caps, 0 and nothing being none.
@@ -181,6 +202,15 @@ fn list(
     }
     let calls = (u64::from(contacts) * attempts_milli).div_ceil(1_000);
     let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+    Some(OutlookList { contacts, calls, hours: hours(clock, zone, (at, from)) })
+}
+
+/// When a zone may be rung, from `from` on, seen at `at`; empty = at any time.
+pub fn hours(
+    clock: &Clock<'_>,
+    zone: ZoneIndex,
+    (at, from): (Timestamp, Timestamp),
+) -> Vec<(Timestamp, Timestamp)> {
     let mut hours = Vec::new();
     let mut next = from;
     while hours.len() < OPENINGS_MAX {
@@ -199,7 +229,7 @@ fn list(
             }
         }
     }
-    Some(OutlookList { contacts, calls, hours })
+    hours
 }
 
 impl Outlook {

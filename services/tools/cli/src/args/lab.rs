@@ -16,6 +16,30 @@ Examples:
       --nodes nodes.csv --placements placements.csv
 ")]
     Policy(PolicyArgs),
+    /// A recorded log under another policy: its calls, boots and hours again, other nodes and another bill
+    #[command(before_help = "\
+Examples:
+  asterism lab what-if --log asterism-data/log --policy other.toml
+
+A policy file says what is otherwise; what it leaves out is as in the log:
+  rule = \"target-tracking\"   # or asterism, buffer, step-scaling, threshold, static-peak
+  percent = 70                # of target-tracking and buffer
+  node_capacity = 100         # min_nodes, max_nodes, launch_per_minute, boot_ms
+  billing = \"hour\"            # or second; budget_micro_usd, max_micro_usd_per_hour,
+                              # price_micro_usd_per_hour
+")]
+    WhatIf(WhatIfArgs),
+}
+
+/// What is replayed.
+#[derive(Args)]
+pub struct WhatIfArgs {
+    /// Folder of the sealed log
+    #[arg(long, value_name = "DIR")]
+    pub log: PathBuf,
+    /// The other policy (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
 }
 
 /// What is simulated.

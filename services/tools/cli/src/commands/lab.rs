@@ -1,5 +1,7 @@
 //! `asterism lab`: scaling policies in virtual time. Nothing is connected to, nothing is launched.
 
+mod whatif;
+
 use std::path::Path;
 
 use asterism_simulator::account::account;
@@ -13,7 +15,10 @@ use crate::bar::Bar;
 use crate::error::CliError;
 
 pub(super) fn run(context: &Context, command: &LabCommand) -> Result<(), CliError> {
-    let LabCommand::Policy(args) = command;
+    let args = match command {
+        LabCommand::Policy(args) => args,
+        LabCommand::WhatIf(args) => return whatif::run(context, args),
+    };
     match (&args.calls, &args.fleet) {
         (Some(calls), Some(fleet)) => own(context, args, calls, fleet),
         _ => table(context, args),
