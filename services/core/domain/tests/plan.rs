@@ -477,3 +477,21 @@ fn a_launch_beyond_the_limits_in_the_log_is_void() {
     write_plan(&mut lab, FleetLimits { max_nodes: 1, budget_micro_usd: 0, ..limits });
     assert_eq!((broken(&lab), lab.state.fleet.limited.above_max), (false, 3));
 }
+
+#[test]
+fn what_a_budget_carries_is_launched_at_once_and_no_more_at_the_next_look() {
+    // A node costs 437.06 micro-dollars in twice the reserve: nine of them are in the budget, one rounded up at a time eight.
+    let policy = FleetPolicy {
+        max_nodes: 20,
+        node_capacity: 1,
+        budget_micro_usd: 3_936,
+        budget_reserve_ms: 7_867,
+        ..support::policy()
+    };
+    let mut lab = grown(&policy, 24, &[]);
+    let launches = |events: &[Event]| {
+        events.iter().filter(|event| matches!(event, Event::LaunchIntended { .. })).count()
+    };
+    assert_eq!(launches(&ask(&mut lab, &tick(&policy, &BTreeSet::new()))), 9);
+    assert_eq!(ask(&mut lab, &tick(&policy, &BTreeSet::new())), []);
+}

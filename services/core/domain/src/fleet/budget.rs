@@ -2,7 +2,7 @@
 
 use super::limits::FleetLimits;
 use super::plan::FleetPolicy;
-use super::prices::{NodePrice, Prices, micro_usd};
+use super::prices::{HOUR_MS, NodePrice, Prices};
 use super::state::{Fleet, Place};
 use crate::ids::Timestamp;
 
@@ -27,21 +27,23 @@ pub(super) fn allowance(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp) -> A
         return Allowance { drain: false, launches: hourly, spent };
     }
     let left = policy.budget_micro_usd.saturating_sub(spent);
+    let left_exact = u128::from(left).saturating_mul(u128::from(HOUR_MS));
     let reserve = reserve(fleet, policy, at, policy.budget_reserve_ms);
-    let drain = left == 0 || policy.budget_micro_usd <= fleet.budget_drained || reserve > left;
+    let drain = left == 0 || policy.budget_micro_usd <= fleet.budget_drained || reserve > left_exact;
     let twice = policy.budget_reserve_ms.saturating_mul(2);
-    let beyond = left.saturating_sub(self::reserve(fleet, policy, at, twice));
-    let carried = beyond / micro_usd(dearest(policy).new_for(twice)).max(1);
+    // Nothing is rounded: what is launched now must not leave room for more at the next look.
+    let beyond = left_exact.saturating_sub(self::reserve(fleet, policy, at, twice));
+    let carried = beyond / dearest(policy).new_for(twice).max(1);
     Allowance { drain, launches: u32::try_from(carried).unwrap_or(u32::MAX).min(hourly), spent }
 }
 
-/// What those that bill already, and those the cloud owes, cost within a time, micro-dollars.
-fn reserve(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp, ms: u64) -> u64 {
+/// What those that bill already, and those the cloud owes, cost within a time, as [`NodePrice::between`] counts.
+fn reserve(fleet: &Fleet, policy: &FleetPolicy, at: Timestamp, ms: u64) -> u128 {
     let until = at.saturating_add(ms);
     let running =
         fleet.existing().map(|(_, node)| price(policy, &node.place).until_end(node.launched_at, at, until));
     let owed = dearest(policy).new_for(ms).saturating_mul(fleet.owed_launches().count() as u128);
-    micro_usd(running.fold(owed, u128::saturating_add))
+    running.fold(owed, u128::saturating_add)
 }
 
 /// How many more may be launched until all cost as much an hour as they may.
