@@ -26,6 +26,7 @@ mod plan_latency;
 mod probe;
 mod replay_fold;
 mod report;
+mod scale_reaction;
 mod step_rtt;
 mod traffic;
 mod world;
@@ -36,7 +37,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 19] = [
+const BENCHES: [Bench; 20] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -51,6 +52,7 @@ const BENCHES: [Bench; 19] = [
     ("replay-fold", replay_fold::run),
     ("import-rows", import_rows::run),
     ("plan-latency", plan_latency::run),
+    ("scale-reaction", scale_reaction::run),
     ("lab-speed", lab_speed::run),
     ("dial-decide", dial_decide::run),
     ("dial-commit", || on_a_runtime(dial_run::commit())),
