@@ -4,6 +4,8 @@
 //! each; `<sounds>/.manifests/<manifest>` lists what is in it and is written last. At start the lists are checked
 //! against the files; what fails is set aside and fetched again when it is ordered.
 //!
+//! What came before an order failed is kept beside, for the next one; why it failed is told (`Fetcher::problem`).
+//!
 //! A sound that another manifest has is linked, not fetched (`fill.rs`). What is lacking comes in one request as the
 //! manifest's bundle where that is worth it, else one by one, by the order's addresses or those asked for on the bus.
 
@@ -54,8 +56,8 @@ pub struct Fetcher {
     pace: Pace,
     /// Manifests that are being fetched: an order is repeated while it is carried out.
     busy: Mutex<BTreeSet<String>>,
-    /// Why the manifest that failed last is not there yet, and since when.
-    problem: Mutex<Option<(Instant, String)>>,
+    /// The manifest that failed last, when, and why.
+    problem: Mutex<Option<(String, Instant, String)>>,
 }
 
 /// What became of an order.
@@ -77,20 +79,23 @@ impl Fetcher {
     /// Why prompts that are ordered are not there yet, in one phrase; none if nothing failed lately.
     pub fn problem(&self) -> Option<String> {
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        let lately = problem.as_ref().filter(|(at, _)| at.elapsed() < PROBLEM_LASTS)?;
-        Some(lately.1.chars().filter(|c| !c.is_control()).take(PROBLEM_MAX_CHARS).collect())
+        let (_, _, why) = problem.as_ref().filter(|(_, at, _)| at.elapsed() < PROBLEM_LASTS)?;
+        Some(why.chars().filter(|c| !c.is_control()).take(PROBLEM_MAX_CHARS).collect())
     }
 
     /// Fetches, verifies and installs a manifest. One that is there already is left alone; of one that fails, what came is
     /// kept for the next order, but for a disk that is full.
     pub async fn fetch(&self, order: v1::SyncOrder, addresses: &dyn Addresses) -> Result<Fetched, Error> {
+        let manifest = order.manifest.clone();
         let fetched = self.fetch_once(order, addresses).await;
-        let problem = match &fetched {
-            Ok(Fetched::Busy) => return fetched,
-            Ok(Fetched::Held) => None,
-            Err(error) => Some((Instant::now(), error.to_string())),
-        };
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        let mut problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+        match &fetched {
+            Ok(Fetched::Busy) => {}
+            // That one is there says nothing of another.
+            Ok(Fetched::Held) => *problem = problem.take().filter(|(of, ..)| *of != manifest),
+            Err(error) => *problem = Some((manifest, Instant::now(), error.to_string())),
+        }
+        drop(problem);
         fetched
     }
 

@@ -275,6 +275,18 @@ fn a_store_that_is_not_there_is_said_in_one_phrase_and_had_when_it_comes() {
         fetcher.fetch(away, &sea).await.unwrap_err();
         let said = fetcher.problem().unwrap();
         assert!(said.contains("no connection to its server: Connection refused"), "{said}");
+        let mut other = Sea::open(|_, _, object| whole(object)).await;
+        other.order.prompts = vec![v1::Prompt {
+            name: "x".into(),
+            ext: "ulaw".into(),
+            language: "en".into(),
+            sha256: sha256(&sound(3)).to_vec(),
+            size_bytes: sound(3).len() as u64,
+            url: format!("http://127.0.0.1:{}/{}", other.port, hex::encode(sha256(&sound(3)))),
+        }];
+        other.order.manifest = "e".repeat(32);
+        assert_eq!(fetcher.fetch(other.order.clone(), &other).await.unwrap(), Fetched::Held);
+        assert_eq!(fetcher.problem().as_ref(), Some(&said), "another set that came is no answer to it");
         assert!(!said.contains('\n') && said.chars().count() <= PROBLEM_MAX_CHARS, "{said}");
         assert_eq!(sea.until_held(&fetcher).await, Vec::<String>::new());
     });

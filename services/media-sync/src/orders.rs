@@ -145,8 +145,8 @@ async fn order(
 ) -> Result<(), OrderError> {
     let subject = Subject::command(deps.log.fleet(), node, Verb::Sync)?;
     let shelved = match shelf.order(manifest, published).await {
-        Err(ShelfError::Store(error)) => {
-            tracing::warn!(manifest, %error, "the store does not answer; the node is told where it is");
+        Err(error @ (ShelfError::Store(_) | ShelfError::Missing { .. })) => {
+            tracing::warn!(manifest, %error, "the store does not give it; the node is told where it is");
             shelf.unread(manifest, published).await?
         }
         shelved => shelved?,

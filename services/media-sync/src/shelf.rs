@@ -177,7 +177,7 @@ impl Shelf {
         Ok(made)
     }
 
-    /// The addresses alone, for a store that does not answer here: the node may reach it, or says itself why not.
+    /// The addresses alone, for a store that does not give its document here: the node may reach it, or says itself why not.
     pub async fn unread(&self, manifest: &str, published: &Published) -> Result<Shelved, ShelfError> {
         let document = ObjectName::new(&published.object)?;
         Ok(Shelved {

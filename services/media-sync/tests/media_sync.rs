@@ -2,6 +2,7 @@
 //! that they hold it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -289,6 +290,37 @@ async fn a_node_is_told_to_fetch_until_it_proves_that_it_holds_the_manifest() {
     let manifests: Vec<ManifestLine> =
         serde_json::from_slice(&running.ask("media.list", b"").await.json).unwrap();
     assert_eq!(manifests[0].nodes, 1);
+}
+
+#[tokio::test]
+async fn behind_a_store_that_is_away_a_node_is_told_where_to_look_and_the_rest_when_it_is_back() {
+    let mut running = Box::pin(Running::start()).await;
+    let published = running.prompts().await;
+    let (flow, told) = publish::publish_flow(running.store.as_ref(), FLOW.as_bytes()).await.unwrap();
+    assert_eq!(running.tell(&published.event).await.code, "");
+    assert_eq!(running.tell(&told).await.code, "");
+    let (objects, away) =
+        (running.fixture.dir.path().join("objects"), running.fixture.dir.path().join("away"));
+    std::fs::rename(&objects, &away).unwrap();
+
+    let bus = Bus::connect(&running.fixture.server.node(NODE).unwrap()).await.unwrap();
+    let mut orders = bus.subscribe(&Subject::command(FLEET, NODE, Verb::Sync).unwrap(), None).await.unwrap();
+    running.admit(&OriginKey::from_entropy([5; 32]), [6; 16]).await;
+    running.campaign(flow.id(), &published.manifest_id).await;
+    let order = next_order(&bus, &mut orders, true).await;
+    assert_eq!((order.manifest.as_str(), order.prompts.len()), (published.manifest_id.as_str(), 0));
+    let document = order.document_url.strip_prefix("file://").unwrap().to_owned();
+    assert!(!Path::new(&document).exists() && !order.bundle_url.is_empty(), "{order:?}");
+
+    std::fs::rename(&away, &objects).unwrap();
+    let order = loop {
+        let order = next_order(&bus, &mut orders, true).await;
+        if !order.prompts.is_empty() {
+            break order;
+        }
+    };
+    assert_eq!(order.prompts.len(), 2);
+    assert!(Path::new(&document).exists(), "it was where the node was told to look");
 }
 
 #[tokio::test]

@@ -70,7 +70,10 @@ impl Engine<'_> {
     /// The call after this one waits from here on.
     pub(super) fn follow(&mut self, row: usize, at_ms: i64) {
         let Some((next, after_ms)) = self.workload.again.get(&row).copied() else { return };
-        self.waiting.push(Reverse((at_ms.saturating_add(after_ms), self.list_of[next], next)));
+        let list = self.list_of[next];
+        if list < self.lists.len() {
+            self.waiting.push(Reverse((at_ms.saturating_add(after_ms), list, next)));
+        }
     }
 
     /// Calls whose time has come join their lists.

@@ -138,19 +138,13 @@ pub fn outlook(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
     let counts = &campaign.counts;
     let seen = u64::from(counts.attempts.saturating_sub(counts.refused).saturating_sub(counts.in_flight));
     let answered = (u64::from(counts.answered) * 1_000).checked_div(seen);
-    let (max_channels, calls_per_second) = caps(state, campaign);
     Some(Outlook {
-        campaign: id.to_owned(),
-        name: campaign.name.clone(),
-        at_ms: at,
-        until_ms: ends(campaign),
         lists: lists(campaign, at),
-        max_channels,
-        calls_per_second,
         attempts_seen: seen,
         answered_permille: answered.and_then(|share| u32::try_from(share).ok()),
         retry_ms: retry_ms(&campaign.rules),
         learnt: state.fleet.learnt.clone(),
+        ..replayed(state, id, at)?
     })
 }
 
