@@ -40,7 +40,7 @@ bench: ## all benchmarks, one JSON line each (ONLY=name runs one)
 	@server=$$(tests/setup/nats-server.sh); \
 	$(BENCH_BUILD); \
 	mkdir -p $(TARGET_DIR)/bench; \
-	ASTERISM_NATS_SERVER=$$server exec $(BENCH_RUN)
+	ASTERISM_NATS_SERVER=$$server ASTERISM_MEDIA_TOOLS=$$(tests/setup/media-tools.sh) exec $(BENCH_RUN)
 
 fmt: ## format all code
 	@$(CARGO) fmt --all

@@ -21,6 +21,9 @@ mod log_rebuild;
 mod log_reopen;
 mod log_stream;
 mod log_verify;
+mod media_cold;
+mod media_noop;
+mod media_set;
 mod node;
 mod plan_latency;
 mod probe;
@@ -37,7 +40,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 20] = [
+const BENCHES: [Bench; 22] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
@@ -58,6 +61,8 @@ const BENCHES: [Bench; 20] = [
     ("dial-commit", || on_a_runtime(dial_run::commit())),
     ("dial-rate", || on_a_runtime(dial_run::rate())),
     ("dial-smooth", || on_a_runtime(dial_run::smooth())),
+    ("media-cold", || on_a_runtime(media_cold::run())),
+    ("media-noop", || on_a_runtime(media_noop::run())),
 ];
 
 /// The names, for people.
@@ -86,6 +91,11 @@ pub fn run(only: Option<&str>) -> anyhow::Result<()> {
         }
     }
     failed
+}
+
+/// What this process does if it is a part of a benchmark that wants processes of its own.
+pub fn part() -> Option<anyhow::Result<()>> {
+    media_cold::node()
 }
 
 fn on_a_runtime<T>(bench: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

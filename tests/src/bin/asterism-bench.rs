@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use asterism_tests::bench;
 
 fn main() -> ExitCode {
+    if let Some(done) = bench::part() {
+        return finished(done);
+    }
     let mut arguments = std::env::args().skip(1);
     let only = match (arguments.next().as_deref(), arguments.next(), arguments.next()) {
         (None, ..) => None,
@@ -14,7 +17,11 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match bench::run(only.as_deref()) {
+    finished(bench::run(only.as_deref()))
+}
+
+fn finished(done: anyhow::Result<()>) -> ExitCode {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("asterism-bench: {error:#}");

@@ -98,6 +98,14 @@ pub enum Error {
         "AST-B011: this program was built without s3; build it with --features aws or use file:///folder"
     )]
     NotBuilt,
+    /// A key file that cannot be used.
+    #[error("AST-B014: the object store's key file {path} is not usable: {why}")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong with it; nothing of what it holds.
+        why: String,
+    },
     /// In a folder an object cannot be named like a parent of another one.
     #[error("AST-B012: object {name} cannot be stored: a part of its name is already an object or a folder")]
     NameTaken {
@@ -131,6 +139,7 @@ impl Error {
             Self::NotBuilt => "AST-B011",
             Self::NameTaken { .. } => "AST-B012",
             Self::TooMany { .. } => "AST-B013",
+            Self::KeyFile { .. } => "AST-B014",
         }
     }
 

@@ -6,12 +6,16 @@
 
 mod error;
 mod folder;
+#[cfg(feature = "aws")]
+mod key;
 mod location;
 mod name;
 #[cfg(feature = "aws")]
 mod retry;
 #[cfg(feature = "aws")]
 mod s3;
+#[cfg(feature = "server")]
+mod server;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -21,12 +25,14 @@ use bytes::Bytes;
 
 pub use error::Error;
 pub use folder::FolderStore;
-pub use location::{Location, S3Location};
+pub use location::{Location, S3Location, percent_encode};
 pub use name::{MAX_NAME_BYTES, ObjectName, sha256_name};
 #[cfg(feature = "aws")]
 pub use s3::S3Store;
+#[cfg(feature = "server")]
+pub use server::FolderServer;
 
-/// Largest object a store takes or returns, in bytes. One `PUT`, held in memory once.
+/// Largest object a store takes or returns, in bytes; held in memory once.
 pub const MAX_OBJECT_BYTES: u64 = 256 * 1024 * 1024;
 /// Most entries one page of a listing holds; S3 returns no more either.
 pub const MAX_PAGE_ENTRIES: usize = 1_000;
@@ -97,7 +103,7 @@ pub trait ObjectStore: Send + Sync + Debug {
     async fn fetch_url(&self, name: &ObjectName, valid_for_s: u32) -> Result<String, Error>;
 }
 
-/// Opens `file:///folder` or `s3://bucket/prefix?endpoint=...&region=...`. A folder that does not exist is created.
+/// Opens `file:///folder` or `s3://bucket/prefix?endpoint=...&region=...&key_file=...`. A folder that does not exist is created.
 pub async fn open(url: &str) -> Result<Arc<dyn ObjectStore>, Error> {
     match Location::parse(url)? {
         Location::Folder(path) => Ok(Arc::new(FolderStore::open(&path).await?)),

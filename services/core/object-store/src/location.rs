@@ -1,4 +1,4 @@
-//! Where a store is: `file:///folder` or `s3://bucket/prefix?endpoint=...&region=...`.
+//! Where a store is: `file:///folder` or `s3://bucket/prefix?endpoint=...&region=...&key_file=...`.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,8 @@ pub enum Location {
     S3(S3Location),
 }
 
-/// A bucket, and how to reach it. Credentials never stand in an address; they come from the environment or the machine's role.
+/// A bucket, and how to reach it. Credentials never stand in an address; they come from a file it names, the environment
+/// or the machine's role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Location {
     /// The bucket's name.
@@ -27,6 +28,8 @@ pub struct S3Location {
     pub region: Option<String>,
     /// Another server than Amazon's, spoken to with the bucket in the path.
     pub endpoint: Option<String>,
+    /// The file with the key's id and secret, for servers that are not Amazon's: two words, readable by its owner alone.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Location {
@@ -58,16 +61,26 @@ impl Location {
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             region: None,
             endpoint: None,
+            key_file: None,
         };
         for pair in query.split('&').filter(|p| !p.is_empty()) {
             let (key, value) = pair.split_once('=').ok_or_else(|| bad("a parameter has no value"))?;
             let value = percent_decode(value).ok_or_else(|| bad("a percent escape is broken"))?;
+            if key == "key_file" {
+                if !value.starts_with('/') || value.contains('\0') {
+                    return Err(bad("the key file is not an absolute path"));
+                }
+                if at.key_file.replace(value.into()).is_some() {
+                    return Err(bad("a parameter is given twice"));
+                }
+                continue;
+            }
             let slot = match key {
                 "region" if is_region(&value) => &mut at.region,
                 "region" => return Err(bad("the region has characters outside a-z, 0-9 and '-'")),
                 "endpoint" if is_endpoint(&value) => &mut at.endpoint,
                 "endpoint" => return Err(bad("the endpoint is not an http:// or https:// address")),
-                _ => return Err(bad("it has a parameter other than region and endpoint")),
+                _ => return Err(bad("it has a parameter other than region, endpoint and key_file")),
             };
             if slot.replace(value).is_some() {
                 return Err(bad("a parameter is given twice"));
@@ -77,7 +90,7 @@ impl Location {
     }
 }
 
-fn is_bucket(s: &str) -> bool {
+pub(crate) fn is_bucket(s: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     (3..=63).contains(&s.len())
         && s.bytes().all(|b| plain(b) || b == b'.' || b == b'-')
@@ -100,7 +113,12 @@ fn is_endpoint(s: &str) -> bool {
 
 /// The `file://` address of an absolute path.
 pub(crate) fn file_url(path: &Path) -> String {
-    let mut url = String::from("file://");
+    format!("file://{}", percent_encode(path))
+}
+
+/// A path as a part of an address.
+pub fn percent_encode(path: &Path) -> String {
+    let mut url = String::new();
     for &b in path.as_os_str().as_encoded_bytes() {
         if b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'~') {
             url.push(char::from(b));
@@ -141,7 +159,8 @@ mod tests {
     fn understands_both_kinds() {
         assert_eq!(Location::parse("file:///var/a%20b").unwrap(), Location::Folder("/var/a b".into()));
         let s3 =
-            Location::parse("s3://media-1/fleet/a/?endpoint=http://127.0.0.1:5000&region=eu-west-1").unwrap();
+            "s3://media-1/fleet/a/?endpoint=http://127.0.0.1:5000&region=eu-west-1&key_file=/etc/a%20key";
+        let s3 = Location::parse(s3).unwrap();
         assert_eq!(
             s3,
             Location::S3(S3Location {
@@ -149,6 +168,7 @@ mod tests {
                 prefix: "fleet/a/".into(),
                 region: Some("eu-west-1".into()),
                 endpoint: Some("http://127.0.0.1:5000".into()),
+                key_file: Some("/etc/a key".into()),
             })
         );
     }
@@ -170,6 +190,8 @@ mod tests {
             "s3://bucket?endpoint=ftp://x",
             "s3://bucket?endpoint=http://user:pass@x",
             "s3://bucket?region",
+            "s3://bucket?key_file=key",
+            "s3://bucket?key_file=/a&key_file=/b",
         ] {
             assert_eq!(Location::parse(bad).expect_err(bad).code(), "AST-B002", "{bad:?}");
         }

@@ -2,7 +2,9 @@
 //!
 //! The SDK's own retries are off. Ours are bounded, jittered, and know that a lost answer is not a failure: a create
 //! whose answer got lost finds its own mark on the object and still reports `Created`. What we wrote carries its
-//! SHA-256, which S3 checks on arrival and we check on each read.
+//! SHA-256, which S3 checks on arrival and we check on each read. Large objects go in parts (`s3/parts.rs`).
+
+mod parts;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -22,6 +24,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 
+use crate::key;
 use crate::location::S3Location;
 use crate::retry::{Attempt, Retry};
 use crate::{
@@ -56,9 +59,13 @@ enum Verdict {
 }
 
 impl S3Store {
-    /// Prepares a client. Credentials and, unless given, the region come from the environment, the profile or the
-    /// machine's role; nothing is sent yet.
+    /// Prepares a client. Credentials come from the address's key file, or like a region that is not given from the
+    /// environment, the profile or the machine's role; nothing is sent yet.
     pub async fn open(at: S3Location) -> Result<Self, Error> {
+        if let Some(file) = &at.key_file {
+            let key = key::read(file).await?;
+            return Self::open_with_key(at, &key.id, &key.secret).await;
+        }
         Self::build(at, aws_config::defaults(BehaviorVersion::v2026_01_12())).await
     }
 
@@ -255,6 +262,9 @@ impl Verdict {
 impl ObjectStore for S3Store {
     async fn put_if_absent(&self, name: &ObjectName, bytes: Bytes) -> Result<PutResult, Error> {
         check_content(name, &bytes)?;
+        if parts::is_large(&bytes) {
+            return self.put_parts(name, &bytes, true).await;
+        }
         let mark = crate::retry::random_mark();
         let mut is_unsure = false;
         let mut retry = Retry::new(self.what(name));
@@ -281,6 +291,9 @@ impl ObjectStore for S3Store {
 
     async fn put(&self, name: &ObjectName, bytes: Bytes) -> Result<(), Error> {
         check_content(name, &bytes)?;
+        if parts::is_large(&bytes) {
+            return self.put_parts(name, &bytes, false).await.map(|_| ());
+        }
         let put = || async {
             match self.put_request(name, &bytes).send().await {
                 Ok(_) => Attempt::Done(Ok(())),

@@ -117,3 +117,52 @@ async fn foreign_keys_do_not_stop_a_listing_and_a_signed_url_is_enough() {
     server.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("\r\n\r\nx"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_large_object_goes_in_parts_and_is_whole_or_absent() {
+    let Some(moto) = Moto::start("a_large_object_goes_in_parts") else { return };
+    moto.make_bucket("large");
+    let front = Front::before(&moto);
+    let store = store("large", front.port).await;
+    let large: Bytes = (0..40 * MIB).map(|i| (i / 1_000 % 251) as u8).collect::<Vec<_>>().into();
+    let at = name("segment");
+
+    // Head, begin twice, the first part three times, two more parts, and an end whose answer is lost, found by its mark.
+    let busy = Fault::Answer(503, SLOW_DOWN);
+    let lost = Fault::LoseAnswer;
+    front.plan([Fault::Pass, lost.clone(), Fault::Pass, busy, lost.clone(), Fault::Pass, Fault::Pass]);
+    let forgotten =
+        "<Error><Code>NoSuchUpload</Code><Message>The upload may have been completed.</Message></Error>";
+    front.plan([Fault::Pass, lost, Fault::Answer(404, forgotten)]);
+    assert_eq!(store.put_if_absent(&at, large.clone()).await.unwrap(), PutResult::Created);
+    let seen: Vec<String> =
+        front.take_seen().iter().filter_map(|request| request.lines().next().map(str::to_owned)).collect();
+    let parts = seen.iter().filter(|request| request.contains("partNumber=")).count();
+    assert_eq!((seen.len(), parts), (11, 5), "{seen:#?}");
+    assert!(store.get(&at, 64 * MIB).await.unwrap() == large, "it came back different");
+    front.take_seen();
+    assert_eq!(store.put_if_absent(&at, large.clone()).await.unwrap(), PutResult::Exists);
+    assert_eq!(front.take_seen().len(), 1, "what is there is sent again");
+
+    // A part that never comes through: nothing is there, and the parts are given back.
+    let other = name("other");
+    front.plan([Fault::Pass, Fault::Pass].into_iter().chain(vec![Fault::Answer(503, SLOW_DOWN); 5]));
+    assert!(store.put_if_absent(&other, large.clone()).await.unwrap_err().is_transient());
+    assert_eq!(store.head(&other).await.unwrap(), None);
+    assert!(front.take_seen().iter().any(|request| request.starts_with("DELETE ")), "parts are left");
+
+    // Replaced whole; and where somebody else was first, it stays.
+    store.put(&at, large.slice(1..)).await.unwrap();
+    assert!(store.get(&at, 64 * MIB).await.unwrap() == large.slice(1..), "it came back different");
+    // moto forgets the condition of the last request, so the front refuses as S3 does.
+    let (race, nobody) = (name("race"), Fault::Answer(404, ""));
+    store.put(&race, Bytes::from_static(b"first")).await.unwrap();
+    front.take_seen();
+    let taken =
+        Fault::Answer(412, "<Error><Code>PreconditionFailed</Code><Message>It exists.</Message></Error>");
+    front.plan([nobody].into_iter().chain(vec![Fault::Pass; 4]).chain([taken]));
+    assert_eq!(store.put_if_absent(&race, large).await.unwrap(), PutResult::Exists);
+    let end = front.take_seen().into_iter().rfind(|request| request.starts_with("POST ")).unwrap();
+    assert!(end.to_ascii_lowercase().contains("if-none-match: *"), "{end}");
+    assert_eq!(store.get(&race, MIB).await.unwrap(), Bytes::from_static(b"first"));
+}

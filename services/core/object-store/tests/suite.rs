@@ -191,6 +191,60 @@ async fn a_bucket_conforms() {
     }
 }
 
+#[cfg(all(feature = "aws", feature = "server"))]
+#[tokio::test]
+async fn the_server_on_a_folder_conforms_and_knows_one_key() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use asterism_object_store::{Error, FolderServer};
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("new/s3");
+    let server = FolderServer::start(&root, "conform", "an-id", "a-secret").await.unwrap();
+    let key_file = dir.path().join("key");
+    let mut conformed = 0;
+    for (secret, prefix) in [("a-secret", ""), ("a-secret", "/deep/er"), ("another", "")] {
+        std::fs::write(&key_file, format!("an-id {secret}\n")).unwrap();
+        std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let url = server.url().replacen("conform", &format!("conform{prefix}"), 1);
+        let store = open(&format!("{url}&key_file={}", key_file.display())).await.unwrap();
+        if secret == "another" {
+            let error = store.put(&name("a"), Bytes::new()).await.unwrap_err();
+            assert!(matches!(error, Error::Denied { .. }), "{error}");
+            continue;
+        }
+        conforms(store).await;
+        conformed += 1;
+    }
+    assert_eq!(conformed, 2);
+    // What stood there is there for the next server, under the same name in the folder.
+    let store = open(&format!("{}&key_file={}", server.url(), key_file.display())).await;
+    drop((store, server));
+    let server = FolderServer::start(&root, "conform", "an-id", "another").await.unwrap();
+    let store = open(&format!("{}&key_file={}", server.url(), key_file.display())).await.unwrap();
+    store.put(&name("kept/here"), Bytes::from_static(b"kept")).await.unwrap();
+    // In parts, too, one of many is the first.
+    let writers: Vec<_> = (0..4u8)
+        .map(|i| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                store.put_if_absent(&name("large"), vec![i; 33 << 20].into()).await.unwrap()
+            })
+        })
+        .collect();
+    let mut created = 0;
+    for writer in writers {
+        created += u32::from(writer.await.unwrap() == PutResult::Created);
+    }
+    assert_eq!((created, store.get(&name("large"), 64 * MIB).await.unwrap().len()), (1, 33 << 20));
+    assert_eq!(std::fs::read(root.join("conform/kept/here")).unwrap(), b"kept");
+    drop(server);
+    assert!(store.get(&name("kept/here"), MIB).await.unwrap_err().is_transient());
+    for bad in ["../up", "UP", "ab"] {
+        let error = FolderServer::start(&root, bad, "an-id", "a-secret").await.unwrap_err();
+        assert_eq!(error.code(), "AST-B002", "{bad}");
+    }
+}
+
 #[cfg(not(feature = "aws"))]
 #[tokio::test]
 async fn a_bucket_needs_the_feature() {

@@ -11,6 +11,15 @@ pub enum PbxKind {
     Asterisk,
 }
 
+/// What keeps prompts, flows and recordings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ObjectsKind {
+    /// A folder.
+    Folder,
+    /// An S3 server of this process on a folder (needs a build with --features aws).
+    S3,
+}
+
 /// Run everything on this machine: bus, services, an elastic fleet of local nodes.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UpArgs {
@@ -29,6 +38,9 @@ pub struct UpArgs {
     /// What places the calls on a node.
     #[arg(long, value_enum, default_value = "sim")]
     pub pbx: PbxKind,
+    /// What keeps the objects: a folder, or an S3 server on one, used as Amazon's would be.
+    #[arg(long, value_enum, default_value = "folder")]
+    pub objects: ObjectsKind,
     /// Carrier of the real Asterisk, like sip:127.0.0.1:5060.
     #[arg(long, default_value = "sip:127.0.0.1:5060")]
     pub trunk: String,

@@ -1,10 +1,11 @@
 //! `asterism up`: everything on this machine in one process, with a real nats-server as a child, nodes as processes and
-//! a folder as object store.
+//! a folder, or an S3 server on one, as object store.
 //!
-//! Reading order: [`args`], [`settings`], [`system`] (what runs), [`demo`] (the campaign that shows it), [`progress`], [`report`].
+//! Reading order: [`args`], [`settings`], [`system`] (what runs), [`objects`], [`demo`] (the campaign that shows it), [`progress`], [`report`].
 
 pub mod args;
 pub mod demo;
+mod objects;
 pub mod progress;
 pub mod report;
 pub mod settings;

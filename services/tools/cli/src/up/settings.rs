@@ -88,7 +88,12 @@ impl Settings {
     }
 
     /// The configuration of the running system, and its file for other commands.
-    pub(super) fn finish(&self, dir: &Path, nats: &NatsServer) -> anyhow::Result<(Config, PathBuf)> {
+    pub(super) fn finish(
+        &self,
+        dir: &Path,
+        nats: &NatsServer,
+        objects_url: &str,
+    ) -> anyhow::Result<(Config, PathBuf)> {
         let config = self.load(&[
             format!("fleet={FLEET}"),
             format!("nats.url={}", nats.service("up")?.url),
@@ -96,7 +101,7 @@ impl Settings {
             format!("nats.password_file={}", nats.password_file("service").display()),
             format!("paths.data_dir={}", dir.display()),
             format!("paths.keys_dir={}", dir.join("keys").display()),
-            format!("objects.url=file://{}", dir.join("objects").display()),
+            format!("objects.url={objects_url}"),
             format!("ledger.archive=file://{}", dir.join("archive").display()),
         ])?;
         let mut table = toml::Table::try_from(&config)?;

@@ -25,6 +25,7 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use super::args::{PbxKind, UpArgs};
+use super::objects::{self, Objects};
 use super::settings::Settings;
 use crate::client::Client;
 
@@ -65,6 +66,7 @@ pub struct System {
     pub signals: Shutdown,
     tasks: tokio::sync::Mutex<JoinSet<anyhow::Result<()>>>,
     _children: Vec<Child>,
+    _objects: Objects,
     watcher: tokio::task::JoinHandle<()>,
 }
 
@@ -79,7 +81,8 @@ impl System {
         let nats = NatsServer::start(&binary, &dir.join("nats"), None).await?;
         let keyring = Keyring::init(&dir.join("keys"), FLEET, now_ms())?;
         let (carrier, recorder) = start_recorder(args, &dir).await?;
-        let (config, config_file) = settings.finish(&dir, &nats)?;
+        let objects = objects::start(args, &dir).await?;
+        let (config, config_file) = settings.finish(&dir, &nats, &objects.url)?;
         let nats_url = config.nats.url.clone();
         let bus = Bus::connect(&nats.service("up")?).await?;
         let archive = boot::archive(&config, &keyring).await?;
@@ -125,6 +128,7 @@ impl System {
             signals,
             tasks: tokio::sync::Mutex::new(tasks),
             _children: recorder.into_iter().collect(),
+            _objects: objects,
             watcher: tokio::spawn(watch_server(nats)),
         };
         Ok(system)
@@ -307,8 +311,7 @@ fn local_config(
 
 /// The carriers' credentials for the nodes of this machine, as the configuration names them: each under its trunk's name.
 fn credentials(config: &Config, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
-    use std::io::Write as _;
-    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    use std::os::unix::fs::PermissionsExt as _;
     let mut lines = String::new();
     for (name, trunk) in &config.trunks {
         let (Some(user), Some(path)) = (&trunk.user, &trunk.password_file) else { continue };
@@ -325,10 +328,17 @@ fn credentials(config: &Config, dir: &Path) -> anyhow::Result<Option<PathBuf>> {
         return Ok(None);
     }
     let file = dir.join("keys/trunk-credentials");
-    let _ = std::fs::remove_file(&file); // made anew, for its owner alone
-    let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
-    opened.write_all(lines.as_bytes())?;
+    write_secret(&file, &lines)?;
     Ok(Some(file))
+}
+
+/// Writes a file anew, for its owner alone.
+pub(super) fn write_secret(file: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let _ = std::fs::remove_file(file);
+    let mut opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file)?;
+    opened.write_all(text.as_bytes())
 }
 
 /// Restarts the nats-server child whenever it has ended.
