@@ -11,7 +11,7 @@ mod question;
 mod reply;
 
 use asterism_domain::logic::VerbError;
-pub use asterism_domain::logic::{LastVerb, Verb};
+pub use asterism_domain::logic::{Finish, LastVerb, Verb};
 pub use listened::{Heard, Listened};
 pub use question::{EndReport, Question, is_channel_id};
 pub use reply::Reply;

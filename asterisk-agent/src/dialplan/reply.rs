@@ -66,7 +66,8 @@ impl Reply {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use asterism_domain::logic::{
-        MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_TIMEOUT_S, VerbError, is_prompt_name,
+        Finish, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RECORD_S, MAX_TIMEOUT_S, VerbError,
+        is_prompt_name,
     };
     use proptest::prelude::*;
 
@@ -109,6 +110,8 @@ mod tests {
             ("1|1|hangup|16|||||.", Verb::Hangup { cause: 16 }),
             ("1|1|say|en/digits/1|0||||.", Verb::Say { parts: names(&["en/digits/1"]), barge: false }),
             ("1|1|optout||||||.", Verb::Optout { prompts: vec![] }),
+            ("1|1|record|60|3|#|||.", Verb::Record { max_s: 60, silence_s: 3, finish: Finish::Hash }),
+            ("1|1|record|3600|0|none|||.", Verb::Record { max_s: 3_600, silence_s: 0, finish: Finish::None }),
         ] {
             let reply = Reply { step: 1, verb };
             assert_eq!(Reply::parse(text), Ok(reply.clone()));
@@ -140,6 +143,10 @@ mod tests {
             ("1|1|gather|a|1|0|1|#|.", bad("timeout")),
             ("1|1|gather|a|1|5|1|##|.", bad("finish_key")),
             ("1|1|hangup|128|||||.", bad("cause")),
+            ("1|1|record|0|3|#|||.", bad("max_s")),
+            ("1|1|record|3601|3|#|||.", bad("max_s")),
+            ("1|1|record|60|61|#|||.", bad("silence")),
+            ("1|1|record|60|3|9|||.", bad("finish")),
             ("1|1|play|${SHELL}|0||||.", Error::BadAlphabet),
             ("1|1|pause|1|||||.\n", Error::BadAlphabet),
         ] {
@@ -183,6 +190,8 @@ mod tests {
             (1..=MAX_CAUSE).prop_map(|cause| Verb::Hangup { cause }),
             (prompts(1), any::<bool>()).prop_map(|(parts, barge)| Verb::Say { parts, barge }),
             prompts(0).prop_map(|prompts| Verb::Optout { prompts }),
+            (1..=MAX_RECORD_S, 0..=MAX_TIMEOUT_S, proptest::sample::select(Finish::ALL.to_vec()))
+                .prop_map(|(max_s, silence_s, finish)| Verb::Record { max_s, silence_s, finish }),
         ]
     }
 

@@ -132,9 +132,11 @@ impl Machine {
         let input = std::mem::take(&mut attempt.watch.input);
         attempt.talk.step = step;
         line.clone_into(&mut attempt.talk.line);
+        let recorded = taken.reply.clone();
         let body = Body::StepTaken(v1::StepTaken { call: call.to_owned(), step, input, ..taken });
         out.facts.push(Fact::of_campaign(&attempt.campaign, body));
         self.save(call, &mut out);
+        self.expect_recording(call, step, &recorded, &mut out);
         out.effects.push(Effect::Answer { call: call.to_owned(), step, line: Some(line) });
         out
     }

@@ -180,6 +180,7 @@ fn policy(log: &Log, asked: &Asked) -> FleetPolicy {
         unreachable_terminate_after_ms: 900_000,
         gone_after_ms: 300_000,
         refusing_terminate_after_ms: 300_000,
+        recordings_wait_ms: 600_000,
         budget_reserve_ms: 600_000,
     }
 }

@@ -83,6 +83,7 @@ fn policy() -> FleetPolicy {
         unreachable_terminate_after_ms: 15 * MINUTE,
         gone_after_ms: 5 * MINUTE,
         refusing_terminate_after_ms: 5 * MINUTE,
+        recordings_wait_ms: 10 * MINUTE,
         budget_reserve_ms: 10 * MINUTE,
     }
 }

@@ -117,6 +117,13 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("MANIFEST_DROPPED", &[]),
     // Running campaigns play it: void.
     ("MANIFEST_RETIRED", &[]),
+    ("RECORDING_MADE", &[]),
+    // Of other bytes: void.
+    ("RECORDING_STORED", &[]),
+    ("RECORDING_LOST", &[]),
+    // Not in the store: void.
+    ("RECORDINGS_ERASED", &[]),
+    ("RECORDINGS_KEPT", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -160,6 +167,7 @@ fn body_of(pool: &DescriptorPool, kind: &str) -> MessageDescriptor {
 fn sample(field: &FieldDescriptor) -> Value {
     let text = |name: &str| match name {
         "attempt" | "attempts" | "call" | "cuts" => "demo-0-1".to_owned(),
+        "recordings" => "demo-0-1-1".to_owned(),
         "intent" => "intent-1".to_owned(),
         "node" => "i-1".to_owned(),
         "campaign" => "demo".to_owned(),
@@ -371,8 +379,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, what was
     // heard of one, and what a copy had beyond the log; the cut of a node that was heard of, what came after its end, what it
-    // holds, attempts on it, a launch of a fleet that was told to go, and notices that are not owed.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 14, 6), "{reasons:?}");
+    // holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed, and a recording that is not
+    // what was made, nor in the store.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 16, 6), "{reasons:?}");
+    assert_eq!((state.recordings.lost, state.recordings.keep_days.len()), (1, 1));
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));

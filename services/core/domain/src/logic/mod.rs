@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 pub use backend::{Backend, BackendKind};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
-pub use verb::{LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};
+pub use verb::{Finish, LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};
 
 /// Longest flow document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -45,6 +45,8 @@ pub const MAX_TIMEOUT_S: u32 = 60;
 pub const MAX_ATTEMPTS: u32 = 9;
 /// Longest pause, in seconds.
 pub const MAX_PAUSE_S: u32 = 600;
+/// Longest recording, in seconds.
+pub const MAX_RECORD_S: u32 = 3_600;
 /// Longest value a `match` tells apart, in bytes.
 pub const MAX_MATCH_BYTES: usize = 64;
 /// Most fields of one contact that go with a call, and most bytes of all of them, names included.

@@ -4,7 +4,7 @@
 //! dialplan could interpret, lengths are bounded and prompts are names only. What [`Verb::parse`] accepts,
 //! [`Verb::encode`] writes back byte for byte, less empty arguments at the end.
 
-use super::{MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_TIMEOUT_S};
+use super::{MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RECORD_S, MAX_TIMEOUT_S};
 
 /// Arguments a verb has at most.
 pub const VERB_ARGS: usize = 5;
@@ -33,12 +33,22 @@ pub enum LastVerb {
     Hangup,
     /// `optout`.
     Optout,
+    /// `record`.
+    Record,
 }
 
 impl LastVerb {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Start, Self::Play, Self::Gather, Self::Say, Self::Pause, Self::Hangup, Self::Optout];
+    pub const ALL: [Self; 8] = [
+        Self::Start,
+        Self::Play,
+        Self::Gather,
+        Self::Say,
+        Self::Pause,
+        Self::Hangup,
+        Self::Optout,
+        Self::Record,
+    ];
 
     /// Its word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -50,6 +60,7 @@ impl LastVerb {
             Self::Pause => "pause",
             Self::Hangup => "hangup",
             Self::Optout => "optout",
+            Self::Record => "record",
         }
     }
 
@@ -62,6 +73,40 @@ impl LastVerb {
     /// Whether its result is digits that someone pressed.
     pub const fn has_digits(self) -> bool {
         matches!(self, Self::Play | Self::Gather | Self::Say)
+    }
+}
+
+/// Which keys end a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// `#`.
+    #[default]
+    Hash,
+    /// `*`.
+    Star,
+    /// Any key.
+    Any,
+    /// None.
+    None,
+}
+
+impl Finish {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Hash, Self::Star, Self::Any, Self::None];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hash => "#",
+            Self::Star => "*",
+            Self::Any => "any",
+            Self::None => NO_KEY,
+        }
+    }
+
+    /// Reads what is written.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|finish| finish.as_str() == text)
     }
 }
 
@@ -104,6 +149,15 @@ pub enum Verb {
     Hangup {
         /// The Q.850 cause, 1 to [`MAX_CAUSE`]; 16 is a normal end.
         cause: u32,
+    },
+    /// Records what the callee says, until silence, a key or the time is up.
+    Record {
+        /// The longest, in seconds, 1 to [`MAX_RECORD_S`].
+        max_s: u32,
+        /// Silence that ends it, in seconds, up to [`MAX_TIMEOUT_S`]; 0 = none does.
+        silence_s: u32,
+        /// The keys that end it.
+        finish: Finish,
     },
     /// The callee will never be called again: plays a goodbye and ends the call.
     Optout {
@@ -149,6 +203,7 @@ impl Verb {
             Self::Pause { .. } => LastVerb::Pause,
             Self::Hangup { .. } => LastVerb::Hangup,
             Self::Optout { .. } => LastVerb::Optout,
+            Self::Record { .. } => LastVerb::Record,
         }
     }
 
@@ -188,6 +243,14 @@ impl Verb {
             LastVerb::Pause => (Self::Pause { seconds: number(args[0], 0, MAX_PAUSE_S, "seconds")? }, 1),
             LastVerb::Hangup => (Self::Hangup { cause: number(args[0], 1, MAX_CAUSE, "cause")? }, 1),
             LastVerb::Optout => (Self::Optout { prompts: names(args[0], 0)? }, 1),
+            LastVerb::Record => {
+                let record = Self::Record {
+                    max_s: number(args[0], 1, MAX_RECORD_S, "max_s")?,
+                    silence_s: number(args[1], 0, MAX_TIMEOUT_S, "silence")?,
+                    finish: Finish::parse(args[2]).ok_or(VerbError::BadArgument("finish"))?,
+                };
+                (record, 3)
+            }
         };
         if args[used..].iter().any(|arg| !arg.is_empty()) {
             return Err(VerbError::BadArgument("unused"));
@@ -213,6 +276,11 @@ impl Verb {
             Self::Pause { seconds } => args[0] = seconds.to_string(),
             Self::Hangup { cause } => args[0] = cause.to_string(),
             Self::Optout { prompts } => args[0] = prompts.join("&"),
+            Self::Record { max_s, silence_s, finish } => {
+                args[0] = max_s.to_string();
+                args[1] = silence_s.to_string();
+                finish.as_str().clone_into(&mut args[2]);
+            }
         }
         args
     }
@@ -241,13 +309,13 @@ impl Verb {
     pub fn prompts(&self) -> &[String] {
         match self {
             Self::Play { prompts, .. } | Self::Gather { prompts, .. } | Self::Optout { prompts } => prompts,
-            Self::Say { .. } | Self::Pause { .. } | Self::Hangup { .. } => &[],
+            Self::Say { .. } | Self::Pause { .. } | Self::Hangup { .. } | Self::Record { .. } => &[],
         }
     }
 
     /// Whether it waits for the caller or the clock, so that a loop through it is no busy loop.
     pub const fn waits(&self) -> bool {
-        matches!(self, Self::Gather { .. } | Self::Pause { .. })
+        matches!(self, Self::Gather { .. } | Self::Pause { .. } | Self::Record { .. })
     }
 
     /// Whether the call ends with it.
