@@ -8,6 +8,7 @@ pub mod lab;
 pub mod media;
 pub mod plan;
 pub mod prices;
+pub mod recordings;
 pub mod trunk;
 mod values;
 
@@ -110,6 +111,9 @@ Examples:
     /// Prompts: publish a folder, list what is published
     #[command(subcommand)]
     Media(MediaCommand),
+    /// Recordings of calls: list them, fetch them, erase them, say how long they are kept
+    #[command(subcommand)]
+    Recordings(recordings::RecordingsCommand),
     /// Flows: check one
     #[command(subcommand)]
     Logic(LogicCommand),

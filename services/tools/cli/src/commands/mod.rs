@@ -17,6 +17,7 @@ mod logic;
 mod media;
 mod plan;
 mod prices;
+mod recordings;
 mod replay;
 mod resolve;
 mod sealed;
@@ -111,6 +112,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
+        Command::Recordings(command) => recordings::run(&context, command).await?,
         Command::Logic(command) => return logic::run(&context, &command),
         Command::Lab(command) => lab::run(&context, &command)?,
         Command::Plan(args) => Box::pin(plan::run(&context, &args)).await?,
