@@ -166,6 +166,8 @@ pub struct Attempt {
     pub decisions: Vec<(u32, EventRef)>,
     /// Its node heard a machine.
     pub machine: bool,
+    /// Channels of its trunk that are kept for it.
+    pub channels: u32,
 }
 
 /// Contacts by state, and attempts by fate.

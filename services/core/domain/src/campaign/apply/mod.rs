@@ -109,6 +109,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 step: 0,
                 decisions: Vec::new(),
                 machine: false,
+                channels: 1,
             };
             intended(state, attempt, new)
         }
@@ -143,6 +144,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             own_attempt(state, attempt, recorded)?;
             judged(state, attempt, *verdict)
         }
+        Event::BridgeEnded { attempt, .. } => own_attempt(state, attempt, recorded),
         Event::AttemptRefused { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
             refused(state, attempt, at)
@@ -272,6 +274,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     if new.manifest.is_empty() {
         new.manifest.clone_from(&campaign.manifest);
     }
+    new.channels = state.catalogue.channels(&campaign.flow);
     if ![&campaign.manifest, &campaign.manifest_before].contains(&&new.manifest) {
         return Err(Effectless::void("the prompts are none of the campaign's"));
     }
@@ -316,7 +319,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     campaign.last_start_ms = campaign.last_start_ms.max(new.not_before_ms);
     home.attempts.insert(attempt.clone());
     home.unanswered.insert(attempt.clone());
-    trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), new.not_before_ms);
+    trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), &new);
     campaign.in_flight.insert(attempt.clone(), new);
     state.in_flight += 1;
     state.peak_in_flight = state.peak_in_flight.max(state.in_flight);

@@ -345,9 +345,10 @@ impl<'a> Budget<'a> {
     ) -> Option<Claim<'a>> {
         let (at, settings) = (self.at, trunk.usable()?);
         let lookahead_ms = LOOKAHEAD_MS.min(self.window_ms() / 2);
+        let needs = self.state.catalogue.channels(&campaign.flow);
         let room = self.trunks.entry(name).or_insert_with(|| Room::of(trunk, at));
         let start_us = earliest_us.max(room.next_us);
-        if room.channels == 0 || start_us / 1000 > at + lookahead_ms {
+        if room.channels < needs || room.probes == 0 || start_us / 1000 > at + lookahead_ms {
             return None;
         }
         let nodes = &self.state.fleet.nodes;
@@ -362,7 +363,8 @@ impl<'a> Budget<'a> {
             .filter(|(id, _)| fits(id))
             .min_by_key(|(id, free)| (**free, **id))
             .map(|(id, _)| *id)?;
-        room.channels -= 1;
+        room.channels -= needs;
+        room.probes -= 1;
         room.next_us = start_us + spacing_us(trunk.per_1000_s());
         match self.free.get_mut(node) {
             Some(free) if *free > 1 => *free -= 1,
@@ -385,15 +387,16 @@ struct Claim<'a> {
 /// What a trunk may carry still in this tick.
 struct Room {
     channels: u32,
+    probes: u32,
     next_us: u64,
 }
 
 impl Room {
     fn of(trunk: &Trunk, at: Timestamp) -> Self {
         let cap = trunk.usable().map_or(0, |set| set.max_channels);
-        let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.in_flight) };
+        let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.channels) };
         let probes = trunk.health.probes_left().unwrap_or(u32::MAX);
-        Self { channels: channels.min(probes), next_us: after(trunk.last_start_ms, at, trunk.per_1000_s()) }
+        Self { channels, probes, next_us: after(trunk.last_start_ms, at, trunk.per_1000_s()) }
     }
 }
 
