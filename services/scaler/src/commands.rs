@@ -9,12 +9,13 @@ use asterism_domain::report::{self, NodeReport};
 use asterism_domain::{CampaignId, NodeId, State};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
-use asterism_runtime::heartbeat::{Heard, Heartbeats};
+use asterism_runtime::heartbeat::Heard;
 use asterism_runtime::role::{envelope_of, refusal, reply_json, reply_of};
 use serde::{Deserialize, Serialize};
 
+use crate::Shell;
 use crate::cloud::CloudError;
-use crate::{ScalerConfig, Shell};
+use crate::troubles::TroubleLine;
 
 /// The verbs, for the error that names them.
 pub const VERBS: [&str; 6] =
@@ -125,6 +126,8 @@ pub struct FleetReport {
     pub micro_usd_per_answer: Option<u64>,
     /// Day and region of the price book; none while one price counts for every node.
     pub prices: Option<String>,
+    /// What the cloud refuses now, and what to do about it.
+    pub troubles: Vec<TroubleLine>,
 }
 
 /// `fleet.cloud`: what bills, by the cloud's own listing, asked for now.
@@ -134,6 +137,8 @@ pub struct CloudReport {
     pub instances: Vec<String>,
     /// Volumes.
     pub volumes: Vec<String>,
+    /// Elastic IP addresses that were allocated for the fleet, or that one of its instances has.
+    pub addresses: Vec<String>,
     /// Launches the cloud still owes an answer to.
     pub owed: usize,
 }
@@ -150,9 +155,8 @@ pub(crate) fn serve(shell: &Shell) {
 async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
     if command.verb == "fleet.list" {
         let now = shell.deps.log.now_ms();
-        let (position, list) = shell.deps.log.read(|state| {
-            (state.size, fleet_report(state, &shell.heartbeats, &shell.config, now.max(state.at)))
-        });
+        let (position, list) =
+            shell.deps.log.read(|state| (state.size, fleet_report(state, shell, now.max(state.at))));
         return reply_json(position, &list);
     }
     if command.verb == "fleet.cloud" {
@@ -179,7 +183,8 @@ async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
     let mut instances = shell.cloud.list().await?;
     instances.retain(|instance| instance.state.exists());
     let instances = instances.into_iter().map(|instance| instance.instance_id).collect();
-    Ok((position, CloudReport { instances, volumes: shell.cloud.volumes().await?, owed }))
+    let (volumes, addresses) = (shell.cloud.volumes().await?, shell.cloud.addresses().await?);
+    Ok((position, CloudReport { instances, volumes, addresses, owed }))
 }
 
 type Refused = (&'static str, String);
@@ -228,8 +233,8 @@ fn cut(reason: &str) -> String {
 }
 
 /// The fleet as `fleet.list` tells it.
-fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, at: u64) -> FleetReport {
-    let fleet = &state.fleet;
+fn fleet_report(state: &State, shell: &Shell, at: u64) -> FleetReport {
+    let (fleet, heartbeats, config) = (&state.fleet, &shell.heartbeats, &shell.config);
     let (mut nodes, mut ended): (Vec<NodeReport>, Vec<NodeReport>) =
         report::nodes(state, at).into_iter().partition(|node| node.status.exists());
     let ended_count = ended.len();
@@ -259,6 +264,7 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
         answered,
         micro_usd_per_answer: cost.checked_div(answered),
         prices: fleet.prices.as_ref().map(|prices| format!("{} {}", prices.book, prices.region)),
+        troubles: shell.troubles.lines(),
     }
 }
 
