@@ -26,6 +26,10 @@ impl Event {
             Event::NodeAdmitted { .. }
             | Event::LaunchIntended { .. }
             | Event::LaunchPlaced { .. }
+            | Event::AddressPoolSet { .. }
+            | Event::AddressIntended { .. }
+            | Event::AddressAssociated { .. }
+            | Event::AddressReleased { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeDraining { .. }
