@@ -6,8 +6,10 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use asterism_domain::fleet::{AddressPool, AddressStatus, FleetPolicy, NodeStatus};
+use asterism_domain::State;
+use asterism_domain::fleet::{AddressPool, AddressStatus, FleetPolicy, Node as FleetNode, NodeStatus};
 use asterism_ec2_proxy::Fault;
+use support::node::Node;
 use support::sky::{Sky, count};
 use support::{Rig, config, eventually};
 
@@ -16,6 +18,11 @@ const ON_DEMAND: &str = "on-demand";
 fn pooled(addresses: &[String]) -> FleetPolicy {
     let pool = AddressPool { name: "carrier".into(), addresses: addresses.iter().cloned().collect() };
     FleetPolicy { max_nodes: 6, addresses: Some(pool), not_ready_grace_ms: 30_000, ..config().policy }
+}
+
+/// Nodes whose address the cloud has given them.
+fn given(state: &State) -> usize {
+    state.fleet.addressed().filter(|(.., held)| held.status >= AddressStatus::Associated).count()
 }
 
 #[tokio::test]
@@ -33,8 +40,17 @@ async fn each_node_has_its_address_before_it_dials_and_the_pool_caps_the_fleet()
     rig.campaign("c", 8).await;
     let nodes = sky.boot(&rig, 2).await;
     rig.until("both are ready", |state| count(state, NodeStatus::Ready) == 2).await;
-    rig.until("both have an address", |state| state.fleet.nodes.values().all(asterism_domain::fleet::Node::is_addressed))
-        .await;
+    rig.until("both have an address", |state| given(state) == 2).await;
+    rig.dial().await;
+    rig.log().read(|state| assert_eq!(state.in_flight, 0, "no PBX shows its address yet"));
+    // One names the other's: that is not its own.
+    let of = |node: &Node| addresses.iter().find(|address| sky.owner(address) == node.id).unwrap().clone();
+    nodes[0].show(&of(&nodes[1]));
+    nodes[1].show(&of(&nodes[1]));
+    rig.until("one shows its own", |state| state.fleet.nodes[&nodes[1].id].is_addressed()).await;
+    rig.log().read(|state| assert!(!state.fleet.nodes[&nodes[0].id].is_addressed()));
+    nodes[0].show(&of(&nodes[0]));
+    rig.until("both do", |state| state.fleet.nodes.values().all(FleetNode::is_addressed)).await;
     assert!(sky.proxy.hits("address of a pending instance") > 0, "{:?}", sky.proxy.record().hits);
     let owners: BTreeSet<String> = addresses.iter().map(|address| sky.owner(address)).collect();
     assert_eq!(owners, nodes.iter().map(|node| node.id.clone()).collect(), "one each, by moto's own listing");
@@ -55,7 +71,7 @@ async fn each_node_has_its_address_before_it_dials_and_the_pool_caps_the_fleet()
     rig.until("its address is another's", |state| {
         let address = state.fleet.nodes[&lost].address.as_ref();
         address.is_some_and(|held| held.status == AddressStatus::Released)
-            && state.fleet.addressed().filter(|(.., held)| held.status == AddressStatus::Associated).count() == 2
+            && state.fleet.addressed().filter(|(.., held)| held.status >= AddressStatus::Associated).count() == 2
     })
     .await;
     let owners: BTreeSet<String> = addresses.iter().map(|address| sky.owner(address)).collect();
@@ -92,7 +108,7 @@ async fn what_another_machine_has_is_taken_from_nobody_and_told() {
     sky.moto.ask(&format!("Action=TerminateInstances&InstanceId.1={other}"));
     let association = sky.moto.addresses()[0].at(&["associationId"]).to_owned();
     sky.moto.ask(&format!("Action=DisassociateAddress&AssociationId={association}"));
-    rig.until("the node has it", |state| state.fleet.nodes.values().any(asterism_domain::fleet::Node::is_addressed)).await;
+    rig.until("the node has it", |state| given(state) == 1).await;
     sky.ends_with(&rig, 1).await;
     scaler.stop().await;
 }

@@ -227,7 +227,7 @@ impl World {
 
     fn all_heard(&self) -> Hearing {
         let nodes = self.state.fleet.existing().map(|(id, _)| (id.clone(), Heard::default())).collect();
-        Hearing { listening_ms: u64::MAX, nodes }
+        Hearing { listening_ms: u64::MAX, nodes, ..Hearing::default() }
     }
 
     /// Every tenth node is dead to us, every tenth cannot dial.

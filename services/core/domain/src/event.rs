@@ -113,6 +113,10 @@ pub enum Event {
         node: NodeId,
         address: String,
     },
+    AddressShown {
+        node: NodeId,
+        address: String,
+    },
     AddressReleased {
         node: NodeId,
         address: String,

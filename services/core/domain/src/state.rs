@@ -318,6 +318,7 @@ fn is_fleet(event: &Event) -> bool {
             | Event::AddressPoolSet { .. }
             | Event::AddressIntended { .. }
             | Event::AddressAssociated { .. }
+            | Event::AddressShown { .. }
             | Event::AddressReleased { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }

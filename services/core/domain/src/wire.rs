@@ -421,6 +421,7 @@ events! {
     AddressPoolSet AddressPoolSet { pool, addresses }
     AddressIntended AddressIntended { node, address, pool }
     AddressAssociated AddressAssociated { node, address }
+    AddressShown AddressShown { node, address }
     AddressReleased AddressReleased { node, address }
     NodeLaunched NodeLaunched { intent, node }
     LaunchFailed LaunchFailed { intent, code, reason, r#final }

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use asterism_domain::Event;
 use asterism_domain::fleet::decide::decide;
-use asterism_domain::fleet::{AddressPool, AddressStatus, FleetCommand, FleetPolicy, NodeStatus};
+use asterism_domain::fleet::{AddressPool, AddressStatus, FleetCommand, FleetPolicy, Hearing, NodeStatus};
 use asterism_proto::{Origin, Role};
 use support::{Lab, hearing, launches};
 
@@ -21,7 +21,10 @@ fn policy(addresses: &[&str]) -> FleetPolicy {
 }
 
 fn plan(lab: &mut Lab, policy: &FleetPolicy) -> Vec<Event> {
-    let hearing = hearing(&lab.ready());
+    let mut hearing = hearing(&lab.ready());
+    // Every node's PBX shows the address the cloud has given it.
+    let given = lab.state.fleet.addressed().filter(|(.., held)| held.status > AddressStatus::Intended);
+    hearing.addresses = given.map(|(id, _, held)| (id.clone(), held.address.clone())).collect();
     lab.scaler(&FleetCommand::Tick { policy: policy.clone(), hearing, inventory: None })
 }
 
@@ -37,6 +40,12 @@ fn cloud_answers(lab: &mut Lab) {
     for (node, address) in back {
         lab.scaler(&FleetCommand::Unaddressed { node, address });
     }
+}
+
+/// Heartbeats of every node that name this address.
+fn hearing_of(lab: &Lab, address: &str) -> Hearing {
+    let addresses = lab.ready().into_iter().map(|node| (node, address.to_owned())).collect();
+    Hearing { addresses, ..hearing(&lab.ready()) }
 }
 
 fn held(lab: &Lab) -> Vec<&str> {
@@ -76,6 +85,10 @@ fn no_call_goes_to_a_node_before_it_has_its_address() {
     assert_eq!(held(&lab), TWO, "one each");
     assert_eq!(lab.tick(), [], "promised is not given");
     cloud_answers(&mut lab);
+    assert_eq!(lab.tick(), [], "what the cloud says, no PBX shows yet");
+    let strange = hearing_of(&lab, "198.51.100.1");
+    assert_eq!(lab.scaler(&FleetCommand::Tick { policy: policy(&TWO), hearing: strange, inventory: None }), []);
+    plan(&mut lab, &policy(&TWO));
     lab.tick();
     assert_eq!(lab.in_flight().len(), 6);
     assert_eq!(plan(&mut lab, &policy(&TWO)), [], "planning twice changes nothing");
@@ -104,6 +117,7 @@ fn an_address_is_free_again_only_when_the_cloud_has_it_back() {
     plan(&mut lab, &one);
     assert_eq!(lab.state.fleet.owed_addresses().count(), 1);
     cloud_answers(&mut lab);
+    plan(&mut lab, &one);
     lab.tick();
     assert!(!lab.in_flight().is_empty());
 }
@@ -146,6 +160,7 @@ fn nodes_that_are_there_get_theirs_too_and_a_pool_that_goes_asks_for_none() {
     assert_eq!(lab.tick(), [], "carriers take calls from the pool only");
     plan(&mut lab, &policy(&TWO));
     cloud_answers(&mut lab);
+    plan(&mut lab, &policy(&TWO));
     assert_eq!(held(&lab).len(), nodes.len());
     lab.plan();
     assert_eq!(lab.state.fleet.addresses, None);

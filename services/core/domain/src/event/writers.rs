@@ -29,6 +29,7 @@ impl Event {
             | Event::AddressPoolSet { .. }
             | Event::AddressIntended { .. }
             | Event::AddressAssociated { .. }
+            | Event::AddressShown { .. }
             | Event::AddressReleased { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }

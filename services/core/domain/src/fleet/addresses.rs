@@ -2,7 +2,7 @@
 //!
 //! A carrier that authenticates by address takes calls from nowhere else, so the pool caps the fleet like any other
 //! limit. An address is promised to a node in the log first ([`Event::AddressIntended`]), given to it by the cloud
-//! ([`Event::AddressAssociated`]), and free again only when the cloud has taken it back ([`Event::AddressReleased`]):
+//! ([`Event::AddressAssociated`]), usable once a heartbeat names it ([`Event::AddressShown`]), and free again only when the cloud has taken it back ([`Event::AddressReleased`]):
 //! killed at any step, the scaler finds in the log what is owed.
 
 use std::collections::BTreeSet;
@@ -30,8 +30,10 @@ pub struct AddressPool {
 pub enum AddressStatus {
     /// Promised; the cloud is to give it.
     Intended,
-    /// The cloud has given it.
+    /// The cloud has given it; the node's PBX may not have it yet.
     Associated,
+    /// The node has said that its PBX shows it to the world.
+    Shown,
     /// The node has ended and the cloud has it back.
     Released,
 }
@@ -49,7 +51,7 @@ impl Node {
     /// Whether carriers that authenticate by address take its calls.
     pub fn is_addressed(&self) -> bool {
         !self.needs_address
-            || self.address.as_ref().is_some_and(|held| held.status == AddressStatus::Associated)
+            || self.address.as_ref().is_some_and(|held| held.status == AddressStatus::Shown)
     }
 }
 
@@ -100,6 +102,11 @@ pub(super) fn plan(view: &FleetView<'_>, policy: &FleetPolicy, asked: u32, plan:
     });
     let free = view.fleet.free_addresses();
     plan.address = without.zip(free).map(|((id, _), address)| (id.clone(), address.clone())).collect();
+    let is_shown = |(id, _, held): &(&NodeId, &Node, &NodeAddress)| {
+        held.status == AddressStatus::Associated && view.hearing.address(id, policy) == Some(&held.address)
+    };
+    let shown = view.fleet.addressed().filter(is_shown);
+    plan.shown = shown.map(|(id, _, held)| (id.clone(), held.address.clone())).collect();
     let most = most_nodes(policy);
     if let Some(pool) = policy.addresses.as_ref().filter(|_| asked > most && most < policy.max_nodes) {
         let _ = write!(
@@ -121,7 +128,11 @@ pub(super) fn events(plan: &Plan, policy: &FleetPolicy) -> (Option<Event>, Vec<E
         address: address.clone(),
         pool: name.clone(),
     });
-    (Some(set).filter(|_| plan.pool_is_news), given.collect())
+    let shown = plan.shown.iter().map(|(node, address)| Event::AddressShown {
+        node: node.clone(),
+        address: address.clone(),
+    });
+    (Some(set).filter(|_| plan.pool_is_news), given.chain(shown).collect())
 }
 
 /// Applies an event about addresses; judged again where it lands.
@@ -148,7 +159,18 @@ pub(super) fn apply(fleet: &mut Fleet, event: &Event) -> Result<(), Effectless> 
             known.address = Some(NodeAddress { address: address.clone(), status: AddressStatus::Intended });
         }
         Event::AddressAssociated { node, address } => {
-            held(fleet, node, address)?.status = AddressStatus::Associated;
+            let held = held(fleet, node, address)?;
+            if held.status != AddressStatus::Intended {
+                return Err(Effectless::void("the node has it already"));
+            }
+            held.status = AddressStatus::Associated;
+        }
+        Event::AddressShown { node, address } => {
+            let held = held(fleet, node, address)?;
+            if held.status != AddressStatus::Associated {
+                return Err(Effectless::void("the cloud has not given it, or it is shown already"));
+            }
+            held.status = AddressStatus::Shown;
         }
         Event::AddressReleased { node, address } => {
             if fleet.nodes.get(node).is_some_and(|known| known.status < NodeStatus::Terminating) {

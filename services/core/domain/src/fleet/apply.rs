@@ -108,6 +108,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
         event @ (Event::AddressPoolSet { .. }
         | Event::AddressIntended { .. }
         | Event::AddressAssociated { .. }
+        | Event::AddressShown { .. }
         | Event::AddressReleased { .. }) => addresses::apply(fleet, event)?,
         Event::FleetStopRequested { .. } => fleet.stop_requested = true,
         _ => {}

@@ -154,6 +154,8 @@ pub struct Plan {
     pub pool_is_news: bool,
     /// Promise these nodes these addresses.
     pub address: Vec<(NodeId, String)>,
+    /// These nodes have said that their PBX shows their address.
+    pub shown: Vec<(NodeId, String)>,
     /// The need in numbers, short: it stands in each launch and drain.
     pub need: String,
     /// One sentence with all numbers.
@@ -175,6 +177,7 @@ impl Plan {
             && !self.prices_are_news
             && !self.pool_is_news
             && self.address.is_empty()
+            && self.shown.is_empty()
     }
 }
 

@@ -79,7 +79,7 @@ pub fn drained(events: &[Event]) -> Vec<&str> {
 /// Somebody who has listened for ever and heard of these a moment ago.
 pub fn hearing(fresh: &BTreeSet<String>) -> Hearing {
     let nodes = fresh.iter().map(|id| (id.clone(), Heard::default())).collect();
-    Hearing { listening_ms: u64::MAX, nodes }
+    Hearing { listening_ms: u64::MAX, nodes, ..Hearing::default() }
 }
 
 impl Lab {

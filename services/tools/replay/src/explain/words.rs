@@ -79,6 +79,7 @@ fn node(event: &Event) -> Option<String> {
             format!("{node} is to have the address {address} of the pool {pool}")
         }
         Event::AddressAssociated { node, address } => format!("the cloud has given {node} the address {address}"),
+        Event::AddressShown { node, address } => format!("the PBX of {node} shows the address {address} to carriers"),
         Event::AddressReleased { node, address } => {
             format!("the cloud has the address {address} of {node} back: others may have it")
         }
