@@ -106,7 +106,12 @@ impl Trunks {
         // The address is not this machine's own: media leaves from the one it has.
         *self.place.write().unwrap_or_else(PoisonError::into_inner) =
             Place { advertised: address, bind_rtp: false };
-        let trunks = self.now.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let trunks: Vec<_> =
+            self.now.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        if trunks.is_empty() {
+            // Those it was launched with are not this agent's to write.
+            return reload(Vec::new(), pbx).await.map(drop);
+        }
         // A trunk that cannot be used was told when it was ordered, and keeps no other from its address.
         self.renewed(v1::TrunkOrder { trunks, ..v1::TrunkOrder::default() }, pbx).await.map(drop)
     }
@@ -119,15 +124,8 @@ impl Trunks {
         let mut problems = Vec::new();
         let rendered = self.write(&order, &mut problems).map_err(|error| error.to_string())?;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = by_name(order.trunks);
-        let (answer, answered) = oneshot::channel();
         let endpoints = rendered.iter().flat_map(|(_, endpoints, _)| endpoints.clone()).collect();
-        let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
-        let found = match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(why))) => return Err(format!("the pbx did not read its trunks again: {why}")),
-            Ok(Err(_)) => return Err("the pbx is not up".to_owned()),
-            Err(_) => return Err("the pbx did not say in time which trunks it has".to_owned()),
-        };
+        let found = reload(endpoints, pbx).await?;
         let mut held = Vec::new();
         for (trunk, endpoints, revision) in rendered {
             if endpoints.iter().all(|endpoint| found.get(endpoint) == Some(&revision)) {
@@ -175,6 +173,20 @@ impl Trunks {
         files::write_private(&self.file, text.as_bytes())?;
         files::write_private(&order_file(&self.file), &order.encode_to_vec())?;
         Ok(rendered)
+    }
+}
+
+/// The PBX reads its files again. Which of these endpoints it has, each with its revision.
+async fn reload(
+    endpoints: Vec<String>,
+    pbx: &mpsc::UnboundedSender<PbxCommand>,
+) -> Result<BTreeMap<String, String>, String> {
+    let (answer, answered) = oneshot::channel();
+    let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
+    match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
+        Ok(Ok(found)) => found.map_err(|why| format!("the pbx did not read its trunks again: {why}")),
+        Ok(Err(_)) => Err("the pbx is not up".to_owned()),
+        Err(_) => Err("the pbx did not say in time which trunks it has".to_owned()),
     }
 }
 

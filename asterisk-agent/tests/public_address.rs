@@ -4,7 +4,10 @@
 
 mod support;
 
+use asterism_agent::render::plain_trunk;
 use asterism_ec2_proxy::imds::Metadata;
+use asterism_nats::Verb;
+use asterism_proto::v1::{self, EventType};
 use support::{Fleet, wait};
 
 const PUBLIC: &str = "/latest/meta-data/public-ipv4";
@@ -18,6 +21,10 @@ fn a_public_address_that_comes_late_is_rendered_and_said() {
         let url = format!("http://127.0.0.1:{}", metadata.port);
         let _node = fleet.launch_in(20, &[], &[("ASTERISM_METADATA_URL", &url)]);
         fleet.prepare().await;
+        let trunks = vec![plain_trunk("carrier", "127.0.0.1", 5060)];
+        let reply = fleet.order(Verb::Trunks, &v1::TrunkOrder { term: 1, trunks }).await;
+        assert!(reply.taken && reply.reason.is_empty(), "{reply:?}");
+        fleet.until("the trunk is held", |log| log.first(EventType::TrunkHeld)).await;
         let said = || fleet.heartbeat.lock().unwrap().as_ref().map(|h| h.public_address.clone());
         let is_asked = || metadata.requests().iter().filter(|r| r.ends_with(PUBLIC)).count() > 1;
         wait("it is asked for", is_asked).await;
