@@ -100,8 +100,7 @@ impl Trunks {
         pbx: &mpsc::UnboundedSender<PbxCommand>,
     ) -> Result<(), String> {
         let _turn = self.turn.lock().await;
-        let text =
-            format!("external_media_address = {address}\nexternal_signaling_address = {address}\n");
+        let text = format!("external_media_address = {address}\nexternal_signaling_address = {address}\n");
         files::write_public(&self.external, text.as_bytes()).map_err(|error| error.to_string())?;
         // The address is not this machine's own: media leaves from the one it has.
         *self.place.write().unwrap_or_else(PoisonError::into_inner) =

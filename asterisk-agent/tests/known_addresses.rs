@@ -63,7 +63,8 @@ async fn have(fleet: &Fleet, entry: v1::TrunkEntry) {
 }
 
 async fn dial(fleet: &Fleet, flow: &str, number: &str) {
-    let attempts = vec![v1::DialAttempt { trunk: "carrier".into(), ring_timeout_ms: 8_000, ..attempt(number, flow) }];
+    let attempts =
+        vec![v1::DialAttempt { trunk: "carrier".into(), ring_timeout_ms: 8_000, ..attempt(number, flow) }];
     let reply = fleet.order(Verb::Dial, &v1::DialOrder { term: 1, log_position: 1, attempts }).await;
     assert!(reply.taken && reply.code.is_empty(), "{reply:?}");
 }

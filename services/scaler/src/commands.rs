@@ -179,7 +179,10 @@ async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
 
 /// The log is read before the cloud: a launch that ends in between is an instance of the listing.
 async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
-    let (position, owed) = shell.deps.log.read(|state| (state.size, state.fleet.owed_launches().count() + state.fleet.addressed().count()));
+    let (position, owed) = shell
+        .deps
+        .log
+        .read(|state| (state.size, state.fleet.owed_launches().count() + state.fleet.addressed().count()));
     let mut instances = shell.cloud.list().await?;
     instances.retain(|instance| instance.state.exists());
     let instances = instances.into_iter().map(|instance| instance.instance_id).collect();

@@ -71,7 +71,8 @@ async fn each_node_has_its_address_before_it_dials_and_the_pool_caps_the_fleet()
     rig.until("its address is another's", |state| {
         let address = state.fleet.nodes[&lost].address.as_ref();
         address.is_some_and(|held| held.status == AddressStatus::Released)
-            && state.fleet.addressed().filter(|(.., held)| held.status >= AddressStatus::Associated).count() == 2
+            && state.fleet.addressed().filter(|(.., held)| held.status >= AddressStatus::Associated).count()
+                == 2
     })
     .await;
     let owners: BTreeSet<String> = addresses.iter().map(|address| sky.owner(address)).collect();

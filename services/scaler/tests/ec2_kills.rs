@@ -168,7 +168,9 @@ async fn killed_around_an_address(test: &str, fault: Fault) {
     });
     let first = Program::start_with(&rig, &sky.proxy, "one", &lines);
     sky.met(&fault.name(), 1).await;
-    rig.log().read(|state| assert!(has(state, AddressStatus::Intended), "promised in the log before it is asked for"));
+    rig.log().read(|state| {
+        assert!(has(state, AddressStatus::Intended), "promised in the log before it is asked for")
+    });
     first.kill9();
     sky.proxy.release();
     let second = Program::start_with(&rig, &sky.proxy, "two", &lines);
@@ -200,7 +202,8 @@ async fn killed_while_an_address_was_under_way() {
 
 #[tokio::test]
 async fn killed_after_an_address_was_given_and_before_the_answer() {
-    killed_around_an_address("killed_after_an_address_was_given_and_before_the_answer", Fault::HoldAnswer).await;
+    killed_around_an_address("killed_after_an_address_was_given_and_before_the_answer", Fault::HoldAnswer)
+        .await;
 }
 
 #[tokio::test]

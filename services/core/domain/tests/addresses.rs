@@ -16,7 +16,8 @@ use support::{Lab, hearing, launches};
 const TWO: [&str; 2] = ["203.0.113.7", "203.0.113.8"];
 
 fn policy(addresses: &[&str]) -> FleetPolicy {
-    let pool = AddressPool { name: "carrier".into(), addresses: addresses.iter().map(|&a| a.into()).collect() };
+    let pool =
+        AddressPool { name: "carrier".into(), addresses: addresses.iter().map(|&a| a.into()).collect() };
     FleetPolicy { addresses: Some(pool), ..support::policy() }
 }
 
@@ -69,7 +70,10 @@ fn the_pool_caps_the_fleet_and_the_plan_says_so() {
 
     // Whoever decides it, a launch beyond the pool is void where it lands.
     let (reason, instance_type) = (String::new(), "small".into());
-    lab.write(Origin::Role(Role::Scaler), Event::LaunchIntended { intent: "beyond".into(), reason, instance_type });
+    lab.write(
+        Origin::Role(Role::Scaler),
+        Event::LaunchIntended { intent: "beyond".into(), reason, instance_type },
+    );
     assert_eq!(lab.state.voids, 1);
     assert!(!lab.state.fleet.intents.contains_key("beyond"));
 }
@@ -87,7 +91,10 @@ fn no_call_goes_to_a_node_before_it_has_its_address() {
     cloud_answers(&mut lab);
     assert_eq!(lab.tick(), [], "what the cloud says, no PBX shows yet");
     let strange = hearing_of(&lab, "198.51.100.1");
-    assert_eq!(lab.scaler(&FleetCommand::Tick { policy: policy(&TWO), hearing: strange, inventory: None }), []);
+    assert_eq!(
+        lab.scaler(&FleetCommand::Tick { policy: policy(&TWO), hearing: strange, inventory: None }),
+        []
+    );
     plan(&mut lab, &policy(&TWO));
     lab.tick();
     assert_eq!(lab.in_flight().len(), 6);

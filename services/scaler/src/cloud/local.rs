@@ -134,7 +134,8 @@ impl Cloud for LocalCloud {
     }
 
     async fn associate(&self, _: &str, address: &str) -> Result<(), CloudError> {
-        let why = "processes of this machine have no public address: scaler.ec2.addresses is of the provider ec2";
+        let why =
+            "processes of this machine have no public address: scaler.ec2.addresses is of the provider ec2";
         Err(CloudError::new(ErrorKind::Permanent, code::BAD_REQUEST, format!("address {address}"), why))
     }
 

@@ -61,7 +61,11 @@ pub(crate) async fn run(shell: Shell) {
 fn owed(shell: &Shell) -> BTreeSet<Job> {
     shell.deps.log.read(|state| {
         let job = |is_back| {
-            move |(node, address): (&NodeId, &str)| Job { node: node.clone(), address: address.to_owned(), is_back }
+            move |(node, address): (&NodeId, &str)| Job {
+                node: node.clone(),
+                address: address.to_owned(),
+                is_back,
+            }
         };
         let (given, back) = (state.fleet.owed_addresses(), state.fleet.owed_releases());
         given.map(job(false)).chain(back.map(job(true))).collect()

@@ -50,8 +50,7 @@ pub struct NodeAddress {
 impl Node {
     /// Whether carriers that authenticate by address take its calls.
     pub fn is_addressed(&self) -> bool {
-        !self.needs_address
-            || self.address.as_ref().is_some_and(|held| held.status == AddressStatus::Shown)
+        !self.needs_address || self.address.as_ref().is_some_and(|held| held.status == AddressStatus::Shown)
     }
 }
 
@@ -128,10 +127,10 @@ pub(super) fn events(plan: &Plan, policy: &FleetPolicy) -> (Option<Event>, Vec<E
         address: address.clone(),
         pool: name.clone(),
     });
-    let shown = plan.shown.iter().map(|(node, address)| Event::AddressShown {
-        node: node.clone(),
-        address: address.clone(),
-    });
+    let shown = plan
+        .shown
+        .iter()
+        .map(|(node, address)| Event::AddressShown { node: node.clone(), address: address.clone() });
     (Some(set).filter(|_| plan.pool_is_news), given.chain(shown).collect())
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use asterism_proto::Origin;
 
 use super::prices::Prices;
-use super::{addresses, refusing};
 use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Place, Placed, Uncovered};
+use super::{addresses, refusing};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 use crate::state::Effectless;

@@ -94,8 +94,7 @@ impl Hearing {
     /// For how long it cannot take calls, by its PBX in the log and by its heartbeats; the longer one counts.
     fn closed_ms(&self, id: &str, node: &Node, at: Timestamp) -> Option<u64> {
         let down = (!node.pbx_up).then(|| at.saturating_sub(node.down_since.unwrap_or(at)));
-        let unaddressed =
-            (!node.is_addressed()).then(|| at.saturating_sub(node.ready_at.unwrap_or(at)));
+        let unaddressed = (!node.is_addressed()).then(|| at.saturating_sub(node.ready_at.unwrap_or(at)));
         down.max(unaddressed).max(self.nodes.get(id).and_then(|heard| heard.closed_ms))
     }
 }

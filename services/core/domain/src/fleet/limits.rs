@@ -80,7 +80,13 @@ impl Limited {
         self.launches.iter().filter(|launch| launch.saturating_add(LAUNCH_SPAN_MS) > at).count()
     }
 
-    fn may_launch(&self, billing: u32, addresses: u32, rate_with_it: u64, at: Timestamp) -> Result<(), Effectless> {
+    fn may_launch(
+        &self,
+        billing: u32,
+        addresses: u32,
+        rate_with_it: u64,
+        at: Timestamp,
+    ) -> Result<(), Effectless> {
         let Some(limits) = self.limits else { return Ok(()) };
         let spent = self.meter.spent_micro_usd(at).unwrap_or_default();
         if billing >= limits.max_nodes {

@@ -112,7 +112,8 @@ impl<'a> Checks<'a> {
         }
         let ec2 = &scaler.ec2;
         if ec2.address_pool.is_some() != !ec2.addresses.is_empty() {
-            let what = "a pool is a name and at least one address: scaler.ec2.address_pool and scaler.ec2.addresses";
+            let what =
+                "a pool is a name and at least one address: scaler.ec2.address_pool and scaler.ec2.addresses";
             self.say("AST-C014", "scaler.ec2", what);
         }
         for address in &ec2.addresses {

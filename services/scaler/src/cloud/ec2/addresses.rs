@@ -50,7 +50,9 @@ impl Ec2Cloud {
             Some(other) => {
                 let why = format!("{other} has it; it is asked for again, and taken from nobody");
                 let error = CloudError::new(ErrorKind::Transient, code::ADDRESS_TAKEN, what, why);
-                return Err(error.next("aws ec2 describe-addresses, or another address in scaler.ec2.addresses"));
+                return Err(
+                    error.next("aws ec2 describe-addresses, or another address in scaler.ec2.addresses")
+                );
             }
             None => {}
         }

@@ -65,7 +65,10 @@ fn fleet(event: &Event) -> Option<String> {
             format!("nodes need no address of a pool{pool} any more")
         }
         Event::AddressPoolSet { pool, addresses } => {
-            format!("carriers know {} addresses, the pool {pool}: a node takes calls with one of them only", addresses.len())
+            format!(
+                "carriers know {} addresses, the pool {pool}: a node takes calls with one of them only",
+                addresses.len()
+            )
         }
         Event::FleetStopRequested { reason } => format!("the fleet is told to stop: {reason}"),
         _ => return None,
@@ -78,8 +81,12 @@ fn node(event: &Event) -> Option<String> {
         Event::AddressIntended { node, address, pool } => {
             format!("{node} is to have the address {address} of the pool {pool}")
         }
-        Event::AddressAssociated { node, address } => format!("the cloud has given {node} the address {address}"),
-        Event::AddressShown { node, address } => format!("the PBX of {node} shows the address {address} to carriers"),
+        Event::AddressAssociated { node, address } => {
+            format!("the cloud has given {node} the address {address}")
+        }
+        Event::AddressShown { node, address } => {
+            format!("the PBX of {node} shows the address {address} to carriers")
+        }
         Event::AddressReleased { node, address } => {
             format!("the cloud has the address {address} of {node} back: others may have it")
         }
