@@ -31,6 +31,8 @@ use crate::location::is_bucket;
 
 /// Connections served at once; others wait.
 const MAX_CONNECTIONS: usize = 256;
+/// How long after a connection that could not be taken the next is asked for.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a write may take, its body included: it keeps everybody else waiting.
 const WRITE_TIMEOUT: Duration = Duration::from_mins(2);
 /// What the signatures name as region.
@@ -98,8 +100,11 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     loop {
         while connections.try_join_next().is_some() {}
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        // A connection that was gone before we took it says nothing of the next.
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of descriptors, most likely: asking again at once would only burn the processor.
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
             serve(stream, shared).await;

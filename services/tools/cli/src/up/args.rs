@@ -11,7 +11,7 @@ pub enum PbxKind {
     Asterisk,
 }
 
-/// What keeps prompts, flows and recordings.
+/// What keeps prompts and flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum ObjectsKind {
     /// A folder.
