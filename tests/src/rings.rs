@@ -79,7 +79,8 @@ pub fn differences(
     let silent = fates.iter().filter(|(attempt, fate)| fate.rang && !rings.contains_key(attempt));
     wrong.extend(silent.map(|(attempt, _)| format!("{attempt} did not ring, and the log says it did")));
     for (index, contact) in campaign.contacts.iter().enumerate() {
-        let (rang, said) = (of_number.get(&contact.number_hash).copied().unwrap_or_default(), contact.rang);
+        let (rang, said) =
+            (of_number.get(&contact.number_hash).copied().unwrap_or_default(), u32::from(contact.rang));
         // Of an uncertain one nobody knows whether its last attempt rang.
         let least = said - u32::from(contact.status == ContactStatus::Uncertain && said > 0);
         if !(least..=said).contains(&rang) {
@@ -107,6 +108,7 @@ mod tests {
             never_rang: 0,
             turned_away: 0,
             tried: 0,
+            elsewhere: false,
             zone: 0,
             consent: false,
             finished: false,

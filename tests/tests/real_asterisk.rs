@@ -99,7 +99,7 @@ fn each_contact_is_what_its_callee_did(stack: &Stack) {
             let said = (&contact.status, contact.digits.as_str());
             assert_eq!(said, (&ContactStatus::Settled(callee.outcome), callee.digits), "{number}");
             let dialled = if callee.outcome == Outcome::Answered { 1 } else { MAX_ATTEMPTS };
-            assert_eq!(contact.rang, dialled, "{number}");
+            assert_eq!(u32::from(contact.rang), dialled, "{number}");
         }
     });
 }

@@ -160,11 +160,13 @@ pub enum Outcome {
     Failed,
     /// A machine picked up, and the campaign asked for that to be found out.
     Machine,
+    /// Picked up, asked for digits by the flow, and nothing was pressed; where the campaign has a retry rule for that.
+    NoInput,
 }
 
 impl Outcome {
     /// Every outcome, in the order of reports.
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 10] = [
         Outcome::Answered,
         Outcome::Busy,
         Outcome::Declined,
@@ -174,6 +176,7 @@ impl Outcome {
         Outcome::Congestion,
         Outcome::Failed,
         Outcome::Machine,
+        Outcome::NoInput,
     ];
 
     /// The wire number, as `asterism.v1.Outcome`.
@@ -198,6 +201,7 @@ impl Outcome {
             Outcome::Congestion => "congestion",
             Outcome::Failed => "failed",
             Outcome::Machine => "machine",
+            Outcome::NoInput => "no-input",
         }
     }
 }
@@ -220,7 +224,7 @@ mod tests {
     #[test]
     fn outcomes_keep_their_wire_numbers() {
         let numbers: Vec<u32> = Outcome::ALL.into_iter().map(Outcome::number).collect();
-        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
         assert_eq!(Outcome::from_number(0), None);
     }
 }

@@ -21,8 +21,13 @@ pub struct Step {
     pub raise: fn(&[u8]) -> Result<Vec<u8>, &'static str>,
 }
 
-/// Every step there is. Exclusions have a second schema because of a rule that readers of the first do not know.
-pub const STEPS: &[Step] = &[Step { kind: EventType::ContactsExcluded, from: 1, raise: same }];
+/// Every step there is: each second schema has words that readers of the first do not know. Exclusions: the deadline.
+/// Campaigns: the outcome `no-input`, and retries on another trunk.
+pub const STEPS: &[Step] = &[
+    Step { kind: EventType::ContactsExcluded, from: 1, raise: same },
+    Step { kind: EventType::CampaignCreated, from: 1, raise: same },
+    Step { kind: EventType::CampaignChanged, from: 1, raise: same },
+];
 
 /// A body that means the same in the next schema, whose vocabulary is larger.
 #[allow(clippy::unnecessary_wraps)] // as every step

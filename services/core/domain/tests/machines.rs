@@ -22,6 +22,7 @@ fn lab(retries: &[(Outcome, u32)]) -> Lab {
         delay_ms: DELAY_MS,
         max: *max,
         doubling: false,
+        another_trunk: false,
     };
     let retries = retries.iter().map(rule).collect();
     let rules = CampaignRules { detect_machines: true, retries, ..CampaignRules::default() };

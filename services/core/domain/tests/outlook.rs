@@ -92,7 +92,8 @@ fn a_campaign_that_is_only_supposed_has_the_outlook_it_will_have() {
     lab.now = TEN;
     lab.trunk("t", TrunkSettings { max_channels: 7, calls_per_second: 9, ..loopback() });
     let window = CallingWindow { weekdays: 0b111_1111, from_minute: 9 * 60, to_minute: 17 * 60 };
-    let again = |outcome, delay_ms| RetryRule { outcome, delay_ms, max: 3, doubling: false };
+    let again =
+        |outcome, delay_ms| RetryRule { outcome, delay_ms, max: 3, doubling: false, another_trunk: false };
     let rules = CampaignRules {
         windows: vec![window],
         deadline_ms: TEN + 30 * HOUR,

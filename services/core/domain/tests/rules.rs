@@ -237,8 +237,14 @@ fn consent_is_asked_for_where_the_campaign_says_so() {
 fn outcomes_lead_to_their_own_delays_and_a_campaign_ends_when_nothing_is_left_to_do() {
     let mut lab = lab_at(MIDNIGHT);
     let retries = vec![
-        RetryRule { outcome: Outcome::Busy, delay_ms: 60_000, max: 1, doubling: false },
-        RetryRule { outcome: Outcome::NoAnswer, delay_ms: 2 * HOUR, max: 3, doubling: false },
+        RetryRule { outcome: Outcome::Busy, delay_ms: 60_000, max: 1, doubling: false, another_trunk: false },
+        RetryRule {
+            outcome: Outcome::NoAnswer,
+            delay_ms: 2 * HOUR,
+            max: 3,
+            doubling: false,
+            another_trunk: false,
+        },
     ];
     lab.campaign_with("c", rows(1), 3, CampaignRules { retries, ..CampaignRules::default() });
     for (wait_ms, outcome) in [(0, Outcome::NoAnswer), (2 * HOUR, Outcome::Busy), (60_000, Outcome::Busy)] {

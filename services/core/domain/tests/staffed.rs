@@ -96,7 +96,8 @@ fn only_the_hours_in_which_people_may_be_rung_count_before_a_deadline() {
 /// Two nodes that dialled six people whose calls ended as `outcome` says, and who are to be dialled again in half an hour.
 fn dialled(outcome: Outcome, rounds: u8) -> Lab {
     let mut lab = Lab::new();
-    let again = |outcome| RetryRule { outcome, delay_ms: 1_800_000, max: 9, doubling: false };
+    let again =
+        |outcome| RetryRule { outcome, delay_ms: 1_800_000, max: 9, doubling: false, another_trunk: false };
     let retries = vec![again(Outcome::Failed), again(Outcome::NoAnswer)];
     lab.campaign_with("c", rows(6 * rounds), 9, CampaignRules { retries, ..CampaignRules::default() });
     let two = FleetPolicy { max_nodes: 2, ..support::policy() };

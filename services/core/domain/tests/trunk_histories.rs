@@ -59,7 +59,7 @@ proptest! {
         for person in &campaign.contacts {
             // Congestion alone is free; at most one attempt of any other kind.
             let congested = u32::from(person.ended[Outcome::Congestion as usize]);
-            prop_assert!(person.rang <= 1 + congested, "{:?}", person);
+            prop_assert!(u32::from(person.rang) <= 1 + congested, "{:?}", person);
         }
         let mut rung = std::collections::BTreeSet::new();
         for one in &lab.written {

@@ -173,11 +173,23 @@ fn holds() -> Vec<(&'static str, Case)> {
 
 /// The contact's own delays, hours and number.
 fn persons() -> Vec<(&'static str, Case)> {
-    let later = RetryRule { outcome: Outcome::Busy, delay_ms: 2 * HOUR, max: 2, doubling: false };
+    let later = RetryRule {
+        outcome: Outcome::Busy,
+        delay_ms: 2 * HOUR,
+        max: 2,
+        doubling: false,
+        another_trunk: false,
+    };
     let mut retry = ruled(|rules| rules.retries = vec![later]);
     ring(&mut retry, 0, Some(Outcome::Busy));
     let again = |rules: &mut CampaignRules| {
-        rules.retries = vec![RetryRule { outcome: Outcome::Busy, delay_ms: 0, max: 9, doubling: false }];
+        rules.retries = vec![RetryRule {
+            outcome: Outcome::Busy,
+            delay_ms: 0,
+            max: 9,
+            doubling: false,
+            another_trunk: false,
+        }];
     };
     let mut gap = ruled(|rules| {
         again(rules);
@@ -231,6 +243,7 @@ fn persons() -> Vec<(&'static str, Case)> {
     elsewhere.dialer(&CampaignCommand::Resume { campaign: "c".into() });
     vec![
         ("waiting for its retry", Case::new(retry).says(0)),
+        ("waiting for its retry on another trunk", moved(false)),
         ("least gap", gap),
         ("cap in a period", Case::new(cap).says(0)),
         ("outside its window", Case::new(clone(&nowhere)).says(0)),
@@ -240,6 +253,34 @@ fn persons() -> Vec<(&'static str, Case)> {
         ("cap for ever", Case::new(ever).says(0)),
         ("its number rings for another campaign", Case::new(elsewhere).says(0)),
     ]
+}
+
+/// Busy on `a`, to be tried again on `b`, which has no room; before its delay is over, or after.
+fn moved(over: bool) -> Case {
+    let again = RetryRule {
+        outcome: Outcome::Busy,
+        delay_ms: 3 * HOUR,
+        max: 2,
+        doubling: false,
+        another_trunk: true,
+    };
+    let mut lab = Lab::new();
+    lab.now = NOON;
+    lab.trunk("a", loopback());
+    lab.trunk("b", TrunkSettings { max_channels: 1, ..loopback() });
+    lab.wide_node(10);
+    let mut asked = new("c", &["a", "b"], &[]);
+    asked.limits.max_attempts = 5;
+    asked.limits.rules.retries = vec![again];
+    lab.dialer(&CampaignCommand::Create(Box::new(asked)));
+    import(&mut lab, "c", rows(1));
+    lab.dialer(&CampaignCommand::Start { campaign: "c".into() });
+    ring(&mut lab, 0, Some(Outcome::Busy));
+    if over {
+        lab.now += 3 * HOUR;
+        lab.state.trunks.get_mut("b").unwrap().in_flight = 1;
+    }
+    Case::new(lab).says(0)
 }
 
 fn clone(lab: &Lab) -> Lab {
@@ -306,6 +347,7 @@ fn rooms() -> Vec<(&'static str, Case)> {
                 lab.trunk("a", TrunkSettings { qualify_s: 9, ..loopback() });
             }),
         ),
+        ("another trunk than its last, which is full", moved(true)),
         ("no node", Case::new(bare).says(0)),
         ("no prompts", Case::new(prompts).says(0)),
         ("no slot", Case::new(full).says(3)),

@@ -277,7 +277,7 @@ fn ended_call(event: &Event, attempt: &Attempt, end_ms: u64) -> Call {
 /// What Asterisk would say: it has five words, and FAILED for whatever it does not know.
 const fn disposition(outcome: Outcome) -> &'static str {
     match outcome {
-        Outcome::Answered | Outcome::Machine => "ANSWERED",
+        Outcome::Answered | Outcome::Machine | Outcome::NoInput => "ANSWERED",
         Outcome::Busy => "BUSY",
         Outcome::NoAnswer => "NO ANSWER",
         Outcome::Congestion => "CONGESTION",

@@ -24,5 +24,6 @@ pub mod waits;
 pub use command::{CampaignCommand, DialTick};
 pub use decide::decide;
 pub use state::{
-    Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus, Counts, Digits, Erasure,
+    Attempt, AttemptStatus, Campaign, CampaignStatus, Campaigns, Contact, ContactStatus, Counts, Digits,
+    Erasure,
 };

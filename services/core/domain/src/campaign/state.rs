@@ -56,13 +56,16 @@ pub struct Contact {
     /// Attempts so far, refused ones included: the next attempt's ordinal less one.
     pub attempts: u32,
     /// Attempts that may have reached the carrier.
-    pub rang: u32,
+    pub rang: u16,
     /// Attempts that certainly did not, though they were sent to a PBX. They count against the most attempts.
     pub never_rang: u16,
     /// Attempts a carrier turned away, so that another trunk was tried: nobody can have been rung, and they cost nothing.
     pub turned_away: u16,
-    /// Places of the trunks that turned it away since it was last rung or put off, a bit each.
+    /// Places of the trunks its next attempt may not take, a bit each: those that turned it away since it was last rung or
+    /// put off, or the one its last attempt took.
     pub tried: u8,
+    /// That one is among them, since its retry is to be on another trunk.
+    pub elsewhere: bool,
     /// Zone it is in: 1 = the first of the campaign's, 0 = nobody knows.
     pub zone: ZoneIndex,
     /// It agreed to be called.
@@ -166,6 +169,24 @@ pub struct Attempt {
     pub decisions: Vec<(u32, EventRef)>,
     /// Its node heard a machine.
     pub machine: bool,
+    /// The flow asked for digits.
+    pub asked: bool,
+    /// The flow hung up.
+    pub hung_up: bool,
+}
+
+impl Attempt {
+    /// What an end that its node called `outcome` comes to. A machine that has the call is an outcome of its own; that nobody
+    /// pressed what the flow asked for until it hung up is one where the campaign has a rule for it.
+    pub fn comes_to(&self, rules: &CampaignRules, outcome: Outcome, digits: &str) -> Outcome {
+        let answered = self.status == AttemptStatus::Answered || outcome == Outcome::Answered;
+        let silent = self.asked && self.hung_up && digits.is_empty();
+        match () {
+            () if answered && self.machine => Outcome::Machine,
+            () if answered && silent && rules.retry(Outcome::NoInput).is_some() => Outcome::NoInput,
+            () => outcome,
+        }
+    }
 }
 
 /// Contacts by state, and attempts by fate.

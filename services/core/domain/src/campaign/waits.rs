@@ -162,9 +162,11 @@ fn all_shut(
         .map(|(place, name)| {
             let why = match state.trunks.get(name) {
                 None => Some("it was never set".to_owned()),
-                Some(_) if contact.tried & choose::bit(place) != 0 => {
-                    Some("it turned this contact away".to_owned())
-                }
+                Some(_) if contact.tried & choose::bit(place) != 0 => Some(if contact.elsewhere {
+                    "its last attempt was there, and its retry is to be on another".to_owned()
+                } else {
+                    "it turned this contact away".to_owned()
+                }),
                 Some(trunk) => wrong(name, trunk),
             };
             why.map(|why| format!("{name}: {why}"))
@@ -218,9 +220,10 @@ pub fn stands(state: &State, campaign: &str, contact: &Contact, at: Timestamp) -
 /// A contact's attempts by how far they came: an attempt is ordered, a ring is what the callee may have heard of it.
 pub fn attempts(contact: &Contact) -> String {
     let (never_rang, turned_away) = (u32::from(contact.never_rang), u32::from(contact.turned_away));
-    let not_dialled = contact.attempts.saturating_sub(contact.rang + never_rang + turned_away);
+    let rang = u32::from(contact.rang);
+    let not_dialled = contact.attempts.saturating_sub(rang + never_rang + turned_away);
     let parts = [
-        (contact.rang, "may have rung"),
+        (rang, "may have rung"),
         (never_rang, "failed in the PBX before anything left for the carrier"),
         (turned_away, "turned away by a carrier, which rang nobody"),
         (not_dialled, "not dialled: refused by its node, or not yet"),

@@ -73,7 +73,7 @@ pub(super) fn rings(id: &str, campaign: &Campaign, index: ContactId, contact: &C
     if flying.next().is_some() {
         return Some(format!("contact {index} of {id} has two attempts in flight"));
     }
-    (contact.rang + u32::from(contact.never_rang) + silent > contact.attempts)
+    (u32::from(contact.rang) + u32::from(contact.never_rang) + silent > contact.attempts)
         .then(|| format!("contact {index} of {id} rang more often than it was attempted"))
 }
 

@@ -125,7 +125,7 @@ fn of(state: &State, id: &str, known: &Campaign) -> CampaignNumbers {
 impl Funnel {
     fn count(&mut self, contact: &Contact, is_up: bool) {
         let had = |outcome: Outcome| contact.ended[outcome as usize] > 0;
-        let answered = is_up || had(Outcome::Answered) || had(Outcome::Machine);
+        let answered = is_up || had(Outcome::Answered) || had(Outcome::Machine) || had(Outcome::NoInput);
         let rang = answered || contact.rang > 0;
         let dialled = rang || contact.never_rang > 0 || contact.turned_away > 0;
         let out = matches!(contact.status, ContactStatus::Excluded(_) | ContactStatus::Erased);

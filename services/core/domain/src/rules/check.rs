@@ -170,7 +170,13 @@ mod tests {
             caps: vec![AttemptCap { period_ms: 86_400_000, max: 3 }, AttemptCap { period_ms: 0, max: 50 }],
             min_gap_ms: 3_600_000,
             do_not_call: vec!["uk-tps".into()],
-            retries: vec![RetryRule { outcome: Outcome::Busy, delay_ms: 300_000, max: 3, doubling: true }],
+            retries: vec![RetryRule {
+                outcome: Outcome::Busy,
+                delay_ms: 300_000,
+                max: 3,
+                doubling: true,
+                another_trunk: false,
+            }],
             ends_at_ms: NOW + 7 * 86_400_000,
             ..CampaignRules::default()
         };
@@ -186,9 +192,27 @@ mod tests {
             caps: vec![AttemptCap { period_ms: 0, max: 0 }, AttemptCap { period_ms: 1_000, max: 33 }],
             do_not_call: vec!["a b".into(), "global".into()],
             retries: vec![
-                RetryRule { outcome: Outcome::Answered, delay_ms: 0, max: 1, doubling: false },
-                RetryRule { outcome: Outcome::Busy, delay_ms: 0, max: 1, doubling: false },
-                RetryRule { outcome: Outcome::Busy, delay_ms: 0, max: 1, doubling: false },
+                RetryRule {
+                    outcome: Outcome::Answered,
+                    delay_ms: 0,
+                    max: 1,
+                    doubling: false,
+                    another_trunk: false,
+                },
+                RetryRule {
+                    outcome: Outcome::Busy,
+                    delay_ms: 0,
+                    max: 1,
+                    doubling: false,
+                    another_trunk: false,
+                },
+                RetryRule {
+                    outcome: Outcome::Busy,
+                    delay_ms: 0,
+                    max: 1,
+                    doubling: false,
+                    another_trunk: false,
+                },
             ],
             starts_at_ms: NOW - 1,
             ends_at_ms: NOW - 2,

@@ -82,6 +82,8 @@ struct Retry {
     max: u32,
     #[serde(default)]
     doubling: bool,
+    #[serde(default)]
+    another_trunk: bool,
 }
 
 /// Reads a rules file for a campaign that is created at `at`.
@@ -235,7 +237,8 @@ impl Reading<'_> {
             return self.refuse(field, format!("no such outcome; there are {known}"));
         };
         let delay_ms = self.length(&format!("{field}.after"), &retry.after)?;
-        Some(RetryRule { outcome, delay_ms, max: retry.max, doubling: retry.doubling })
+        let Retry { max, doubling, another_trunk, .. } = *retry;
+        Some(RetryRule { outcome, delay_ms, max, doubling, another_trunk })
     }
 
     fn length(&mut self, field: &str, text: &str) -> Option<u64> {
@@ -363,7 +366,13 @@ mod tests {
         assert_eq!((rules.caps[1].period_ms, rules.min_gap_ms), (0, 4 * 3_600_000));
         assert_eq!(
             rules.retries[0],
-            RetryRule { outcome: Outcome::Busy, delay_ms: 600_000, max: 3, doubling: false }
+            RetryRule {
+                outcome: Outcome::Busy,
+                delay_ms: 600_000,
+                max: 3,
+                doubling: false,
+                another_trunk: false
+            }
         );
         assert_eq!(rules.ends_at_ms, 1_798_110_000_000);
         assert_eq!(rules.budget, Budget { answered: 500, talk_ms: 144_000_000, cost_micro: 120_500_000 });
@@ -417,7 +426,7 @@ mod tests {
              caps[0].per: a period of nothing; write 24h, 7d or ever\n\
              caps[1].per: `day` is no time, write 30s, 10m, 4h or 7d\n\
              retries.angry: no such outcome; there are answered, busy, declined, no-answer, invalid-number, \
-             unavailable, congestion, failed, machine\n\
+             unavailable, congestion, failed, machine, no-input\n\
              min_gap: `soon` is no time, write 30s, 10m, 4h or 7d\n\
              starts_at: `tomorrow` is no time, write 2026-12-01T09:00:00Z\n\
              default_zone: not an IANA time zone, like America/New_York"

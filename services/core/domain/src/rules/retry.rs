@@ -8,7 +8,7 @@ use crate::ids::{Outcome, Timestamp};
 /// What a campaign does about congestion unless it says otherwise: the network had no room, so the contact is put back
 /// and pays nothing, but not for ever.
 pub const CONGESTION: RetryRule =
-    RetryRule { outcome: Outcome::Congestion, delay_ms: 5_000, max: 5, doubling: true };
+    RetryRule { outcome: Outcome::Congestion, delay_ms: 5_000, max: 5, doubling: true, another_trunk: false };
 /// Times a delay doubles at most.
 const DOUBLINGS_MAX: u32 = 10;
 
@@ -25,6 +25,9 @@ pub struct RetryRule {
     /// Each further delay is twice the one before.
     #[serde(default)]
     pub doubling: bool,
+    /// The retry takes another of the campaign's trunks than the attempt before it.
+    #[serde(default)]
+    pub another_trunk: bool,
 }
 
 /// What follows an attempt that ended.
@@ -104,8 +107,20 @@ mod tests {
     #[test]
     fn with_rules_each_outcome_has_its_delay_and_limit_and_what_none_names_is_final() {
         let some = rules(&[
-            RetryRule { outcome: Outcome::Busy, delay_ms: 60_000, max: 1, doubling: false },
-            RetryRule { outcome: Outcome::NoAnswer, delay_ms: 3_600_000, max: 5, doubling: false },
+            RetryRule {
+                outcome: Outcome::Busy,
+                delay_ms: 60_000,
+                max: 1,
+                doubling: false,
+                another_trunk: false,
+            },
+            RetryRule {
+                outcome: Outcome::NoAnswer,
+                delay_ms: 3_600_000,
+                max: 5,
+                doubling: false,
+                another_trunk: false,
+            },
         ]);
         assert_eq!(next(&some, Outcome::Busy, 1, 1), Next::Again(61_000));
         assert_eq!(next(&some, Outcome::Busy, 2, 2), Next::Final, "one retry after busy");

@@ -35,6 +35,7 @@ impl From<&CampaignRules> for v1::CampaignRules {
                     delay_ms: rule.delay_ms,
                     max: rule.max,
                     doubling: rule.doubling,
+                    another_trunk: rule.another_trunk,
                 })
                 .collect(),
             weight: rules.weight,
@@ -69,7 +70,8 @@ impl TryFrom<v1::CampaignRules> for CampaignRules {
         };
         let retry = |rule: v1::RetryRule| {
             let outcome = Outcome::from_number(rule.outcome).ok_or("outcome of a retry rule")?;
-            Ok(RetryRule { outcome, delay_ms: rule.delay_ms, max: rule.max, doubling: rule.doubling })
+            let v1::RetryRule { delay_ms, max, doubling, another_trunk, .. } = rule;
+            Ok(RetryRule { outcome, delay_ms, max, doubling, another_trunk })
         };
         Ok(Self {
             windows: wire.windows.into_iter().map(window).collect(),

@@ -2,6 +2,7 @@
 
 use super::Trunk;
 use super::health::{Breaker, BreakerState, Health};
+use crate::campaign::apply::trunks;
 use crate::event::Event;
 use crate::ids::Timestamp;
 use crate::state::{Effectless, State};
@@ -29,6 +30,7 @@ pub(crate) fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(
             for node in state.fleet.nodes.values_mut() {
                 node.trunks.remove(trunk);
             }
+            trunks::removed(&mut state.campaigns, &state.trunks);
             Ok(())
         }
         Event::TrunkHeld { node, trunk, revision } => {

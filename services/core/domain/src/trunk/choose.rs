@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::check::{CALLER_IDS_MAX, is_caller_id};
 use super::{Trunk, TrunkSettings};
 use crate::Rejection;
-use crate::campaign::{Campaign, Contact};
+use crate::campaign::{Campaign, Campaigns, Contact};
 use crate::ids::{AttemptId, ContactId};
 
 /// Most trunks of a campaign: each has a bit in what is remembered of a contact.
@@ -42,6 +42,19 @@ pub(crate) fn another_is_left(
             && untried(place)
             && trunks.get(name).is_some_and(|trunk| trunk.usable().is_some())
     })
+}
+
+/// The bit of an attempt's trunk, where its campaign has another that may be used: what keeps the next one off it.
+pub(crate) fn another_than(
+    campaigns: &Campaigns,
+    attempt: &AttemptId,
+    trunks: &BTreeMap<String, Trunk>,
+    taken: &str,
+) -> u8 {
+    let Some(campaign) = campaigns.get(&attempt.campaign) else { return 0 };
+    let usable = |name: &String| trunks.get(name).is_some_and(|trunk| trunk.usable().is_some());
+    let other = campaign.trunks.iter().any(|name| name != taken && usable(name));
+    campaign.trunks.iter().position(|name| name == taken).filter(|_| other).map_or(0, bit)
 }
 
 /// The number an attempt shows: of those of its campaign that the trunk allows, or of the trunk's own where the campaign

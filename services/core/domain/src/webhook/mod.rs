@@ -179,7 +179,7 @@ impl Watch {
                 contact,
                 status: person.status.clone(),
                 attempts: person.attempts,
-                rang: person.rang,
+                rang: person.rang.into(),
                 digits: person.digits.as_str().to_owned(),
                 end: last_end(&recorded.event),
             };

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use asterism_domain::{AttemptId, Event, Recorded};
+use asterism_domain::ids::Listened;
+use asterism_domain::logic::Verb;
+use asterism_domain::{AttemptId, Event, Outcome, Recorded};
 use asterism_proto::Origin;
 use serde::Serialize;
 
@@ -34,6 +36,18 @@ pub struct Call {
     pub ended: Option<String>,
     /// Nothing left for the carrier, by the node's own proof.
     pub never_rang: bool,
+    /// The flow asked for digits and hung up, and none came: `no-input` where the campaign has a retry rule for that.
+    pub no_input: bool,
+    #[serde(skip)]
+    heard: Heard,
+}
+
+/// What decides how an answer counts.
+#[derive(Debug, Clone, Default)]
+struct Heard {
+    machine: bool,
+    asked: bool,
+    hung_up: bool,
 }
 
 impl Call {
@@ -56,6 +70,9 @@ impl Call {
             self.answered_at_ms.map_or(String::new(), |at| format!(", answered at {}", when::shown(at)));
         let ended = match self.ended.as_deref() {
             Some("refused") => String::new(),
+            Some(ended) if self.no_input => {
+                format!(", ended {ended}: nothing was pressed until the flow hung up")
+            }
             Some(ended) => format!(", ended {ended}"),
             None => ", not ended yet".to_owned(),
         };
@@ -94,6 +111,8 @@ impl Calls {
                     answered_at_ms: None,
                     ended: None,
                     never_rang: false,
+                    no_input: false,
+                    heard: Heard::default(),
                 });
             }
             return;
@@ -109,8 +128,18 @@ impl Calls {
             Event::AttemptAnswered { .. } => drop(call.answered_at_ms.get_or_insert(recorded.at)),
             Event::AttemptRefused { .. } => call.ended = Some("refused".to_owned()),
             Event::AttemptUncertain { .. } => call.ended = Some("uncertain".to_owned()),
-            Event::AttemptEnded { outcome, never_rang, .. } => {
+            Event::MachineJudged { verdict, .. } => call.heard.machine = *verdict == Listened::Machine,
+            Event::StepTaken { reply, .. } => match Verb::parse(reply) {
+                Ok(Verb::Gather { .. }) => call.heard.asked = true,
+                Ok(Verb::Hangup { .. }) => call.heard.hung_up = true,
+                _ => {}
+            },
+            Event::AttemptEnded { outcome, never_rang, digits, .. } => {
+                let answered = call.answered_at_ms.is_some() || *outcome == Outcome::Answered;
+                let Heard { machine, asked, hung_up } = call.heard;
                 call.never_rang = *never_rang && call.answered_at_ms.is_none();
+                call.no_input = answered && !machine && asked && hung_up && digits.is_empty();
+                let outcome = if answered && machine { Outcome::Machine } else { *outcome };
                 call.ended = Some(outcome.name().to_owned());
             }
             _ => {}
@@ -126,5 +155,83 @@ impl Calls {
 
     pub(super) fn into_list(self) -> Vec<Call> {
         self.calls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use asterism_domain::event::{EventRef, StepSource};
+    use asterism_domain::trunk::health::Heard;
+
+    use super::*;
+
+    fn told(did: &[&str], digits: &str, machine: bool) -> String {
+        let attempt: AttemptId = "c-1-1".parse().unwrap();
+        let by = |origin, event| Recorded {
+            sequence: 1,
+            at: 1,
+            origin,
+            id: EventRef { origin: String::new(), epoch: vec![], frame: 1, index: 0 },
+            term: 1,
+            command_id: String::new(),
+            actor: String::new(),
+            event,
+        };
+        let mut events = vec![Event::AttemptAnswered { attempt: attempt.clone() }];
+        if machine {
+            let (attempt, cause) = (attempt.clone(), String::new());
+            events.push(Event::MachineJudged { attempt, verdict: Listened::Machine, cause, took_ms: 1 });
+        }
+        events.extend((1..).zip(did).map(|(step, reply)| Event::StepTaken {
+            call: attempt.clone(),
+            step,
+            reply: (*reply).to_owned(),
+            source: StepSource::Fallback,
+            decision: None,
+            input: String::new(),
+            reason: String::new(),
+            tags: vec![],
+        }));
+        events.push(Event::AttemptEnded {
+            attempt: attempt.clone(),
+            outcome: Outcome::Answered,
+            cause: 16,
+            reason: 4,
+            ring_ms: 1,
+            talk_ms: 1,
+            digits: digits.to_owned(),
+            path: String::new(),
+            never_rang: false,
+            sip_status: 0,
+            heard: Heard::Ringing,
+        });
+        let intended = Event::AttemptIntended {
+            attempt,
+            node: "i-1".into(),
+            trunk: "t".into(),
+            not_before_ms: 1,
+            not_after_ms: 2,
+            reason: "free slot".into(),
+            closes_at_ms: 0,
+            caller_id: String::new(),
+            manifest: String::new(),
+        };
+        let mut calls = Calls::default();
+        calls.hear(&by(Origin::Role(asterism_proto::Role::Dialer), intended));
+        events.into_iter().for_each(|event| calls.hear(&by(Origin::Node("i-1".into()), event)));
+        calls.into_list().remove(0).told()
+    }
+
+    #[test]
+    fn an_answer_is_told_with_what_came_of_it() {
+        let silent = ["gather|menu|1|5|2|#", "hangup|16"];
+        let said = told(&silent, "", false);
+        assert!(said.contains("ended answered: nothing was pressed until the flow hung up;"), "{said}");
+        for (did, digits) in [(&silent[..], "1"), (&silent[..1], ""), (&silent[1..], "")] {
+            let said = told(did, digits, false);
+            assert!(said.contains(", ended answered; decided"), "{said}");
+        }
+        assert!(told(&silent, "", true).contains(", ended machine; decided"));
     }
 }

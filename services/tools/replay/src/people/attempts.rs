@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use asterism_domain::campaign::{Attempt, AttemptStatus};
+use asterism_domain::rules::CampaignRules;
 use asterism_domain::{AttemptId, Event, Recorded, State, Timestamp};
 use serde_json::{Value, json};
 
@@ -114,6 +115,7 @@ impl Book<'_> {
         let known = self.state.campaigns.get(self.campaign);
         let number =
             known.map(|known| self.shown.person(known, id.contact)).transpose()?.map(|(number, _)| number);
+        let rules = known.map(|known| &known.rules);
         let answered = self.answered.remove(id);
         let some = |at: Timestamp| (at > 0).then_some(at);
         let mut row: Row = [
@@ -134,7 +136,7 @@ impl Book<'_> {
         .map(|(name, value)| (name.to_owned(), value))
         .collect();
         for (name, value) in
-            end.into_iter().flat_map(|(recorded, away)| ended(&recorded.event, attempt, away))
+            end.into_iter().flat_map(|(recorded, away)| ended(&recorded.event, attempt, away, rules))
         {
             row.insert(name.to_owned(), value);
         }
@@ -147,7 +149,12 @@ fn text(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn ended(event: &Event, attempt: &Attempt, away: bool) -> Vec<(&'static str, Value)> {
+fn ended(
+    event: &Event,
+    attempt: &Attempt,
+    away: bool,
+    rules: Option<&CampaignRules>,
+) -> Vec<(&'static str, Value)> {
     let Event::AttemptEnded {
         outcome, cause, ring_ms, talk_ms, digits, path, never_rang, sip_status, ..
     } = event
@@ -156,12 +163,8 @@ fn ended(event: &Event, attempt: &Attempt, away: bool) -> Vec<(&'static str, Val
         let refused = refused && attempt.status < AttemptStatus::Originating;
         return vec![("outcome", json!(if refused { "refused" } else { "uncertain" }))];
     };
-    let machine = attempt.machine && attempt.status == AttemptStatus::Answered;
-    let outcome = match () {
-        () if away => "turned-away",
-        () if machine => "machine",
-        () => outcome.name(),
-    };
+    let came_to = rules.map_or(*outcome, |rules| attempt.comes_to(rules, *outcome, digits));
+    let outcome = if away { "turned-away" } else { came_to.name() };
     vec![
         ("ring_ms", json!(ring_ms)),
         ("talk_ms", json!(talk_ms)),

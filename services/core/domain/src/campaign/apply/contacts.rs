@@ -48,6 +48,7 @@ pub(super) fn imported(
             never_rang: 0,
             turned_away: 0,
             tried: 0,
+            elsewhere: false,
             zone,
             consent: row.consent,
             finished: false,

@@ -4,7 +4,7 @@
 mod contacts;
 mod settings;
 mod steps;
-mod trunks;
+pub(crate) mod trunks;
 
 use self::trunks::Away;
 use super::budget;
@@ -15,6 +15,7 @@ use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, Listened, Outcome, Timestamp};
 use crate::rules::retry::{self, Behind, Next};
 use crate::state::{Effectless, State};
+use crate::trunk::choose;
 
 /// What INV-01 looks for: the node itself says that it went to the carrier twice.
 pub(crate) const SECOND_ORIGINATE: &str = "an attempt is originated a second time";
@@ -109,6 +110,8 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 step: 0,
                 decisions: Vec::new(),
                 machine: false,
+                asked: false,
+                hung_up: false,
             };
             intended(state, attempt, new)
         }
@@ -126,7 +129,8 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             advance(state, attempt, AttemptStatus::Originating)?.originated_at = at;
             with(state, attempt, |campaign| {
                 campaign.counts.rang += 1;
-                contact(campaign, attempt).rang += 1;
+                let person = contact(campaign, attempt);
+                person.rang = person.rang.saturating_add(1);
             })
         }
         Event::AttemptAnswered { attempt } => {
@@ -168,7 +172,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
         }
         Event::StepTaken { call, step, source, decision, tags, reply, .. } => {
             own_attempt(state, call, recorded)?;
-            steps::taken(state, call, *step, *source, decision.as_ref())?;
+            steps::taken(state, call, (*step, *source), decision.as_ref(), reply)?;
             with(state, call, |campaign| steps::heard(campaign, call, reply, tags))
         }
         _ => Ok(()),
@@ -229,12 +233,13 @@ fn ended(state: &mut State, attempt: &AttemptId, event: &Event, at: Timestamp) -
     let held_ms = u64::from(*ring_ms) + u64::from(*talk_ms);
     let held_ms = held_ms.min(at.saturating_sub(released.intended_at));
     state.fleet.learnt.ended(at, held_ms, outcome, *never_rang);
-    let outcome = if answered && released.machine { Outcome::Machine } else { outcome };
+    let elsewhere = choose::another_than(&state.campaigns, attempt, &state.trunks, &released.trunk);
     with(state, attempt, |campaign| {
+        let outcome = released.comes_to(&campaign.rules, outcome, digits);
         let talked = if answered { u64::from(*talk_ms) } else { 0 };
         campaign.counts.talk_ms = campaign.counts.talk_ms.saturating_add(talked);
         campaign.stats.over(Fate::Ended(outcome), at);
-        settle(campaign, attempt, outcome, digits, at);
+        settle(campaign, attempt, (outcome, digits), elsewhere, at);
     })?;
     if *never_rang && answered {
         return Err(Effectless::incident("an answered attempt that is said not to have rung"));
@@ -391,12 +396,12 @@ fn count_ring(
 ) -> Result<(), Effectless> {
     let counted = ended.status >= AttemptStatus::Originating;
     // A node that lost its write-ahead would say "ended" alone: count the ring all the same.
-    let rings = |count: u32| (count + u32::from(!counted)) - u32::from(never_rang);
+    let (more, less) = (u16::from(!counted), u16::from(never_rang));
     let campaign = known(state, &attempt.campaign)?;
-    campaign.counts.rang = rings(campaign.counts.rang);
+    campaign.counts.rang = (campaign.counts.rang + u32::from(more)) - u32::from(less);
     campaign.counts.never_rang += u32::from(never_rang);
     let person = contact(campaign, attempt);
-    person.rang = rings(person.rang);
+    person.rang = person.rang.saturating_add(more).saturating_sub(less);
     person.never_rang = person.never_rang.saturating_add(u16::from(never_rang));
     let hash = person.number_hash;
     if !nobody {
@@ -407,19 +412,28 @@ fn count_ring(
     Ok(())
 }
 
-fn settle(campaign: &mut Campaign, attempt: &AttemptId, outcome: Outcome, digits: &str, at: Timestamp) {
+/// `elsewhere`: what keeps the next attempt off the trunk of this one, where there is another.
+fn settle(
+    campaign: &mut Campaign,
+    attempt: &AttemptId,
+    (outcome, digits): (Outcome, &str),
+    elsewhere: u8,
+    at: Timestamp,
+) {
     let (rules, max_attempts) = (&campaign.rules, campaign.max_attempts);
     let Some(person) = campaign.contacts.get_mut(attempt.contact as usize) else { return };
-    person.tried = 0;
+    (person.tried, person.elsewhere) = (0, false);
     let same = &mut person.ended[outcome as usize];
     *same = same.saturating_add(1);
     let same = u32::from(*same);
     let free = u32::from(person.ended[Outcome::Congestion as usize]);
     let free = if retry::is_free(rules, Outcome::Congestion) { free } else { 0 };
-    let counted = (person.rang + u32::from(person.never_rang)).saturating_sub(free);
-    match retry::after(rules, max_attempts, outcome, Behind { counted, same }, at) {
-        Next::Again(due_ms) => return to_waiting(campaign, attempt, due_ms),
-        Next::Final => {}
+    let counted = (u32::from(person.rang) + u32::from(person.never_rang)).saturating_sub(free);
+    if let Next::Again(due_ms) = retry::after(rules, max_attempts, outcome, Behind { counted, same }, at) {
+        if rules.retry(outcome).is_some_and(|rule| rule.another_trunk) && elsewhere != 0 {
+            (person.tried, person.elsewhere) = (elsewhere, true);
+        }
+        return to_waiting(campaign, attempt, due_ms);
     }
     person.status = ContactStatus::Settled(outcome);
     *campaign.counts.settled.entry(outcome).or_default() += 1;

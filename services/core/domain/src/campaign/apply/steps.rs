@@ -14,9 +14,9 @@ use crate::state::{Effectless, State};
 pub(super) fn taken(
     state: &mut State,
     call: &AttemptId,
-    step: u32,
-    source: StepSource,
+    (step, source): (u32, StepSource),
     decision: Option<&EventRef>,
+    reply: &str,
 ) -> Result<(), Effectless> {
     let attempt = in_flight(state, call).ok_or(Effectless::incident("the call is not in flight"))?;
     if step <= attempt.step {
@@ -30,6 +30,11 @@ pub(super) fn taken(
     let superseded =
         (before - attempt.decisions.len()).saturating_sub(usize::from(decision.is_some())) as u64;
     attempt.step = step;
+    match Verb::parse(reply) {
+        Ok(Verb::Gather { .. }) => attempt.asked = true,
+        Ok(Verb::Hangup { .. }) => attempt.hung_up = true,
+        _ => {}
+    }
     state.superseded_decisions += superseded;
     state.steps += 1;
     if proven { Ok(()) } else { Err(Effectless::incident(STEP_INCIDENTS[1])) }

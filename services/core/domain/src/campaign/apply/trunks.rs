@@ -1,6 +1,8 @@
 //! What a trunk says to an attempt: whether it may carry it, and what its end means.
 
-use super::super::state::{Attempt, AttemptStatus, Campaign, Contact};
+use std::collections::BTreeMap;
+
+use super::super::state::{Attempt, AttemptStatus, Campaign, Campaigns, Contact};
 use super::{contact, to_waiting};
 use crate::event::Event;
 use crate::fleet::Node;
@@ -38,7 +40,7 @@ pub(super) fn may_carry(
         return Err(Effectless::void("the trunk is none of the campaign's"));
     };
     if person.tried & choose::bit(place) != 0 {
-        return Err(Effectless::void("the trunk has turned this contact away"));
+        return Err(Effectless::void("the contact's next attempt is to be on another trunk"));
     }
     if home.trunks.get(&new.trunk) != Some(&trunk.revision) {
         return Err(Effectless::void("the node does not have the trunk"));
@@ -121,11 +123,11 @@ pub(super) fn ended(
 pub(super) fn turn_away(campaign: &mut Campaign, attempt: &AttemptId, released: &Attempt) {
     // The campaign may have been taken off it meanwhile.
     let place = campaign.trunks.iter().position(|name| *name == released.trunk);
-    let counted = u32::from(released.status >= AttemptStatus::Originating);
-    campaign.counts.rang -= counted;
+    let counted = u16::from(released.status >= AttemptStatus::Originating);
+    campaign.counts.rang -= u32::from(counted);
     campaign.counts.turned_away += 1;
     let person = contact(campaign, attempt);
-    person.rang -= counted;
+    person.rang = person.rang.saturating_sub(counted);
     person.turned_away = person.turned_away.saturating_add(1);
     person.tried |= place.map_or(0, choose::bit);
     to_waiting(campaign, attempt, 0);
@@ -141,7 +143,22 @@ pub(super) fn relisted(campaign: &mut Campaign, trunks: &[String]) {
         let old = moved.iter().enumerate().filter(|(place, _)| person.tried & choose::bit(*place) != 0);
         let tried = old.fold(0, |bits, (_, bit)| bits | bit);
         person.tried = if tried == all { 0 } else { tried };
+        person.elsewhere &= person.tried != 0;
     }
     campaign.trunk = trunks.first().cloned().unwrap_or_default();
     campaign.trunks = trunks.to_vec();
+}
+
+/// A trunk is gone: who may be tried on none that is left may be tried on each once more.
+pub(crate) fn removed(campaigns: &mut Campaigns, trunks: &BTreeMap<String, Trunk>) {
+    for campaign in campaigns.values_mut() {
+        let usable = |name: &String| trunks.get(name).is_some_and(|trunk| trunk.usable().is_some());
+        let places = campaign.trunks.iter().enumerate().filter(|(_, name)| usable(name));
+        let left = places.fold(0, |bits, (place, _)| bits | choose::bit(place));
+        for person in campaign.contacts.iter_mut().filter(|person| person.tried != 0) {
+            if left & !person.tried == 0 {
+                (person.tried, person.elsewhere) = (0, false);
+            }
+        }
+    }
 }

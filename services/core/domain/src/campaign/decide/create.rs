@@ -38,6 +38,7 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
     let allowed = new.allowed_hashes.len() <= 64;
     unless(allowed, "AST-D006", "at most 64 numbers can be allowed before go-live");
     found.extend(limit_problems(&new.limits, at));
+    found.extend(one_trunk(&new.limits.rules, &new.trunks));
     found.extend(choose::problems(&new.trunks, &caller_ids(&new.limits), &state.trunks));
     if lead_outside(state, &new.trunks) && !new.live && new.allowed_hashes.is_empty() {
         let why =
@@ -66,6 +67,15 @@ fn limit_problems(limits: &Limits, at: Timestamp) -> Vec<Rejection> {
     let rules = rules::check(&limits.rules, at);
     found.extend(rules.iter().map(|problem| Rejection::with(problem.code(), problem.to_string())));
     found
+}
+
+/// A retry on another trunk needs one.
+fn one_trunk(rules: &CampaignRules, trunks: &[String]) -> Option<Rejection> {
+    let rule = rules.retries.iter().find(|rule| rule.another_trunk).filter(|_| trunks.len() == 1)?;
+    let outcome = rule.outcome.name();
+    let why =
+        format!("retries.{outcome}: it is to be on another trunk, and the campaign names one; name a second");
+    Some(Rejection::with("AST-D150", why))
 }
 
 fn refused(problems: &[Rejection]) -> Result<(), Rejection> {
@@ -108,6 +118,7 @@ pub(super) fn change(
     }
     let trunks = if trunks.is_empty() { known.trunks.as_slice() } else { trunks };
     let mut problems = limit_problems(limits, at);
+    problems.extend(one_trunk(&limits.rules, trunks));
     problems.extend(choose::problems(trunks, &caller_ids(limits), &state.trunks));
     let others = trunks != known.trunks;
     if others && lead_outside(state, trunks) && !known.live && known.allowed.is_empty() {

@@ -221,6 +221,7 @@ impl<'a> Queue<'a> {
 
 fn why(person: &Contact) -> &'static str {
     match () {
+        () if person.elsewhere => "its delay is over, another trunk than its last, free slot",
         () if person.tried > 0 => "turned away by another trunk, free slot",
         () if person.due_ms > 0 => "its delay is over, free slot",
         () => "waiting contact, free slot",

@@ -153,8 +153,10 @@ fn describe(rules: &CampaignRules) -> String {
     }
     for rule in &rules.retries {
         let doubled = if rule.doubling { ", doubled each time" } else { "" };
+        let moved = if rule.another_trunk { ", on another trunk" } else { "" };
         let name = rule.outcome.name();
-        line("retry", format!("{name}: {} times, {} later{doubled}", rule.max, length(rule.delay_ms)));
+        let later = length(rule.delay_ms);
+        line("retry", format!("{name}: {} times, {later} later{doubled}{moved}", rule.max));
     }
     text
 }
