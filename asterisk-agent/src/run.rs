@@ -84,6 +84,10 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     // A file that cannot be used is told now, not with the first order.
     Credentials::load(credentials.as_deref())?;
     let trunks = Arc::new(Trunks::open(trunks_file, place, args.ami_secret_file.clone(), credentials)?);
+    tokio::spawn({
+        let trunks = Arc::clone(&trunks);
+        async move { trunks.keep_looking().await }
+    });
     let pbx_config = PbxConfig {
         ami_port: args.ami_port,
         ami_user: args.ami_user.clone(),

@@ -5,6 +5,7 @@
 
 mod credentials;
 mod options;
+mod pins;
 mod render;
 mod srv;
 
@@ -22,11 +23,15 @@ use crate::pbx::PbxCommand;
 use crate::render::endpoint_at;
 use crate::{Error, files};
 
+use self::pins::Pins;
+
 pub use credentials::Credentials;
 pub use render::{Place, render};
 
 /// How long the PBX may take to read its trunks again and say what it has.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often names are looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
 /// The trunks of a node.
 #[derive(Debug)]
@@ -38,6 +43,8 @@ pub struct Trunks {
     secret_file: PathBuf,
     credentials: Option<PathBuf>,
     now: RwLock<BTreeMap<String, v1::TrunkEntry>>,
+    /// Where the names of each lead, or why its calls cannot be kept to one server.
+    pins: RwLock<BTreeMap<String, Result<Pins, String>>>,
     /// One order after another.
     turn: Mutex<()>,
 }
@@ -58,7 +65,8 @@ impl Trunks {
             Err(error) => return Err(Error::file("read", &ordered)(error)),
         };
         let now = RwLock::new(by_name(order.trunks));
-        Ok(Self { file, place, secret_file, credentials, now, turn: Mutex::new(()) })
+        let (pins, turn) = (RwLock::default(), Mutex::new(()));
+        Ok(Self { file, place, secret_file, credentials, now, pins, turn })
     }
 
     /// A number as the trunk wants it written.
@@ -73,11 +81,55 @@ impl Trunks {
         }
     }
 
-    /// The endpoint an attempt is dialled by: the places of a trunk take turns by the attempt's id.
-    pub fn endpoint(&self, secret: &str, trunk: &str, attempt: &str) -> String {
+    /// The endpoint an attempt is dialled by, and the URI's part behind the `@` where its call must go to one of several
+    /// servers: the places of a trunk take turns by the attempt's id.
+    ///
+    /// # Errors
+    /// Its calls cannot be kept to one server any more: nothing is dialled.
+    pub fn target(
+        &self,
+        secret: &str,
+        trunk: &str,
+        attempt: &str,
+    ) -> Result<(String, Option<String>), String> {
         let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
         let places = now.get(trunk).and_then(|entry| entry.settings.as_ref()).map_or(1, places_of);
-        endpoint_at(secret, trunk, turn(attempt, places))
+        let place = turn(attempt, places);
+        let uri = match self.pins.read().unwrap_or_else(PoisonError::into_inner).get(trunk) {
+            Some(Ok(pins)) => pins.uri(place, attempt),
+            Some(Err(why)) => return Err(why.clone()),
+            None => None,
+        };
+        Ok((endpoint_at(secret, trunk, place), uri))
+    }
+
+    /// Looks names up again for as long as the node lives: what they lead to changes.
+    pub async fn keep_looking(&self) {
+        loop {
+            let entries: Vec<v1::TrunkEntry> =
+                self.now.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+            self.look_up(&entries).await;
+            tokio::time::sleep(LOOK_UP_EVERY).await;
+        }
+    }
+
+    /// A name that nobody knows now leads where it led.
+    async fn look_up(&self, entries: &[v1::TrunkEntry]) {
+        let named = entries.iter().filter_map(|entry| Some((&entry.trunk, entry.settings.as_ref()?)));
+        let found = named.map(|(trunk, set)| async { (trunk.clone(), Pins::find(set, &self.place).await) });
+        let found: BTreeMap<_, _> = futures_util::future::join_all(found).await.into_iter().collect();
+        let mut pins = self.pins.write().unwrap_or_else(PoisonError::into_inner);
+        pins.retain(|trunk, _| found.contains_key(trunk));
+        for (trunk, found) in found {
+            match (pins.get(&trunk), &found) {
+                (Some(Ok(known)), Ok(new)) if new.is_unknown() && !known.is_unknown() => {}
+                (Some(Ok(_)) | None, Err(why)) => {
+                    tracing::error!(trunk, why, "nothing is dialled by it any more");
+                    pins.insert(trunk, found);
+                }
+                _ => drop(pins.insert(trunk, found)),
+            }
+        }
     }
 
     /// Lets the PBX have these trunks and no others. Those it proved to have, and what is wrong with the rest.
@@ -87,6 +139,7 @@ impl Trunks {
         pbx: &mpsc::UnboundedSender<PbxCommand>,
     ) -> (Vec<(String, String)>, String) {
         let _turn = self.turn.lock().await;
+        self.look_up(&order.trunks).await;
         let mut problems = Vec::new();
         let rendered = match self.write(&order, &mut problems) {
             Ok(rendered) => rendered,
@@ -133,7 +186,13 @@ impl Trunks {
         let credentials = Credentials::load(self.credentials.as_deref())?;
         let mut text = String::new();
         let mut rendered = Vec::new();
+        let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
         for entry in &order.trunks {
+            if let Some(Err(why)) = pins.get(&entry.trunk) {
+                let (trunk, why) = (entry.trunk.clone(), why.clone());
+                problems.push(Error::Trunk { trunk, why }.to_string());
+                continue;
+            }
             match render(entry, &self.place, &secret, &credentials) {
                 Ok(section) => {
                     text.push_str(&section);
@@ -150,16 +209,20 @@ impl Trunks {
     }
 }
 
-/// Places a call by it can go to, as far as this node chooses: those of SRV records the PBX chooses from.
+/// Places a call by it can go to: of several servers behind one name its pin chooses.
 fn places_of(settings: &v1::TrunkSettings) -> usize {
     settings.hosts.len().max(1)
 }
 
 /// Whose turn it is among so many: of many attempts as often the one as the other.
 fn turn(attempt: &str, places: usize) -> usize {
-    let hash = asterism_proto::hash::sha256(attempt.as_bytes());
-    let number = hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    (number % places.max(1) as u64) as usize
+    (hash_of(attempt, "") % places.max(1) as u64) as usize
+}
+
+/// A number that follows from the attempt, another one for each purpose.
+fn hash_of(attempt: &str, purpose: &str) -> u64 {
+    let hash = asterism_proto::hash::sha256(format!("{attempt}{purpose}").as_bytes());
+    hash.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
 }
 
 fn by_name(entries: Vec<v1::TrunkEntry>) -> BTreeMap<String, v1::TrunkEntry> {

@@ -16,6 +16,7 @@ use support::carrier::{Came, Carrier};
 use support::dns::NameServer;
 use support::gateway::Gateway;
 use support::real::{installed, skip};
+use support::rings_then_503::Gateways;
 use support::{ANSWERED, Fleet, PATIENCE, attempt, raw};
 
 const CALLER: &str = "+15550100000";
@@ -256,6 +257,46 @@ fn a_carrier_is_found_by_its_srv_record() {
         assert_eq!(answer.host, format!("gw.carrier.example:{}", carrier.port));
         assert_eq!((answer.record.as_str(), answer.problem.as_str()), ("priority 1, weight 1", ""));
         assert!((200..500).contains(&answer.status), "{answer:?}");
+    });
+}
+
+/// Where a name leads to two servers, the PBX alone sends a second INVITE to the second after a 503 of the first, though that
+/// has rung: each call is kept to one.
+#[test]
+fn a_call_goes_to_one_server_though_it_rang_there_and_had_no_room() {
+    let test = "agent: real Asterisk, one INVITE";
+    let Some((root, _)) = installed(test) else { return };
+    runtime().block_on(async {
+        let fleet = Fleet::start().await;
+        let gateways = Gateways::start();
+        let Some(names) = NameServer::of_two(gateways.port) else {
+            return skip(test, "port 53 of no address of loopback is to be had");
+        };
+        let args = ["--pbx", "asterisk", "--asterisk-root", root.to_str().unwrap()];
+        let Some(_node) = names.serve(fleet.dir.path(), &fleet.instance(20, &args)) else {
+            return skip(test, "nobody may mount in a namespace of its own here");
+        };
+        fleet.prepare().await;
+        let named = format!("both.example:{}", gateways.port);
+        let trunks = vec![
+            trunk("records", 1, |s| (s.hosts, s.srv) = (Vec::new(), "carrier.example".into())),
+            trunk("addresses", 1, |s| s.hosts = vec![named.clone()]),
+            trunk("asked", 1, |s| (s.hosts, s.qualify_s) = (vec![named.clone()], 5)),
+        ];
+        have(&fleet, trunks).await;
+        let ended = call(&fleet, &["records", "addresses", "asked"]).await;
+        for (nth, name) in ["records", "addresses", "asked"].into_iter().enumerate() {
+            let end = &ended[name];
+            assert_eq!((end.sip_status, end.heard), (503, v1::Heard::Ringing as u32), "{name}: {end:?}");
+            assert_eq!(gateways.invites(&format!("{:04}", nth + 1)), 1, "{name} rang one server");
+        }
+        // Over TLS an address fits no certificate, and an outbound proxy is one for all calls: such a trunk is not held.
+        let refused = vec![
+            trunk("over-tls", 1, |s| (s.hosts, s.transport) = (vec![named.clone()], 3)),
+            trunk("by-proxy", 1, |s| s.outbound_proxy.clone_from(&named)),
+        ];
+        let reply = fleet.order(Verb::Trunks, &v1::TrunkOrder { term: 1, trunks: refused }).await;
+        assert_eq!(reply.reason.matches("leads to 2 servers").count(), 2, "{reply:?}");
     });
 }
 

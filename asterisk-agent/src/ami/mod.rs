@@ -58,6 +58,9 @@ pub enum Error {
         /// The header's name.
         name: String,
     },
+    /// Where a call goes cannot be said.
+    #[error("{0}")]
+    Target(String),
     /// An action had more than [`MAX_ACTION_HEADERS`] headers.
     #[error("ami action with more than {MAX_ACTION_HEADERS} headers")]
     ActionTooLong,

@@ -215,9 +215,14 @@ impl<'a> Connection<'a> {
     }
 
     fn originate(&self, originate: &Originate) -> Result<Action, ami::Error> {
-        let endpoint = self.config.trunks.endpoint(&self.secret, &originate.trunk, &originate.attempt);
+        let target = self.config.trunks.target(&self.secret, &originate.trunk, &originate.attempt);
+        let (endpoint, server) = target.map_err(ami::Error::Target)?;
         let number = self.config.trunks.written(&originate.trunk, &originate.number.0);
-        let channel = format!("{}/{number}@{endpoint}", self.config.technology);
+        let technology = &self.config.technology;
+        let channel = match server {
+            None => format!("{technology}/{number}@{endpoint}"),
+            Some(server) => format!("{technology}/{endpoint}/sip:{}@{server}", number.replace('#', "%23")),
+        };
         Action::originate(
             &originate.attempt,
             &ami::Originate {

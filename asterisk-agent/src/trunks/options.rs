@@ -44,10 +44,9 @@ pub(super) async fn ask(settings: &v1::TrunkSettings, place: &Place) -> Vec<v1::
 
 /// A domain's servers, each with what its record says; without records the domain itself is where it is (RFC 3263, 4.2).
 async fn by_records(domain: &str, transport: u32) -> Result<Vec<(String, String)>, String> {
-    let known = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default(); // a machine without one asks itself
-    let name = srv::service(domain, transport);
-    let found = srv::lookup(&name, &srv::servers(&known)).await?;
+    let found = records(domain, transport).await?;
     if found.is_empty() {
+        let name = srv::service(domain, transport);
         return Ok(vec![(domain.to_owned(), format!("{name} has no records"))]);
     }
     let server = |at: srv::Target| {
@@ -55,6 +54,17 @@ async fn by_records(domain: &str, transport: u32) -> Result<Vec<(String, String)
         (format!("{}:{}", at.host, at.port), record)
     };
     Ok(found.into_iter().map(server).collect())
+}
+
+/// What a domain's SRV records say.
+pub(super) async fn records(domain: &str, transport: u32) -> Result<Vec<srv::Target>, String> {
+    let known = tokio::fs::read_to_string(RESOLV_CONF).await.unwrap_or_default(); // a machine without one asks itself
+    srv::lookup(&srv::service(domain, transport), &srv::servers(&known)).await
+}
+
+/// Whether a server answers an OPTIONS.
+pub(super) async fn answers(at: SocketAddr, transport: u32, place: &Place) -> bool {
+    one((at.to_string(), String::new()), transport, place).await.problem.is_empty()
 }
 
 async fn one((host, record): (String, String), transport: u32, place: &Place) -> v1::TrunkAnswer {

@@ -1,5 +1,5 @@
-//! Where a domain's SRV records say that a carrier is (RFC 2782 and 3263): for a check by this node. Calls go where the PBX
-//! finds them by itself: of each priority's servers one by weight, the next one where that has no room.
+//! Where a domain's SRV records say that a carrier is (RFC 2782 and 3263): for a check by this node. and for the one server
+//! that a call is pinned to.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -166,11 +166,11 @@ async fn a_trunk_of_several_places_has_an_endpoint_for_each() {
     assert_eq!(own.have(order, &pbx("r1")).await.0.len(), 1);
     let mut turns = names.clone().map(|_| 0);
     for n in 0..300 {
-        let name = own.endpoint(SECRET, "carrier", &format!("c-{n}-1"));
+        let name = own.target(SECRET, "carrier", &format!("c-{n}-1")).unwrap().0;
         turns[names.iter().position(|known| *known == name).unwrap()] += 1;
     }
     assert!(turns.iter().all(|count| (70..=130).contains(count)), "{turns:?}");
-    assert_eq!(own.endpoint(SECRET, "unknown", "c-1-1"), endpoint_at(SECRET, "unknown", 0));
+    assert_eq!(own.target(SECRET, "unknown", "c-1-1"), Ok((endpoint_at(SECRET, "unknown", 0), None)));
 }
 
 proptest! {

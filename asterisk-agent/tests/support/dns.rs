@@ -10,6 +10,9 @@ use super::Process;
 
 const DOMAIN: &str = "carrier.example";
 const GATEWAY: &str = "gw.carrier.example";
+const SECOND: &str = "gw2.carrier.example";
+/// A name with two addresses: those of both gateways.
+const BOTH: &str = "both.example";
 const SRV: u16 = 33;
 const A: u16 = 1;
 
@@ -22,6 +25,15 @@ pub struct NameServer {
 impl NameServer {
     /// Of the carrier at this port of loopback; none where port 53 is not to be had.
     pub fn start(port: u16) -> Option<Self> {
+        Self::of(port, false)
+    }
+
+    /// The same, and a second gateway at this port of 127.0.0.2, whose turn comes behind the first.
+    pub fn of_two(port: u16) -> Option<Self> {
+        Self::of(port, true)
+    }
+
+    fn of(port: u16, two: bool) -> Option<Self> {
         let salt = std::process::id().to_be_bytes();
         let mut addresses = (1..=9).map(|n| Ipv4Addr::new(127, 100 + n, salt[2], salt[3].max(1)));
         let (address, socket) = addresses.find_map(|at| Some((at, UdpSocket::bind((at, 53)).ok()?)))?;
@@ -31,7 +43,7 @@ impl NameServer {
             let mut bytes = [0; 1024];
             while let Ok((count, from)) = socket.recv_from(&mut bytes) {
                 let Some((name, kind, end)) = question(&bytes[..count]) else { continue };
-                let _ = socket.send_to(&answer(&bytes[..end], &name, kind, port), from); // it asks again
+                let _ = socket.send_to(&answer(&bytes[..end], &name, kind, (port, two)), from); // it asks again
                 heard.lock().unwrap().push((name, kind));
             }
         });
@@ -76,20 +88,23 @@ fn question(bytes: &[u8]) -> Option<(String, u16, usize)> {
     Some((labels.join("."), kind, at + 4))
 }
 
-/// RFC 1035 and 2782: the question again, and the one record there is for it.
-fn answer(question: &[u8], name: &str, kind: u16, port: u16) -> Vec<u8> {
-    let data: Option<Vec<u8>> = match (name, kind) {
-        ("_sip._udp.carrier.example", SRV) => {
-            let labels =
-                GATEWAY.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
-            Some([0, 1, 0, 1].into_iter().chain(port.to_be_bytes()).chain(labels).chain([0]).collect())
-        }
-        (GATEWAY, A) => Some(vec![127, 0, 0, 1]),
-        _ => None,
+/// RFC 1035 and 2782: the question again, and the records there are for it.
+fn answer(question: &[u8], name: &str, kind: u16, (port, two): (u16, bool)) -> Vec<u8> {
+    let server = |priority: u8, host: &str| {
+        let labels = host.split('.').flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat());
+        [0, priority, 0, 1].into_iter().chain(port.to_be_bytes()).chain(labels).chain([0]).collect()
     };
+    let mut all: Vec<Vec<u8>> = match (name, kind) {
+        ("_sip._udp.carrier.example", SRV) => vec![server(1, GATEWAY), server(2, SECOND)],
+        (GATEWAY, A) => vec![vec![127, 0, 0, 1]],
+        (SECOND, A) => vec![vec![127, 0, 0, 2]],
+        (BOTH, A) => vec![vec![127, 0, 0, 1], vec![127, 0, 0, 2]],
+        _ => vec![],
+    };
+    all.truncate(1 + usize::from(two));
     let mut said = question.to_vec();
-    said[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(data.is_some()), 0, 0, 0, 0]);
-    if let Some(data) = data {
+    said[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, all.len() as u8, 0, 0, 0, 0]);
+    for data in all {
         said.extend([0xc0, 12]); // the question's name
         said.extend(kind.to_be_bytes());
         said.extend([0, 1, 0, 0, 0, 60, 0, data.len() as u8]);

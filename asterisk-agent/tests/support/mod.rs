@@ -21,6 +21,7 @@ pub mod gateway;
 mod log;
 mod notices;
 pub mod real;
+pub mod rings_then_503;
 pub use log::Log;
 pub use notices::{log_key, notice_body};
 
