@@ -277,11 +277,11 @@ fn a_call_goes_to_one_server_though_it_rang_there_and_had_no_room() {
             return skip(test, "nobody may mount in a namespace of its own here");
         };
         fleet.prepare().await;
-        let named = format!("both.example:{}", gateways.port);
+        let both = format!("both.example:{}", gateways.port);
         let trunks = vec![
             trunk("records", 1, |s| (s.hosts, s.srv) = (Vec::new(), "carrier.example".into())),
-            trunk("addresses", 1, |s| s.hosts = vec![named.clone()]),
-            trunk("asked", 1, |s| (s.hosts, s.qualify_s) = (vec![named.clone()], 5)),
+            trunk("addresses", 1, |s| s.hosts = vec![both.clone()]),
+            trunk("asked", 1, |s| (s.hosts, s.qualify_s) = (vec![both.clone()], 5)),
         ];
         have(&fleet, trunks).await;
         let ended = call(&fleet, &["records", "addresses", "asked"]).await;
@@ -292,8 +292,8 @@ fn a_call_goes_to_one_server_though_it_rang_there_and_had_no_room() {
         }
         // Over TLS an address fits no certificate, and an outbound proxy is one for all calls: such a trunk is not held.
         let refused = vec![
-            trunk("over-tls", 1, |s| (s.hosts, s.transport) = (vec![named.clone()], 3)),
-            trunk("by-proxy", 1, |s| s.outbound_proxy.clone_from(&named)),
+            trunk("over-tls", 1, |s| (s.hosts, s.transport) = (vec![both.clone()], 3)),
+            trunk("by-proxy", 1, |s| s.outbound_proxy.clone_from(&both)),
         ];
         let reply = fleet.order(Verb::Trunks, &v1::TrunkOrder { term: 1, trunks: refused }).await;
         assert_eq!(reply.reason.matches("leads to 2 servers").count(), 2, "{reply:?}");

@@ -108,7 +108,7 @@ mod tests {
             never_rang: 0,
             turned_away: 0,
             tried: 0,
-            elsewhere: false,
+            kept_off: asterism_domain::campaign::KeptOff::default(),
             zone: 0,
             consent: false,
             finished: false,

@@ -304,7 +304,7 @@ impl Stack {
     /// Contacts and nodes in a line each.
     pub fn summary(&self) -> String {
         self.log.read(|state| {
-            let campaigns = asterism_domain::report::campaigns(state);
+            let campaigns = asterism_domain::report::campaigns(state, state.at);
             let nodes = asterism_domain::report::nodes(state, state.at);
             format!("size {} {campaigns:?}\n{nodes:?}\nincidents {:?}", state.size, state.incident_list)
         })

@@ -50,15 +50,15 @@ fn serve(socket: &UdpSocket, heard: &Mutex<BTreeSet<(String, String)>>) {
 }
 
 fn say(socket: &UdpSocket, to: SocketAddr, request: &str, status: &str) {
-    let mut text = format!("SIP/2.0 {status}\r\n");
+    let mut lines = vec![format!("SIP/2.0 {status}")];
     for line in request.lines() {
         let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
         match name.as_str() {
-            "via" | "from" | "call-id" | "cseq" => text.push_str(&format!("{line}\r\n")),
-            "to" => text.push_str(&format!("{line};tag=gateway\r\n")),
+            "via" | "from" | "call-id" | "cseq" => lines.push(line.to_owned()),
+            "to" => lines.push(format!("{line};tag=gateway")),
             _ => {}
         }
     }
-    text.push_str("Content-Length: 0\r\n\r\n");
+    let text = lines.join("\r\n") + "\r\nContent-Length: 0\r\n\r\n";
     let _ = socket.send_to(text.as_bytes(), to); // it asks again
 }

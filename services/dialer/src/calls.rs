@@ -15,7 +15,7 @@ use asterism_domain::campaign::CampaignCommand;
 use asterism_domain::report;
 use asterism_domain::wire::Envelope;
 use asterism_nats::Secret;
-use asterism_runtime::leader::{AskError, Desk};
+use asterism_runtime::leader::{AskError, Desk, now_ms};
 use asterism_runtime::role::Deps;
 use axum::Router;
 use axum::body::Body;
@@ -194,7 +194,8 @@ impl Office {
 
     fn look(&self, call: &str) -> Result<Response, Refusal> {
         let found = self.clerk.deps.log.read(|state| {
-            let one = report::campaigns(state).into_iter().find(|one| one.campaign == call);
+            let one =
+                report::campaigns(state, state.at.max(now_ms())).into_iter().find(|one| one.campaign == call);
             one.map(|one| (state.size, json!(one)))
         });
         let (position, report) = found

@@ -16,7 +16,7 @@ use asterism_domain::{Event, report};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
 use asterism_runtime::keys::{Keyring, KeyringError, random};
-use asterism_runtime::leader::{Answer, AskError, Desk};
+use asterism_runtime::leader::{Answer, AskError, Desk, now_ms};
 use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use asterism_runtime::seal::{self, PersonalData};
 use serde::{Deserialize, Serialize};
@@ -31,12 +31,13 @@ use crate::calls::{Clerk, forward};
 use crate::config::DialerConfig;
 use crate::emergency::{self, Brake};
 use crate::trunks::{self, Refusals};
+use crate::webhook;
 
 /// The column that says whether a person agreed to be called, in any case: yes, y, true or 1.
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 26] = [
+pub const VERBS: [&str; 29] = [
     "call.create",
     "call.post",
     "campaign.create",
@@ -63,6 +64,9 @@ pub const VERBS: [&str; 26] = [
     "trunk.remove",
     "trunk.list",
     "trunk.check",
+    "webhook.list",
+    "webhook.show",
+    "webhook.resend",
 ];
 
 /// Answers commands while this process leads.
@@ -95,6 +99,9 @@ pub fn serve(
             if let Some(reply) = trunks::command(&deps, &desk, &refusals, &command).await {
                 return reply;
             }
+            if let Some(reply) = webhook::command(&deps, &desk, &command).await {
+                return reply;
+            }
             handle(&deps, &desk, &numbers, command).await
         }
     });
@@ -108,7 +115,8 @@ async fn handle(
     command: RoleCommand,
 ) -> RoleReply {
     if command.verb == "campaign.list" {
-        let (position, list) = deps.log.read(|state| (state.size, report::campaigns(state)));
+        let (position, list) =
+            deps.log.read(|state| (state.size, report::campaigns(state, state.at.max(now_ms()))));
         return reply_json(position, &list);
     }
     if command.verb == "campaign.show" {

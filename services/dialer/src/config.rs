@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use asterism_domain::paces::Paces;
 use asterism_domain::trunk::TrunkSettings;
 use asterism_runtime::config::{Config, WebhookConfig};
 
@@ -16,6 +17,8 @@ pub struct DialerConfig {
     pub order_window_ms: u32,
     /// Most attempts decided in one tick.
     pub max_intents: u32,
+    /// Caps over all campaigns and trunks.
+    pub caps: Paces,
     /// The trunks of the configuration.
     pub trunks: BTreeMap<String, TrunkSettings>,
     /// The number each trunk shows by itself.
@@ -32,6 +35,7 @@ impl Default for DialerConfig {
             tick_ms: 50,
             order_window_ms: 1_000,
             max_intents: 100,
+            caps: Paces::default(),
             trunks: BTreeMap::new(),
             caller_ids: BTreeMap::new(),
             calls: None,
@@ -47,6 +51,11 @@ impl From<&Config> for DialerConfig {
             tick_ms: config.dialer.tick_ms,
             order_window_ms: config.dialer.order_window_ms.min(2_000) as u32,
             max_intents: config.dialer.max_intents,
+            caps: Paces {
+                calls_per_second: config.dialer.calls_per_second,
+                node_calls_per_second: config.dialer.node_calls_per_second,
+                max_channels: config.dialer.max_channels,
+            },
             trunks: trunks.collect(),
             caller_ids: config
                 .trunks

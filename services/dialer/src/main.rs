@@ -23,6 +23,12 @@ async fn run(args: CommonArgs) -> anyhow::Result<()> {
     let deps = boot::with_log(&booted).await?;
     let store = asterism_object_store::open(&booted.config.objects_url()?).await?;
     booted.health.set("objects", Ok::<(), String>(()));
+    let metrics = asterism_dialer::webhook::report(deps.log.clone(), booted.health.clone());
+    tokio::spawn(async move {
+        if let Err(error) = metrics.await {
+            tracing::warn!(%error, "the outbox is not among the metrics");
+        }
+    });
     let stale = Duration::from_millis(booted.config.agent.stale_after_ms);
     let heartbeats = Heartbeats::follow(&booted.bus, &booted.config.fleet, stale).await?;
     asterism_dialer::run(DialerConfig::from(&booted.config), deps.clone(), store, heartbeats).await?;

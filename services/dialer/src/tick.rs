@@ -38,6 +38,7 @@ pub async fn run(
             fresh: heartbeats.fresh_ready(),
             order_window_ms: config.order_window_ms,
             max_intents: config.max_intents,
+            caps: Some(config.caps),
         };
         if let Err(error) = desk.tell(CampaignCommand::Tick(tick)).await {
             tracing::debug!(%error, "tick not decided");

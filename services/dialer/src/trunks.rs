@@ -15,7 +15,7 @@ use asterism_nats::{Subject, Verb};
 use asterism_proto::v1::{
     CheckOrder, OrderReply, RoleCommand, RoleReply, TrunkAnswer, TrunkEntry, TrunkOrder,
 };
-use asterism_runtime::leader::Desk;
+use asterism_runtime::leader::{AskError, Desk};
 use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -127,17 +127,24 @@ pub async fn run(config: Arc<DialerConfig>, deps: Deps, desk: Desk<CampaignComma
     }
 }
 
-/// Lets the log have the trunks of the configuration. Changes nothing where it has.
+/// Lets the log have the trunks of the configuration, and the caps over all of them. Changes nothing where it has.
 pub(crate) async fn configure(
     deps: &Deps,
     config: &DialerConfig,
     desk: &Desk<CampaignCommand>,
 ) -> Result<(), String> {
-    if deps.log.read(|state| decide::configured(state, &config.trunks).is_empty()) {
-        return Ok(());
+    let (trunks, caps) = deps.log.read(|state| {
+        (decide::configured(state, &config.trunks).is_empty(), state.fleet.paced.caps == config.caps)
+    });
+    let said = |told: Result<_, _>| told.map(drop).map_err(|error: AskError| error.to_string());
+    if !trunks {
+        let configured = TrunkCommand::Configured(config.trunks.clone());
+        said(desk.tell(CampaignCommand::Trunk(configured)).await)?;
     }
-    let configured = TrunkCommand::Configured(config.trunks.clone());
-    desk.tell(CampaignCommand::Trunk(configured)).await.map(drop).map_err(|error| error.to_string())
+    if !caps {
+        said(desk.tell(CampaignCommand::Paces(config.caps)).await)?;
+    }
+    Ok(())
 }
 
 struct Orders<'a> {

@@ -6,6 +6,7 @@
 //! and never in their way.
 
 mod body;
+mod desk;
 mod post;
 mod queue;
 
@@ -20,6 +21,8 @@ use asterism_runtime::leader::Desk;
 use asterism_runtime::role::Deps;
 use tokio::time::sleep;
 
+pub(crate) use self::desk::command;
+pub use self::desk::{OneNotice, Resend, Resent, Shown, report};
 use self::post::Receiver;
 pub use self::post::WebhookError;
 use self::queue::{Limits, Next, Queue};

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use asterism_domain::campaign::outlook::{self, Outlook};
+use asterism_domain::campaign::waits;
 use asterism_domain::fleet::plan::cost_micro_usd;
 use asterism_domain::fleet::{FleetCommand, IntentStatus};
+use asterism_domain::paces::Paces;
 use asterism_domain::report::{self, NodeReport};
 use asterism_domain::{CampaignId, NodeId, State};
 use asterism_proto::Role;
@@ -125,6 +127,12 @@ pub struct FleetReport {
     pub micro_usd_per_answer: Option<u64>,
     /// Day and region of the price book; none while one price counts for every node.
     pub prices: Option<String>,
+    /// Caps over all campaigns, of the dialer; 0 = none.
+    pub caps: Paces,
+    /// Attempts in flight.
+    pub in_flight: u32,
+    /// What keeps each running campaign from dialling the next of those who wait.
+    pub limited_by: BTreeMap<String, String>,
 }
 
 /// `fleet.cloud`: what bills, by the cloud's own listing, asked for now.
@@ -258,8 +266,16 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
         micro_usd_per_hour: fleet.micro_usd_per_hour(),
         answered,
         micro_usd_per_answer: cost.checked_div(answered),
+        caps: fleet.paced.caps,
+        in_flight: state.in_flight,
+        limited_by: limited_by(state, at),
         prices: fleet.prices.as_ref().map(|prices| format!("{} {}", prices.book, prices.region)),
     }
+}
+
+fn limited_by(state: &State, at: u64) -> BTreeMap<String, String> {
+    let limit = |id: &String| Some((id.clone(), waits::limit(state, id, at)?.0));
+    state.campaigns.keys().filter_map(limit).collect()
 }
 
 fn load(heard: &BTreeMap<NodeId, Heard>, node: &str, fresh: bool) -> Option<Load> {

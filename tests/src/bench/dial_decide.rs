@@ -199,6 +199,7 @@ impl Core {
             fresh: BTreeSet::from([NODE.to_owned()]),
             order_window_ms: 1_000,
             max_intents: INTENTS,
+            caps: None,
         });
         for _ in 0..TICKS {
             self.at += 20;

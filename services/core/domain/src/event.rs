@@ -437,6 +437,12 @@ pub enum Event {
         causes: Vec<String>,
         reason: String,
     },
+    PacesSet {
+        calls_per_second: u32,
+        node_calls_per_second: u32,
+        max_channels: u32,
+        reason: String,
+    },
     TrunkPaced {
         trunk: String,
         per_1000_s: u32,
@@ -457,6 +463,11 @@ pub enum Event {
     WebhookGivenUp {
         notices: Vec<u64>,
         tries: u32,
+        reason: String,
+    },
+
+    WebhookResent {
+        notices: Vec<u64>,
         reason: String,
     },
 

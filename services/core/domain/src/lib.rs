@@ -17,6 +17,7 @@ pub mod invariant;
 pub mod logic;
 pub mod media;
 pub mod outcome;
+pub mod paces;
 pub mod report;
 pub mod rules;
 pub mod state;

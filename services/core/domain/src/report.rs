@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::campaign::{Campaign, CampaignStatus, ContactStatus, budget, judge};
+use crate::campaign::{Campaign, CampaignStatus, ContactStatus, budget, judge, waits};
 use crate::fleet::NodeStatus;
 use crate::ids::Timestamp;
 use crate::rules::DoNotCall;
@@ -67,6 +67,10 @@ pub struct CampaignReport {
     pub refused: u32,
     /// Why nothing new is dialled while it runs, whatever it is set to; empty if nothing holds.
     pub hold: String,
+    /// While it runs and somebody waits: what keeps the next one from being dialled now.
+    pub limited_by: String,
+    /// Until when, if that is known.
+    pub limited_until_ms: Option<Timestamp>,
 }
 
 /// A node in numbers.
@@ -174,13 +178,14 @@ pub fn cost(campaign: &Campaign) -> String {
     }
 }
 
-/// Every campaign in numbers.
-pub fn campaigns(state: &State) -> Vec<CampaignReport> {
+/// Every campaign in numbers, as it is at `at`.
+pub fn campaigns(state: &State, at: Timestamp) -> Vec<CampaignReport> {
     state
         .campaigns
         .iter()
         .map(|(id, campaign)| {
             let counts = &campaign.counts;
+            let (limited_by, limited_until_ms) = waits::limit(state, id, at).unwrap_or_default();
             CampaignReport {
                 campaign: id.clone(),
                 name: campaign.name.clone(),
@@ -191,7 +196,7 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 settled: counts.settled_total(),
                 excluded: counts.excluded,
                 excluded_by: counts.excluded_by.iter().map(|(rule, n)| (rule.name(), *n)).collect(),
-                next_due_ms: judge::next_due(campaign, state.at),
+                next_due_ms: judge::next_due(campaign, at),
                 uncertain: counts.uncertain,
                 erased: counts.erased,
                 known_elsewhere: counts.known,
@@ -211,6 +216,8 @@ pub fn campaigns(state: &State) -> Vec<CampaignReport> {
                 turned_away: counts.turned_away,
                 answered: counts.answered,
                 refused: counts.refused,
+                limited_by,
+                limited_until_ms,
                 hold: if campaign.status == CampaignStatus::Running { state.hold() } else { String::new() },
             }
         })

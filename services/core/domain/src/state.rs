@@ -16,7 +16,7 @@ use crate::ids::{NumberHash, Timestamp, by_number};
 use crate::rules::{DoNotCall, NumberUse};
 use crate::trunk::Trunk;
 use crate::webhook::{self, Outbox, Watch};
-use crate::{campaign, catalogue, fleet, trunk};
+use crate::{campaign, catalogue, fleet, paces, trunk};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
 pub const REDUCER: &str = "asterism-14";
@@ -264,9 +264,14 @@ impl State {
             | Event::TrunkHeld { .. }
             | Event::TrunkBreaker { .. }
             | Event::TrunkPaced { .. } => trunk::apply::apply(self, &recorded.event, recorded.at),
-            Event::WebhookSet { .. } | Event::WebhookDelivered { .. } | Event::WebhookGivenUp { .. } => {
-                webhook::apply(&mut self.webhook, &recorded.event)
+            Event::PacesSet { .. } => {
+                paces::apply(&mut self.fleet, &recorded.event, self.in_flight);
+                Ok(())
             }
+            Event::WebhookSet { .. }
+            | Event::WebhookDelivered { .. }
+            | Event::WebhookGivenUp { .. }
+            | Event::WebhookResent { .. } => webhook::apply(&mut self.webhook, &recorded.event, recorded.at),
             event if is_fleet(event) => {
                 let orphaned = fleet::apply::apply(&mut self.fleet, recorded)?;
                 campaign::apply::orphaned(self, &orphaned, recorded.at);

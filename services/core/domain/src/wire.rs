@@ -485,7 +485,9 @@ events! {
     TrunkHeld TrunkHeld { node, trunk, revision }
     TrunkBreaker TrunkBreaker { trunk, state, until_ms, ends, trouble, causes, reason }
     TrunkPaced TrunkPaced { trunk, per_1000_s, before_per_1000_s, ends, rejected, reason }
+    PacesSet PacesSet { calls_per_second, node_calls_per_second, max_channels, reason }
     WebhookSet WebhookSet { endpoint, kinds, reason }
     WebhookDelivered WebhookDelivered { notices }
     WebhookGivenUp WebhookGivenUp { notices, tries, reason }
+    WebhookResent WebhookResent { notices, reason }
 }

@@ -145,6 +145,7 @@ fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
             fresh: lab.ready(),
             order_window_ms: 2_000,
             max_intents: 9,
+            caps: None,
         }),
         lab.now,
     )

@@ -16,7 +16,7 @@ fn stop(cancel_ringing: bool, cut_calls: bool) -> CampaignCommand {
 }
 
 fn tick(lab: &Lab, order_window_ms: u32) -> CampaignCommand {
-    CampaignCommand::Tick(DialTick { fresh: lab.ready(), order_window_ms, max_intents: 100 })
+    CampaignCommand::Tick(DialTick { fresh: lab.ready(), order_window_ms, max_intents: 100, caps: None })
 }
 
 /// A campaign whose contacts are all to be dialled, on nodes that can.

@@ -153,7 +153,7 @@ fn with_too_much_unarchived_nothing_new_is_dialled_until_it_is_less() {
     };
     lab.write(Origin::Role(Role::Dialer), behind(true));
     assert_eq!((lab.state.archive_hold.as_str(), lab.state.incidents), ("", 1), "the ledger alone says so");
-    let tick = DialTick { fresh: lab.ready(), order_window_ms: 2_000, max_intents: 100 };
+    let tick = DialTick { fresh: lab.ready(), order_window_ms: 2_000, max_intents: 100, caps: None };
     let decided = decide(&lab.state, &CampaignCommand::Tick(tick), lab.now).unwrap();
     assert_eq!(decided.len(), 3);
     lab.write(LEDGER, behind(true));

@@ -13,7 +13,7 @@ use support::Lab;
 use support::hostile::{Move, next, recorded, story};
 
 fn right(state: &State) -> Result<(), TestCaseError> {
-    for shown in report::campaigns(state) {
+    for shown in report::campaigns(state, state.at) {
         let told = numbers::numbers(state, &shown.campaign).unwrap();
         let stands = |name: &str| told.contacts.get(name).copied().unwrap_or_default();
         let of = |prefix: &str| {

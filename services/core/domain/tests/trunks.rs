@@ -382,12 +382,14 @@ fn each_attempt_shows_the_number_whose_turn_it_is_and_the_trunk_allows() {
 
 #[test]
 fn why_somebody_waits_is_said_in_plain_words() {
-    let mut lab = lab(first(), loopback(), 1, &[]);
+    let mut lab = lab(first(), TrunkSettings { max_channels: 1, ..loopback() }, 1, &[]);
     let on_a = intended(&lab.tick());
     end(&mut lab, &on_a[0].0, Outcome::Congestion, 503, Heard::OnlyTheEnd);
+    let says =
+        |lab: &Lab| waits::waits_for(&lab.state, "c", &lab.state.campaigns["c"].contacts[0], lab.now).0;
+    lab.state.trunks.get_mut("b").unwrap().in_flight = 1;
+    assert_eq!(says(&lab), "for a trunk: a: it turned this contact away; b: it is at its cap of 1 channels");
     let gone = TrunkCommand::Configured([("a".to_owned(), first())].into());
     lab.dialer(&CampaignCommand::Trunk(gone));
-    let contact = lab.state.campaigns["c"].contacts[0].clone();
-    let (why, _) = waits::waits_for(&lab.state, "c", &contact, lab.now);
-    assert_eq!(why, "for a trunk: a: it turned this contact away; b: it was removed");
+    assert_eq!(says(&lab), "for its turn: it can be dialled now", "on each that is left once more");
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use asterism_domain::campaign::command::{ImportRow, NewCampaign};
 use asterism_domain::campaign::{CampaignCommand, waits};
+use asterism_domain::paces::Paces;
 use asterism_domain::rules::{
     AttemptCap, Budget, CallingWindow, CampaignRules, Exclusion, GLOBAL_LIST, RetryRule,
 };
@@ -293,6 +294,11 @@ fn rooms() -> Vec<(&'static str, Case)> {
         lab.tick();
         Case::new(lab).says(2)
     };
+    let capped = |caps: Paces| {
+        let mut lab = ruled(|_| {});
+        lab.dialer(&CampaignCommand::Paces(caps));
+        lab
+    };
     let trunk = |settings: TrunkSettings| {
         let mut lab = ruled(|_| {});
         lab.trunk("a", settings);
@@ -332,6 +338,9 @@ fn rooms() -> Vec<(&'static str, Case)> {
         ("campaign's cap", in_flight(running(&|asked| asked.limits.max_channels = 2))),
         ("budget of answers may be used up", in_flight(ruled(|rules| rules.budget.answered = 2))),
         ("campaign's pace", in_flight(running(&|asked| asked.limits.calls_per_second = 1))),
+        ("fleet's cap", in_flight(capped(Paces { max_channels: 2, ..Paces::default() }))),
+        ("fleet's pace", in_flight(capped(Paces { calls_per_second: 1, ..Paces::default() }))),
+        ("node's pace", in_flight(capped(Paces { node_calls_per_second: 1, ..Paces::default() }))),
         ("trunk's cap", in_flight(trunk(TrunkSettings { max_channels: 2, ..loopback() }))),
         ("trunk's pace", in_flight(trunk(TrunkSettings { calls_per_second: 1, ..loopback() }))),
         ("trunk rests", rests(BreakerState::Open)),

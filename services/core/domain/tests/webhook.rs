@@ -5,9 +5,10 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use asterism_domain::campaign::{CampaignCommand, ContactStatus};
+use asterism_domain::campaign::{CampaignCommand, ContactStatus, decide};
 use asterism_domain::rules::Exclusion;
 use asterism_domain::webhook::decide::WebhookCommand;
+use asterism_domain::webhook::finished::{Asked, FINISHED_KEPT, Standing, find, report};
 use asterism_domain::webhook::{Notice, NoticeId, NoticeKind};
 use asterism_domain::{Event, Outcome, State};
 use support::Lab;
@@ -140,4 +141,82 @@ fn only_the_kinds_wanted_are_owed_and_the_erased_are_told_nobody() {
     lab.dialer(&CampaignCommand::Stop { campaign: "d".into(), reason: String::new() });
     let kinds: Vec<NoticeKind> = owed(&lab).into_iter().map(|(_, notice)| notice.kind).collect();
     assert_eq!(kinds, [NoticeKind::CampaignEnded]);
+}
+
+#[test]
+fn what_was_delivered_or_given_up_is_kept_and_can_be_owed_once_more_under_its_name() {
+    let mut lab = Lab::new();
+    set(&mut lab, &[NoticeKind::ContactSettled, NoticeKind::CampaignEnded]);
+    lab.campaign("c", 3, 1);
+    lab.plan();
+    lab.boot_all();
+    lab.tick();
+    for contact in 0..3 {
+        end(&mut lab, contact, Outcome::Answered);
+    }
+    let before = owed(&lab);
+    let ids: Vec<NoticeId> = before.iter().map(|(id, _)| *id).collect();
+    tell(&mut lab, WebhookCommand::Delivered { notices: vec![ids[0]] });
+    let reason = "it said 500".to_owned();
+    tell(&mut lab, WebhookCommand::GivenUp { notices: vec![ids[1]], tries: 3, reason });
+    let list = |lab: &Lab, standing| {
+        let asked = Asked { standing, ..Asked::default() };
+        report(&lab.state, &asked).notices.into_iter().map(|line| line.id).collect::<Vec<_>>()
+    };
+    assert_eq!(list(&lab, Some(Standing::Delivered)), [ids[0].to_string()]);
+    assert_eq!(list(&lab, Some(Standing::GivenUp)), [ids[1].to_string()]);
+    assert_eq!(list(&lab, None).len(), before.len());
+    let (line, notice) = find(&lab.state, ids[1]).unwrap();
+    assert_eq!((line.standing, line.tries, line.reason.as_str()), (Standing::GivenUp, 3, "it said 500"));
+    assert_eq!((notice, line.settled.as_deref()), (before[1].1.clone(), Some("answered")));
+    assert_eq!(format!("5f1c0a9b-{}", ids[1]).parse(), Ok(ids[1]), "as its receiver was told");
+    for text in ["", "7", "7-x", "7-65536", "x-0"] {
+        assert!(text.parse::<NoticeId>().is_err(), "{text}");
+    }
+    // All that were given up; then one that was delivered, by name.
+    let again = |notices: Vec<NoticeId>, campaign: &str| WebhookCommand::Resend {
+        notices,
+        campaign: campaign.to_owned(),
+        reason: "the receiver is back".to_owned(),
+    };
+    let refused = |lab: &Lab, command: WebhookCommand| {
+        decide(&lab.state, &CampaignCommand::Webhook(command), lab.now).unwrap_err().code
+    };
+    assert_eq!(refused(&lab, again(vec![], "d")), "AST-D153");
+    assert_eq!(refused(&lab, again(vec![NoticeId(7)], "")), "AST-D152");
+    assert_eq!(refused(&lab, again(vec![ids[2]], "")), "AST-D152", "it is owed already");
+    tell(&mut lab, again(vec![], "c"));
+    tell(&mut lab, again(vec![ids[0]], ""));
+    assert_eq!(owed(&lab), before, "as they were");
+    assert_eq!(list(&lab, Some(Standing::Delivered)).len() + list(&lab, Some(Standing::GivenUp)).len(), 0);
+    // One that lands behind another is void; a kind nobody wants any more is refused.
+    let voids = lab.state.voids;
+    let late = Event::WebhookResent { notices: vec![ids[0].0], reason: String::new() };
+    lab.write(asterism_proto::Origin::Role(asterism_proto::Role::Dialer), late);
+    assert_eq!((lab.state.voids, owed(&lab).len()), (voids + 1, before.len()));
+    tell(&mut lab, WebhookCommand::Delivered { notices: vec![ids[0]] });
+    set(&mut lab, &[NoticeKind::CampaignEnded]);
+    assert_eq!(refused(&lab, again(vec![ids[0]], "")), "AST-D154");
+    set(&mut lab, &[]);
+    assert_eq!(refused(&lab, again(vec![ids[0]], "")), "AST-D151");
+    let mut folded = State::default();
+    lab.written.iter().for_each(|recorded| folded.apply(recorded));
+    assert_eq!(folded.webhook, lab.state.webhook);
+}
+
+#[test]
+fn so_many_are_kept_and_no_more() {
+    let mut lab = Lab::new();
+    set(&mut lab, &[NoticeKind::CampaignEnded]);
+    for n in 0..FINISHED_KEPT + 3 {
+        let id = format!("c{n}");
+        lab.campaign(&id, 1, 1);
+        lab.dialer(&CampaignCommand::Stop { campaign: id, reason: String::new() });
+    }
+    let ids: Vec<NoticeId> = lab.state.webhook.owed.keys().copied().collect();
+    for chunk in ids.chunks(500) {
+        tell(&mut lab, WebhookCommand::Delivered { notices: chunk.to_vec() });
+    }
+    assert_eq!((lab.state.webhook.taken.len(), lab.state.webhook.delivered), (FINISHED_KEPT, 1_003));
+    assert!(find(&lab.state, ids[2]).is_none() && find(&lab.state, ids[3]).is_some(), "the oldest go");
 }

@@ -56,7 +56,7 @@ fn sealed(state: &State, notice: &Notice) -> Option<Sealed> {
     Some(Sealed { import, bytes: person.sealed.clone() })
 }
 
-fn say(state: &State, id: NoticeId, notice: &Notice) -> Map<String, Value> {
+pub(super) fn say(state: &State, id: NoticeId, notice: &Notice) -> Map<String, Value> {
     let mut said = Map::new();
     let mut put = |key: &str, value: Value| said.insert(key.to_owned(), value);
     put("id", json!(format!("{}-{id}", state.log_tag)));

@@ -149,3 +149,7 @@ fn secret(config: &WebhookConfig) -> Result<Secret, WebhookError> {
 #[cfg(test)]
 #[path = "post_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tls_tests;

@@ -169,7 +169,7 @@ impl Rig {
     pub async fn dial(&mut self) {
         let desk = self.dialer().await;
         let fresh = self.nodes(NodeStatus::Ready).into_iter().collect();
-        let tick = DialTick { fresh, order_window_ms: 2_000, max_intents: 100 };
+        let tick = DialTick { fresh, order_window_ms: 2_000, max_intents: 100, caps: None };
         desk.tell(CampaignCommand::Tick(tick)).await.unwrap();
     }
 

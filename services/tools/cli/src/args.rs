@@ -10,6 +10,7 @@ pub mod plan;
 pub mod prices;
 pub mod trunk;
 mod values;
+pub mod webhook;
 
 use std::path::PathBuf;
 
@@ -102,6 +103,9 @@ Examples:
     /// Trunks: add a carrier, change it, ask it whether it is there, list them, take one away
     #[command(subcommand)]
     Trunk(trunk::TrunkCommand),
+    /// Notices to your own server: list them, show one, deliver some once more
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Place one test call and wait for its outcome
     Call(CallArgs),
     /// The nodes: list them, drain one, send all home

@@ -90,6 +90,10 @@ pub struct CampaignReport {
     pub refused: u32,
     /// Why nothing new is dialled while it runs; empty if nothing holds.
     pub hold: String,
+    /// What keeps the next of those who wait from being dialled now.
+    pub limited_by: String,
+    /// Until when, if that is known.
+    pub limited_until_ms: Option<u64>,
 }
 
 impl CampaignReport {

@@ -32,17 +32,18 @@ pub fn demand(
     lead_ms: u64,
     at: Timestamp,
 ) -> Demand {
-    let mut demand = Demand::default();
+    let (mut demand, caps) = (Demand::default(), state.fleet.paced.caps);
     let soon = at.saturating_add(lead_ms);
     for campaign in state.campaigns.values() {
         let due = judge::due(campaign, at).max(judge::due(campaign, soon));
         if due == 0 {
             continue;
         }
-        let (cap, in_flight) = (campaign.max_channels, campaign.counts.in_flight);
+        let (cap, in_flight) = (least(campaign.max_channels, caps.max_channels), campaign.counts.in_flight);
         let now = if cap == 0 { due } else { due.min(cap.saturating_sub(in_flight)) };
         demand.due = demand.due.saturating_add(now);
-        let most = slots_most(campaign, holding_ms);
+        let pace = least(campaign.calls_per_second, caps.calls_per_second);
+        let most = slots_for(cap, pace, holding_ms);
         match ends(campaign) {
             None => {
                 let calls = due.saturating_add(in_flight);
@@ -51,7 +52,26 @@ pub fn demand(
             Some(until) => dated(campaign, most, (at, soon, until), &mut demand.lists),
         }
     }
+    demand.due = demand.due.min(state.fleet.paced.room(state.in_flight));
+    share(&mut demand.lists, slots_for(caps.max_channels, caps.calls_per_second, holding_ms));
     demand
+}
+
+/// Lists that share the fleet's own caps have their part of them each.
+fn share(lists: &mut [Backlog], most: u32) {
+    let all: u64 = lists.iter().map(|list| u64::from(list.slots_most)).sum();
+    if most == 0 || all <= u64::from(most) {
+        return;
+    }
+    for list in lists {
+        let part = (u64::from(list.slots_most) * u64::from(most)).div_ceil(all);
+        list.slots_most = u32::try_from(part).unwrap_or(most);
+    }
+}
+
+/// The lesser of two caps, 0 being none.
+pub(super) fn least(one: u32, other: u32) -> u32 {
+    [one, other].into_iter().filter(|cap| *cap > 0).min().unwrap_or(0)
 }
 
 /// Attempts that can be sent within `ahead_ms`, whatever the caps are.
@@ -69,12 +89,8 @@ pub(super) fn ends_by(rules: &CampaignRules) -> Option<Timestamp> {
     [rules.deadline_ms, rules.ends_at_ms].into_iter().filter(|end| *end > 0).min()
 }
 
-/// Slots a campaign can use at once: its cap, and what its pace fills with three roots for chance; 0 = any number.
-fn slots_most(campaign: &Campaign, holding_ms: u64) -> u32 {
-    slots_for(campaign.max_channels, campaign.calls_per_second, holding_ms)
-}
-
-pub(super) fn slots_for(max_channels: u32, calls_per_second: u32, holding_ms: u64) -> u32 {
+/// Slots that can be used at once: the cap, and what the pace fills with three roots for chance; 0 = any number.
+pub(crate) fn slots_for(max_channels: u32, calls_per_second: u32, holding_ms: u64) -> u32 {
     let filled = u64::from(calls_per_second).saturating_mul(holding_ms.div_ceil(1_000));
     let filled = u32::try_from(filled.saturating_add(3 * filled.isqrt())).unwrap_or(u32::MAX);
     [max_channels, filled].into_iter().filter(|most| *most > 0).min().unwrap_or(0)

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::{CampaignId, ContactId, NodeId, NumberHash};
+use crate::paces::Paces;
 use crate::rules::{CampaignRules, Exclusion};
 use crate::trunk::TrunkCommand;
 use crate::webhook::decide::WebhookCommand;
@@ -16,6 +17,8 @@ pub struct DialTick {
     pub order_window_ms: u32,
     /// Most attempts in one decision.
     pub max_intents: u32,
+    /// The caps over all campaigns that the log must have before; none = as it has them.
+    pub caps: Option<Paces>,
 }
 
 /// A row to import, sealed by the shell.
@@ -168,5 +171,6 @@ pub enum CampaignCommand {
     },
     Trunk(TrunkCommand),
     Webhook(WebhookCommand),
+    Paces(Paces),
     Tick(DialTick),
 }

@@ -25,5 +25,5 @@ pub use command::{CampaignCommand, DialTick};
 pub use decide::decide;
 pub use state::{
     Attempt, AttemptStatus, Campaign, CampaignStatus, Campaigns, Contact, ContactStatus, Counts, Digits,
-    Erasure,
+    Erasure, KeptOff,
 };

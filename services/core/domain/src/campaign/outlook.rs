@@ -163,11 +163,14 @@ pub fn replayed(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
     })
 }
 
-/// Calls at once and starts a second: the least of the campaign's own and of what its trunks carry; 0 = no cap.
+/// Calls at once and starts a second: the least of the campaign's own, of what its trunks carry and of the fleet's; 0 = no cap.
 fn caps(state: &State, campaign: &Campaign) -> (u32, u32) {
     let usable = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
     let (channels, pace) = trunks(usable.map(|settings| (settings.max_channels, settings.calls_per_second)));
-    (least(campaign.max_channels, channels), least(campaign.calls_per_second, pace))
+    let caps = state.fleet.paced.caps;
+    let channels = least(campaign.max_channels, channels);
+    let pace = least(campaign.calls_per_second, pace);
+    (least(channels, Some(caps.max_channels)), least(pace, Some(caps.calls_per_second)))
 }
 
 /// The lesser of two caps, 0 and nothing being none.

@@ -44,6 +44,16 @@ pub enum ContactStatus {
     Excluded(Exclusion),
 }
 
+/// Why a contact's next attempt may not take some of its campaign's trunks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeptOff {
+    /// They turned it away.
+    #[default]
+    TurnedAway,
+    /// Its last attempt took one, and its retry is to be on another.
+    ForARetry,
+}
+
 /// One person on a list. What names the person is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
@@ -64,8 +74,8 @@ pub struct Contact {
     /// Places of the trunks its next attempt may not take, a bit each: those that turned it away since it was last rung or
     /// put off, or the one its last attempt took.
     pub tried: u8,
-    /// That one is among them, since its retry is to be on another trunk.
-    pub elsewhere: bool,
+    /// Why it may not take those.
+    pub kept_off: KeptOff,
     /// Zone it is in: 1 = the first of the campaign's, 0 = nobody knows.
     pub zone: ZoneIndex,
     /// It agreed to be called.

@@ -4,7 +4,8 @@
 use super::budget;
 use super::decide::LOOKAHEAD_MS;
 use super::judge::{Clock, Verdict, ZoneStands, judge};
-use super::state::{Campaign, CampaignStatus, Contact, ContactStatus};
+use super::state::{Campaign, CampaignStatus, Contact, ContactStatus, KeptOff};
+use super::waiting::ZoneIndex;
 use crate::fleet::Node;
 use crate::ids::Timestamp;
 use crate::state::State;
@@ -125,6 +126,13 @@ fn of_room(state: &State, known: &Campaign, contact: &Contact, at: Timestamp) ->
     if is_early(known.last_start_ms, known.calls_per_second.saturating_mul(1_000), at) {
         return say(format!("its campaign is at its pace of {} calls a second", known.calls_per_second));
     }
+    let paced = &state.fleet.paced;
+    if paced.room(state.in_flight) == 0 {
+        return say(format!("the fleet is at its cap of {} channels", paced.caps.max_channels));
+    }
+    if is_early(paced.last_start_ms, paced.per_1000_s(), at) {
+        return say(format!("the fleet is at its pace of {} calls a second", paced.caps.calls_per_second));
+    }
     // In a log from before trunks were in it nothing is known of them.
     let told = state.trunks.values().any(|trunk| trunk.settings.is_some());
     if let Some(why) = all_shut(state, known, contact, &|_, trunk| shut(trunk, at)).filter(|_| told) {
@@ -142,6 +150,12 @@ fn of_room(state: &State, known: &Campaign, contact: &Contact, at: Timestamp) ->
     if nodes.iter().all(|node| node.free_slots() == 0) {
         let slots: u32 = nodes.iter().map(|node| node.capacity).sum();
         return say(format!("every slot is taken: {slots} on {} nodes", nodes.len()));
+    }
+    let early = |node: &&Node| is_early(node.last_start_ms, paced.node_per_1000_s(), at);
+    let mut open = nodes.iter().filter(|node| node.free_slots() > 0);
+    if open.clone().next().is_some() && open.all(early) {
+        let pace = paced.caps.node_calls_per_second;
+        return say(format!("each node with a free slot is at its pace of {pace} calls a second"));
     }
     let lacks = |name: &str, trunk: &Trunk| {
         let has = |node: &&Node| node.trunks.get(name) == Some(&trunk.revision) && node.free_slots() > 0;
@@ -162,11 +176,13 @@ fn all_shut(
         .map(|(place, name)| {
             let why = match state.trunks.get(name) {
                 None => Some("it was never set".to_owned()),
-                Some(_) if contact.tried & choose::bit(place) != 0 => Some(if contact.elsewhere {
-                    "its last attempt was there, and its retry is to be on another".to_owned()
-                } else {
-                    "it turned this contact away".to_owned()
-                }),
+                Some(_) if contact.tried & choose::bit(place) != 0 => {
+                    Some(if contact.kept_off == KeptOff::ForARetry {
+                        "its last attempt was there, and its retry is to be on another".to_owned()
+                    } else {
+                        "it turned this contact away".to_owned()
+                    })
+                }
                 Some(trunk) => wrong(name, trunk),
             };
             why.map(|why| format!("{name}: {why}"))
@@ -196,6 +212,17 @@ fn shut(trunk: &Trunk, at: Timestamp) -> Option<String> {
 /// Whether the next start by a pace is further ahead than the dialer gives one out.
 fn is_early(last_start_ms: Timestamp, per_1000_s: u32, at: Timestamp) -> bool {
     !keeps_pace(last_start_ms, at.saturating_add(LOOKAHEAD_MS), per_1000_s)
+}
+
+/// What keeps a running campaign from dialling the next of those who wait, whom their own delays would let ring first; none
+/// if it does not run or nobody waits.
+pub fn limit(state: &State, campaign: &str, at: Timestamp) -> Option<Waits> {
+    let known = state.campaigns.get(campaign).filter(|known| known.status == CampaignStatus::Running)?;
+    let clock = Clock::new(known);
+    let open = |zone: &ZoneIndex| matches!(clock.look(*zone, at), ZoneStands::Open(_));
+    let zones: Vec<ZoneIndex> = known.waiting.zones().filter(open).collect();
+    let next = known.waiting.candidates(&zones, at).next().or_else(|| known.waiting.all().next())?;
+    Some(waits_for(state, campaign, known.contacts.get(next as usize)?, at))
 }
 
 /// How a contact stands, whatever its state, and until when if that is known.

@@ -58,9 +58,11 @@ impl Event {
             | Event::TrunkRemoved { .. }
             | Event::TrunkBreaker { .. }
             | Event::TrunkPaced { .. }
+            | Event::PacesSet { .. }
             | Event::WebhookSet { .. }
             | Event::WebhookDelivered { .. }
-            | Event::WebhookGivenUp { .. } => *origin == Origin::Role(Role::Dialer),
+            | Event::WebhookGivenUp { .. }
+            | Event::WebhookResent { .. } => *origin == Origin::Role(Role::Dialer),
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } | Event::ManifestRetired { .. } => {
                 *origin == Origin::Role(Role::MediaSync)
             }

@@ -312,6 +312,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             trunks: std::collections::BTreeMap::new(),
             attempts: BTreeSet::new(),
             unanswered: BTreeSet::new(),
+            last_start_ms: 0,
             drain: 0,
             held: false,
             empty: false,

@@ -45,7 +45,10 @@ pub fn need(state: &State, policy: &FleetPolicy, at: Timestamp) -> Need {
 }
 
 fn staffing_policy(fleet: &Fleet, policy: &FleetPolicy) -> StaffingPolicy {
-    StaffingPolicy::new(policy.node_capacity, fleet.learnt.boot_ms(), INBOUND_HOLD_MS, u32::MAX)
+    // A node fills no more slots than its pace lets it.
+    let (pace, holding_ms) = (fleet.paced.caps.node_calls_per_second, fleet.learnt.holding().mean_ms());
+    let capacity = backlog::slots_for(policy.node_capacity, pace, holding_ms);
+    StaffingPolicy::new(capacity, fleet.learnt.boot_ms(), INBOUND_HOLD_MS, u32::MAX)
 }
 
 /// Asks staffing, which sees what is up, or counted on, or could be opened again; not what is lost.

@@ -8,6 +8,7 @@ use super::learnt::Learnt;
 use super::limits::Limited;
 use super::prices::{NodePrice, Prices};
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
+use crate::paces::Paced;
 
 /// Where a launch intent stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,6 +139,8 @@ pub struct Node {
     pub attempts: BTreeSet<AttemptId>,
     /// Of these, the ones whose order the node has not yet answered by a fact: what `pending` offers.
     pub unanswered: BTreeSet<AttemptId>,
+    /// Latest `not_before_ms` given to it, for its pace.
+    pub last_start_ms: Timestamp,
     /// Number of the current drain; 0 if never drained.
     pub drain: u64,
     /// An operator drained it: the plan does not open it again.
@@ -181,6 +184,8 @@ impl Node {
 pub struct Fleet {
     /// Every node there ever was.
     pub nodes: BTreeMap<NodeId, Node>,
+    /// Caps over all campaigns and trunks, and what was started by them.
+    pub paced: Paced,
     /// Every launch intent there ever was.
     pub intents: BTreeMap<IntentId, Intent>,
     /// The fleet was told to go.

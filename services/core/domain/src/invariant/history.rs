@@ -6,7 +6,7 @@ use asterism_proto::{Origin, Role};
 
 use super::{Verdict, local};
 use crate::event::{Event, Recorded};
-use crate::ids::{AttemptId, CampaignId};
+use crate::ids::{AttemptId, CampaignId, NodeId};
 use crate::state::State;
 use crate::trunk::Trunk;
 use crate::trunk::state::spacing_us;
@@ -18,6 +18,9 @@ pub(super) struct History {
     last_start_us: BTreeMap<CampaignId, u64>,
     /// The same of each trunk.
     last_on_trunk_us: BTreeMap<String, u64>,
+    /// The same of the fleet, and of each node.
+    last_in_fleet_us: u64,
+    last_on_node_us: BTreeMap<NodeId, u64>,
     /// The term in which each attempt in flight was decided.
     decided_in: BTreeMap<AttemptId, u64>,
     /// Fewest attempts in flight since the scaler's last word.
@@ -45,9 +48,11 @@ impl History {
     ) -> Vec<(&'static str, Option<String>)> {
         let mut found = Vec::new();
         match &recorded.event {
-            Event::AttemptIntended { attempt, trunk, not_before_ms, .. } if effect.took => {
+            Event::AttemptIntended { attempt, node, trunk, not_before_ms, .. } if effect.took => {
                 found.push(("INV-03", self.pace(state, attempt, *not_before_ms)));
                 found.push(("INV-03", self.trunk_pace(state, attempt, trunk, *not_before_ms)));
+                found.push(("INV-03", self.fleet_pace(state, (attempt, node), *not_before_ms)));
+                found.push(("INV-03", local::fleet_cap(state)));
                 found.push(("INV-12", local::in_bounds(state, attempt)));
                 self.intended += 1;
                 self.decided_in.insert(attempt.clone(), recorded.term);
@@ -104,6 +109,26 @@ impl History {
         Some(format!(
             "{attempt} was to start {early} µs before the pace of trunk {trunk}, {pace} in 1,000 s, lets it"
         ))
+    }
+
+    fn fleet_pace(
+        &mut self,
+        state: &State,
+        (attempt, node): (&AttemptId, &NodeId),
+        start_ms: u64,
+    ) -> Option<String> {
+        let paced = &state.fleet.paced;
+        let (all, each) = (paced.per_1000_s(), paced.node_per_1000_s());
+        let mut early = None;
+        if all > 0 {
+            early = early_us(&mut self.last_in_fleet_us, start_ms, all).map(|by| (by, "the fleet", all));
+        }
+        if each > 0 {
+            let last = self.last_on_node_us.entry(node.clone()).or_default();
+            early = early.or(early_us(last, start_ms, each).map(|by| (by, node.as_str(), each)));
+        }
+        let (by, whose, pace) = early?;
+        Some(format!("{attempt} was to start {by} µs before the pace of {whose}, {pace} in 1,000 s, lets it"))
     }
 
     fn order(&mut self, state: &State, attempt: &AttemptId, term: u64) -> Option<String> {

@@ -123,6 +123,15 @@ pub(super) fn campaign_cap(id: &str, campaign: &Campaign) -> Option<String> {
         .then(|| format!("campaign {id} has {flying} in flight, its cap is {cap}"))
 }
 
+/// INV-03, of the fleet.
+pub(super) fn fleet_cap(state: &State) -> Option<String> {
+    let paced = &state.fleet.paced;
+    // What was in flight when the cap was lowered ends in its own time.
+    let (cap, flying) = (paced.caps.max_channels.max(paced.above_cap), state.in_flight);
+    (paced.caps.max_channels > 0 && flying > cap)
+        .then(|| format!("the fleet has {flying} in flight, its cap is {cap}"))
+}
+
 /// INV-03, of a trunk that was set.
 pub(super) fn trunk_cap(name: &str, trunk: &Trunk) -> Option<String> {
     let set = trunk.settings.as_ref()?;

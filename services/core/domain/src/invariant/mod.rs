@@ -98,9 +98,9 @@ pub const INVARIANTS: [Invariant; 16] = [
     ),
     invariant(
         "INV-03",
-        "active <= cap on every node, trunk and campaign, and calls per second too",
-        "slots of each node; channels of each campaign and trunk and their paces, as ordered, by the limits in the log; logs \
-         from before trunks were in them say nothing of theirs",
+        "active <= cap on every node, trunk and campaign and in the fleet, and calls per second too",
+        "slots of each node; channels of each campaign, trunk and the fleet, and the paces of these and of each node, as \
+         ordered, by the limits in the log; logs from before trunks were in them say nothing of theirs",
         whole::caps,
     ),
     invariant(

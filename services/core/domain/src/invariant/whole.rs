@@ -42,7 +42,11 @@ pub(super) fn conservation(state: &State) -> Verdict {
 pub(super) fn caps(state: &State) -> Verdict {
     let node = state.fleet.nodes.iter().find_map(|(id, node)| local::node_cap(id, node));
     let trunk = || state.trunks.iter().find_map(|(name, trunk)| local::trunk_cap(name, trunk));
-    verdict(node.or_else(|| campaigns(state, local::campaign_cap)).or_else(trunk))
+    verdict(
+        node.or_else(|| campaigns(state, local::campaign_cap))
+            .or_else(trunk)
+            .or_else(|| local::fleet_cap(state)),
+    )
 }
 
 pub(super) fn no_call_cut(state: &State) -> Verdict {

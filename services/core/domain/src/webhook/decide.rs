@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{NOTICES_PER_EVENT, NoticeId, NoticeKind};
+use super::finished::FINISHED_KEPT;
+use super::{NOTICES_PER_EVENT, Notice, NoticeId, NoticeKind};
+use crate::Rejection;
 use crate::event::Event;
 use crate::state::State;
 
@@ -30,6 +32,15 @@ pub enum WebhookCommand {
         /// What the receiver did last.
         reason: String,
     },
+    /// Those that were taken or given up are owed once more.
+    Resend {
+        /// Which; none = all that were given up and are kept.
+        notices: Vec<NoticeId>,
+        /// Of these, those about this campaign; empty = all.
+        campaign: String,
+        /// Why, for the log.
+        reason: String,
+    },
 }
 
 /// Whether the log has what the configuration says.
@@ -37,8 +48,16 @@ pub fn is_configured(state: &State, endpoint: &str, kinds: &BTreeSet<NoticeKind>
     state.webhook.endpoint == endpoint && state.webhook.kinds == *kinds
 }
 
-pub(crate) fn decide(state: &State, command: &WebhookCommand) -> Vec<Event> {
-    match command {
+pub(crate) fn decide(state: &State, command: &WebhookCommand) -> Result<Vec<Event>, Rejection> {
+    Ok(match command {
+        WebhookCommand::Resend { notices, campaign, reason } => {
+            let meant = to_resend(state, notices, campaign)?;
+            let event = |notices: &[NoticeId]| Event::WebhookResent {
+                notices: notices.iter().map(|id| id.0).collect(),
+                reason: reason.clone(),
+            };
+            meant.chunks(NOTICES_PER_EVENT).map(event).collect()
+        }
         WebhookCommand::Configured { endpoint, kinds } if is_configured(state, endpoint, kinds) => Vec::new(),
         WebhookCommand::Configured { endpoint, kinds } => vec![Event::WebhookSet {
             endpoint: endpoint.clone(),
@@ -51,7 +70,55 @@ pub(crate) fn decide(state: &State, command: &WebhookCommand) -> Vec<Event> {
         WebhookCommand::GivenUp { notices, tries, reason } => each(state, notices, |notices| {
             Event::WebhookGivenUp { notices, tries: *tries, reason: reason.clone() }
         }),
+    })
+}
+
+/// What a resend would owe once more.
+///
+/// # Errors
+/// AST-D151 there is no receiver, AST-D152 a notice is not kept, AST-D153 there is nothing to send, AST-D154 nobody wants its
+/// kind any more.
+pub fn to_resend(state: &State, notices: &[NoticeId], campaign: &str) -> Result<Vec<NoticeId>, Rejection> {
+    let outbox = &state.webhook;
+    if outbox.kinds.is_empty() {
+        return Err(Rejection::new("AST-D151", "there is no receiver: [webhook] names no url"));
     }
+    let of = |notice: &Notice| campaign.is_empty() || notice.campaign == campaign;
+    let mut meant: Vec<NoticeId> = Vec::new();
+    for id in notices {
+        match outbox.finished(*id) {
+            Some(one) if !outbox.kinds.contains(&one.notice.kind) => {
+                let why = format!("{id}: notices of {} are not wanted any more", one.notice.kind.name());
+                return Err(Rejection::with("AST-D154", why));
+            }
+            Some(one) if of(&one.notice) => meant.push(*id),
+            Some(_) => {}
+            None if outbox.owed.contains_key(id) => {
+                return Err(Rejection::with(
+                    "AST-D152",
+                    format!("{id} is owed already: it is being delivered"),
+                ));
+            }
+            None => {
+                let why = format!(
+                    "{id} is not kept: the newest {FINISHED_KEPT} that were delivered are, and as many that were given up"
+                );
+                return Err(Rejection::with("AST-D152", why));
+            }
+        }
+    }
+    if notices.is_empty() {
+        let wanted =
+            outbox.lost.iter().filter(|one| of(&one.notice) && outbox.kinds.contains(&one.notice.kind));
+        meant.extend(wanted.map(|one| one.id));
+    }
+    if meant.is_empty() {
+        return Err(Rejection::new(
+            "AST-D153",
+            "there is no such notice that was given up; `webhook list` shows them",
+        ));
+    }
+    Ok(meant)
 }
 
 /// Of these, what is still owed.

@@ -4,9 +4,11 @@
 //! event of its own. A notice is named by its event's position, which stays the same whoever repeats it.
 
 pub mod decide;
+pub mod finished;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,8 @@ use crate::campaign::{ContactStatus, state::Contact};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, CampaignId, ContactId, Timestamp};
 use crate::state::{Effectless, State};
+
+use self::finished::Finished;
 
 /// Most notices in one event.
 pub const NOTICES_PER_EVENT: usize = 1_000;
@@ -75,6 +79,26 @@ impl fmt::Display for NoticeId {
     }
 }
 
+impl FromStr for NoticeId {
+    type Err = NoticeIdError;
+
+    /// `POSITION-PLACE`, or with the log's tag before it, as receivers are told it.
+    fn from_str(text: &str) -> Result<Self, NoticeIdError> {
+        let mut parts = text.rsplitn(3, '-');
+        let place = parts.next().and_then(|text| text.parse::<u64>().ok()).filter(|place| *place < PLACES);
+        let position = parts.next().and_then(|text| text.parse::<u64>().ok());
+        let id = position
+            .zip(place)
+            .and_then(|(position, place)| position.checked_mul(PLACES)?.checked_add(place));
+        id.map(Self).ok_or(NoticeIdError)
+    }
+}
+
+/// The text names no notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no notice's id: expected POSITION-PLACE, like 1204-0")]
+pub struct NoticeIdError;
+
 /// How the attempt ended that settled a contact, as the node said.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastEnd {
@@ -135,6 +159,10 @@ pub struct Outbox {
     pub delivered: u64,
     /// Notices given up.
     pub given_up: u64,
+    /// The newest of those taken.
+    pub taken: VecDeque<Finished>,
+    /// The newest of those given up.
+    pub lost: VecDeque<Finished>,
 }
 
 /// What an event may settle, looked at before it is applied.
@@ -227,7 +255,7 @@ fn last_end(event: &Event) -> Option<LastEnd> {
 }
 
 /// Applies an event about the outbox itself.
-pub(crate) fn apply(outbox: &mut Outbox, event: &Event) -> Result<(), Effectless> {
+pub(crate) fn apply(outbox: &mut Outbox, event: &Event, at: Timestamp) -> Result<(), Effectless> {
     match event {
         Event::WebhookSet { endpoint, kinds, .. } => {
             outbox.endpoint.clone_from(endpoint);
@@ -237,13 +265,54 @@ pub(crate) fn apply(outbox: &mut Outbox, event: &Event) -> Result<(), Effectless
             owed.retain(|_, notice| kinds.contains(&notice.kind));
             Ok(())
         }
-        Event::WebhookDelivered { notices } => take(outbox, notices).map(|taken| outbox.delivered += taken),
-        Event::WebhookGivenUp { notices, .. } => take(outbox, notices).map(|taken| outbox.given_up += taken),
+        Event::WebhookDelivered { notices } => {
+            let taken = take(outbox, notices)?;
+            outbox.delivered += taken.len() as u64;
+            for (id, notice) in taken {
+                let one = Finished { id, notice, at, tries: 0, reason: String::new() };
+                finished::keep(&mut outbox.taken, one);
+            }
+            Ok(())
+        }
+        Event::WebhookGivenUp { notices, tries, reason } => {
+            let taken = take(outbox, notices)?;
+            outbox.given_up += taken.len() as u64;
+            for (id, notice) in taken {
+                let reason =
+                    if reason.is_empty() { "no reason was given".to_owned() } else { reason.clone() };
+                finished::keep(&mut outbox.lost, Finished { id, notice, at, tries: *tries, reason });
+            }
+            Ok(())
+        }
+        Event::WebhookResent { notices, .. } => resent(outbox, notices),
         _ => Ok(()),
     }
 }
 
-fn take(outbox: &mut Outbox, notices: &[u64]) -> Result<u64, Effectless> {
-    let taken = notices.iter().filter(|id| outbox.owed.remove(&NoticeId(**id)).is_some()).count() as u64;
-    if taken == 0 { Err(Effectless::void("none of the notices is owed")) } else { Ok(taken) }
+fn take(outbox: &mut Outbox, notices: &[u64]) -> Result<Vec<(NoticeId, Notice)>, Effectless> {
+    let owed = notices.iter().map(|id| NoticeId(*id));
+    let taken: Vec<_> = owed.filter_map(|id| Some((id, outbox.owed.remove(&id)?))).collect();
+    if taken.is_empty() { Err(Effectless::void("none of the notices is owed")) } else { Ok(taken) }
+}
+
+/// Owed once more, under the same name.
+fn resent(outbox: &mut Outbox, notices: &[u64]) -> Result<(), Effectless> {
+    let meant: BTreeSet<NoticeId> = notices.iter().map(|id| NoticeId(*id)).collect();
+    let Outbox { kinds, owed, taken, lost, .. } = outbox;
+    let mut again = false;
+    for done in [taken, lost] {
+        done.retain(|one| {
+            let back = meant.contains(&one.id) && kinds.contains(&one.notice.kind);
+            if back {
+                owed.insert(one.id, one.notice.clone());
+                again = true;
+            }
+            !back
+        });
+    }
+    if again {
+        Ok(())
+    } else {
+        Err(Effectless::void("none of the notices is kept, or its kind is not wanted"))
+    }
 }

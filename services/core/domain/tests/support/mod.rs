@@ -234,7 +234,12 @@ impl Lab {
 
     /// One node, `i-wide`, with the prompts and every trunk.
     pub fn wide_node(&mut self, capacity: u32) {
-        let (intent, node) = ("wide".to_owned(), "i-wide".to_owned());
+        self.node_of("wide", capacity);
+    }
+
+    /// A node `i-` and its name, with the prompts and every trunk.
+    pub fn node_of(&mut self, name: &str, capacity: u32) {
+        let (intent, node) = (name.to_owned(), format!("i-{name}"));
         let scaler = Origin::Role(Role::Scaler);
         let (reason, instance_type) = (String::new(), String::new());
         let launch = Event::LaunchIntended { intent: intent.clone(), reason, instance_type };
@@ -253,13 +258,13 @@ impl Lab {
     }
 
     pub fn tick(&mut self) -> Vec<Event> {
-        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100 };
+        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100, caps: None };
         self.dialer(&CampaignCommand::Tick(tick))
     }
 
     /// What a tick would decide.
     pub fn decided(&self) -> Vec<Event> {
-        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100 };
+        let tick = DialTick { fresh: self.ready(), order_window_ms: 2_000, max_intents: 100, caps: None };
         decide(&self.state, &CampaignCommand::Tick(tick), self.now).unwrap()
     }
 

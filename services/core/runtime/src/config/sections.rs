@@ -97,6 +97,12 @@ pub struct DialerConfig {
     pub order_window_ms: u64,
     /// Most attempts decided in one tick, at most 256 (they fit one frame).
     pub max_intents: u32,
+    /// Most attempts started a second, over all campaigns and trunks; 0 = no cap.
+    pub calls_per_second: u32,
+    /// Most attempts one node starts a second; 0 = no cap.
+    pub node_calls_per_second: u32,
+    /// Most attempts in flight, over all campaigns and trunks; 0 = no cap.
+    pub max_channels: u32,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
     /// Where `POST /calls` answers, on loopback only; without a token it does not.
@@ -111,6 +117,9 @@ impl Default for DialerConfig {
             tick_ms: 50,
             order_window_ms: 1_000,
             max_intents: 100,
+            calls_per_second: 0,
+            node_calls_per_second: 0,
+            max_channels: 0,
             http_listen: ANY_PORT,
             calls_listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 8_071),
             calls_token_file: None,

@@ -81,6 +81,12 @@ impl<'a> Checks<'a> {
         self.range("dialer.tick_ms", dialer.tick_ms, 20, 10_000);
         self.range("dialer.order_window_ms", dialer.order_window_ms, 100, 2_000);
         self.range("dialer.max_intents", dialer.max_intents.into(), 1, 256);
+        for (key, pace) in [
+            ("dialer.calls_per_second", dialer.calls_per_second),
+            ("dialer.node_calls_per_second", dialer.node_calls_per_second),
+        ] {
+            self.range(key, pace.into(), 0, 100_000);
+        }
         if !dialer.calls_listen.ip().is_loopback() {
             let reason = "calls are taken on loopback only: put a proxy with TLS before it";
             self.say("AST-C010", "dialer.calls_listen", reason);

@@ -13,6 +13,7 @@ use asterism_dialer::commands::OneCampaign;
 use asterism_domain::report::numbers::CampaignNumbers;
 use asterism_proto::Role;
 use asterism_replay::fold::Pass;
+use asterism_replay::when;
 use serde_json::json;
 
 use super::{Context, shown};
@@ -206,6 +207,11 @@ fn describe(one: &CampaignReport) -> String {
         ),
         ("talk", format!("{} s", one.talk_ms / 1_000)),
     ];
+    if !one.limited_by.is_empty() {
+        let until =
+            one.limited_until_ms.map_or_else(String::new, |at| format!(", until {}", when::shown(at)));
+        lines.push(("limited by", format!("the next one waits: {}{until}", one.limited_by)));
+    }
     if !one.cost.is_empty() {
         lines.push(("cost", one.cost.clone()));
     }

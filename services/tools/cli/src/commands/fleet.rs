@@ -1,5 +1,6 @@
 //! `asterism fleet`: the nodes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,17 @@ struct Fleet {
     micro_usd_per_hour: u64,
     micro_usd_per_answer: Option<u64>,
     prices: Option<String>,
+    caps: Caps,
+    in_flight: u32,
+    limited_by: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Caps {
+    calls_per_second: u32,
+    node_calls_per_second: u32,
+    max_channels: u32,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -175,11 +187,32 @@ fn describe(fleet: &Fleet, all: bool) -> String {
     if let Some(prices) = &fleet.prices {
         let _ = writeln!(text, "prices of {prices}");
     }
+    text.push_str(&dialling(fleet));
     if fleet.stop_requested {
         text.push_str("the fleet was told to go home\n");
     }
     if !fleet.last_plan.is_empty() {
         let _ = writeln!(text, "last plan: {}", crate::output::plain(&fleet.last_plan));
+    }
+    text
+}
+
+/// The caps over all campaigns, and what keeps each running one from dialling more.
+fn dialling(fleet: &Fleet) -> String {
+    let Caps { calls_per_second, node_calls_per_second, max_channels } = fleet.caps;
+    let caps = [
+        (calls_per_second, "calls a second"),
+        (node_calls_per_second, "calls a second on one node"),
+        (max_channels, "calls at once"),
+    ];
+    let caps: Vec<String> =
+        caps.iter().filter(|(cap, _)| *cap > 0).map(|(cap, of)| format!("{cap} {of}")).collect();
+    let mut text = String::new();
+    if !caps.is_empty() {
+        let _ = writeln!(text, "at most {}; {} in flight", caps.join(", "), fleet.in_flight);
+    }
+    for (campaign, why) in &fleet.limited_by {
+        let _ = writeln!(text, "campaign {campaign}: the next one waits: {why}");
     }
     text
 }

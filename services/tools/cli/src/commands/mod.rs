@@ -21,6 +21,7 @@ mod replay;
 mod resolve;
 mod sealed;
 mod trunk;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -108,6 +109,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Dnc(command) => dnc::run(&context, command).await?,
         Command::Emergency(command) => emergency::run(&context, command).await?,
         Command::Trunk(command) => trunk::run(&context, command).await?,
+        Command::Webhook(command) => webhook::run(&context, command).await?,
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,

@@ -99,7 +99,7 @@ impl Report {
         let (events, root) =
             log.sequencer(|sequencer, _, _| (sequencer.size(), hex::encode(sequencer.root())));
         let report = log.read(|state| {
-            let mut report = Self::of_campaigns(&campaigns(state));
+            let mut report = Self::of_campaigns(&campaigns(state, state.at));
             report.peak_calls = state.peak_in_flight;
             report.peak_nodes = state.fleet.peak_nodes;
             report.node_seconds = state.fleet.node_ms(state.at) / 1000;

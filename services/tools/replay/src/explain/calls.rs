@@ -219,7 +219,9 @@ mod tests {
         };
         let mut calls = Calls::default();
         calls.hear(&by(Origin::Role(asterism_proto::Role::Dialer), intended));
-        events.into_iter().for_each(|event| calls.hear(&by(Origin::Node("i-1".into()), event)));
+        for event in events {
+            calls.hear(&by(Origin::Node("i-1".into()), event));
+        }
         calls.into_list().remove(0).told()
     }
 

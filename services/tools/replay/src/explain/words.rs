@@ -246,6 +246,15 @@ fn trunk(event: &Event) -> Option<String> {
                 slow % 1_000
             ),
         },
+        Event::PacesSet { calls_per_second, node_calls_per_second, max_channels, reason } => {
+            let cap = |cap: &u32| if *cap == 0 { "any number of".to_owned() } else { cap.to_string() };
+            format!(
+                "the fleet starts {} calls a second, each node {}, and has {} in flight at most: {reason}",
+                cap(calls_per_second),
+                cap(node_calls_per_second),
+                cap(max_channels)
+            )
+        }
         _ => return webhook(event),
     })
 }
@@ -270,6 +279,9 @@ fn webhook(event: &Event) -> Option<String> {
             let first = notices.first().map(|id| NoticeId(*id).to_string()).unwrap_or_default();
             let n = notices.len();
             format!("{n} notices are given up, {first} the first, tried {tries} times at most: {reason}")
+        }
+        Event::WebhookResent { notices, reason } => {
+            format!("{} notices that were delivered or given up are owed once more: {reason}", notices.len())
         }
         _ => return None,
     })

@@ -1,6 +1,6 @@
 //! People: taken in, kept out, put off, erased; and the lists of who is not called.
 
-use super::super::state::{Campaign, Contact, ContactStatus, Counts, Digits};
+use super::super::state::{Campaign, Contact, ContactStatus, Counts, Digits, KeptOff};
 use super::super::waiting::{Place, ZoneIndex};
 use crate::event::{Event, SealedContact};
 use crate::ids::{ContactId, NumberHash, Outcome, Timestamp};
@@ -48,7 +48,7 @@ pub(super) fn imported(
             never_rang: 0,
             turned_away: 0,
             tried: 0,
-            elsewhere: false,
+            kept_off: KeptOff::default(),
             zone,
             consent: row.consent,
             finished: false,

@@ -1,19 +1,21 @@
 //! The reducer of campaigns and attempts: total, and the only writer of their state. Attempts are here, people in
-//! `contacts`, steps of calls in `steps`, what a campaign is and where it stands in `settings`.
+//! `contacts`, steps of calls in `steps`, ends in `settled`, what a campaign is and where it stands in `settings`.
 
 mod contacts;
 mod settings;
+mod settled;
 mod steps;
 pub(crate) mod trunks;
 
+use self::settled::{count_ring, settle, settle_uncertain, to_waiting};
 use self::trunks::Away;
 use super::budget;
 use super::judge::{Verdict, judge, known_elsewhere};
 use super::state::{Attempt, AttemptStatus, Campaign, CampaignStatus, Contact, ContactStatus};
-use super::stats::{self, Fate};
+use super::stats::Fate;
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, Listened, Outcome, Timestamp};
-use crate::rules::retry::{self, Behind, Next};
+use crate::paces;
 use crate::state::{Effectless, State};
 use crate::trunk::choose;
 
@@ -265,7 +267,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     if !state.archive_hold.is_empty() {
         return Err(Effectless::void("dialling is held until more of the log is archived"));
     }
-    let home = state.fleet.nodes.get_mut(&new.node).ok_or(Effectless::void("unknown node"))?;
+    let home = state.fleet.nodes.get(&new.node).ok_or(Effectless::void("unknown node"))?;
     let campaign =
         state.campaigns.get_mut(&attempt.campaign).ok_or(Effectless::incident("unknown campaign"))?;
     if !home.dialable() {
@@ -309,6 +311,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
         return Err(Effectless::void("a rule about the number came between"));
     }
     trunks::may_carry(state.trunks.get(&new.trunk), (campaign, person), home, (attempt, &new))?;
+    paces::may_start(&state.fleet, home, state.in_flight, new.not_before_ms)?;
     let Campaign { contacts, waiting, counts, .. } = campaign;
     let person = contacts.get_mut(attempt.contact as usize).ok_or(Effectless::incident("unknown contact"))?;
     waiting.remove(attempt.contact, person.place());
@@ -319,8 +322,10 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     counts.in_flight += 1;
     counts.attempts += 1;
     campaign.last_start_ms = campaign.last_start_ms.max(new.not_before_ms);
+    let home = state.fleet.nodes.get_mut(&new.node).ok_or(Effectless::incident("unknown node"))?;
     home.attempts.insert(attempt.clone());
     home.unanswered.insert(attempt.clone());
+    state.fleet.paced.took(home, new.not_before_ms);
     trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), new.not_before_ms);
     campaign.in_flight.insert(attempt.clone(), new);
     state.in_flight += 1;
@@ -367,6 +372,7 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
     campaign.counts.in_flight -= 1;
     campaign.above_cap = campaign.above_cap.min(campaign.counts.in_flight);
     state.in_flight -= 1;
+    state.fleet.paced.above_cap = state.fleet.paced.above_cap.min(state.in_flight);
     if gone.status == AttemptStatus::Answered {
         state.up -= 1;
         campaign.counts.up -= 1;
@@ -383,96 +389,6 @@ fn take_in_flight(state: &mut State, attempt: &AttemptId) -> Option<Attempt> {
         }
     }
     Some(gone)
-}
-
-/// Counts what an ended attempt was: possibly a ring, as its originate was counted, or certainly none. `nobody` was rung
-/// also where a carrier turned it away, which its own count knows of.
-fn count_ring(
-    state: &mut State,
-    attempt: &AttemptId,
-    ended: &Attempt,
-    (never_rang, nobody): (bool, bool),
-    at: Timestamp,
-) -> Result<(), Effectless> {
-    let counted = ended.status >= AttemptStatus::Originating;
-    // A node that lost its write-ahead would say "ended" alone: count the ring all the same.
-    let (more, less) = (u16::from(!counted), u16::from(never_rang));
-    let campaign = known(state, &attempt.campaign)?;
-    campaign.counts.rang = (campaign.counts.rang + u32::from(more)) - u32::from(less);
-    campaign.counts.never_rang += u32::from(never_rang);
-    let person = contact(campaign, attempt);
-    person.rang = person.rang.saturating_add(more).saturating_sub(less);
-    person.never_rang = person.never_rang.saturating_add(u16::from(never_rang));
-    let hash = person.number_hash;
-    if !nobody {
-        // Whoever may have been rung counts as rung.
-        let when = if ended.originated_at > 0 { ended.originated_at } else { at };
-        state.numbers.entry(hash).or_default().rang(when);
-    }
-    Ok(())
-}
-
-/// `elsewhere`: what keeps the next attempt off the trunk of this one, where there is another.
-fn settle(
-    campaign: &mut Campaign,
-    attempt: &AttemptId,
-    (outcome, digits): (Outcome, &str),
-    elsewhere: u8,
-    at: Timestamp,
-) {
-    let (rules, max_attempts) = (&campaign.rules, campaign.max_attempts);
-    let Some(person) = campaign.contacts.get_mut(attempt.contact as usize) else { return };
-    (person.tried, person.elsewhere) = (0, false);
-    let same = &mut person.ended[outcome as usize];
-    *same = same.saturating_add(1);
-    let same = u32::from(*same);
-    let free = u32::from(person.ended[Outcome::Congestion as usize]);
-    let free = if retry::is_free(rules, Outcome::Congestion) { free } else { 0 };
-    let counted = (u32::from(person.rang) + u32::from(person.never_rang)).saturating_sub(free);
-    if let Next::Again(due_ms) = retry::after(rules, max_attempts, outcome, Behind { counted, same }, at) {
-        if rules.retry(outcome).is_some_and(|rule| rule.another_trunk) && elsewhere != 0 {
-            (person.tried, person.elsewhere) = (elsewhere, true);
-        }
-        return to_waiting(campaign, attempt, due_ms);
-    }
-    person.status = ContactStatus::Settled(outcome);
-    *campaign.counts.settled.entry(outcome).or_default() += 1;
-    if outcome == Outcome::Answered {
-        person.digits = Box::<str>::from(digits).into();
-        stats::count(&mut campaign.counts.digits, digits.to_owned(), stats::OTHERS.to_owned());
-    }
-}
-
-/// Back to those who wait, unless something came while the attempt was in flight.
-fn to_waiting(campaign: &mut Campaign, attempt: &AttemptId, due_ms: Timestamp) {
-    let Campaign { contacts, waiting, counts, .. } = campaign;
-    let Some(person) = contacts.get_mut(attempt.contact as usize) else { return };
-    if person.erased {
-        person.status = ContactStatus::Erased;
-        counts.erased += 1;
-    } else if let Some(rule) = person.barred {
-        contacts::exclude(counts, person, rule);
-    } else {
-        person.status = ContactStatus::Waiting;
-        person.due_ms = due_ms;
-        waiting.insert(attempt.contact, person.place());
-        counts.waiting += 1;
-    }
-}
-
-/// It may have rung: a node can dial, and be gone before the log hears that it was about to.
-fn settle_uncertain(
-    state: &mut State,
-    attempt: &AttemptId,
-    before: &Attempt,
-    at: Timestamp,
-) -> Result<(), Effectless> {
-    count_ring(state, attempt, before, (false, false), at)?;
-    with(state, attempt, |campaign| {
-        contact(campaign, attempt).status = ContactStatus::Uncertain;
-        campaign.counts.uncertain += 1;
-        campaign.stats.over(Fate::Uncertain, at);
-    })
 }
 
 /// The attempt's contact. An attempt is in flight only for a contact that exists.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::super::state::{Attempt, AttemptStatus, Campaign, Campaigns, Contact};
-use super::{contact, to_waiting};
+use super::super::state::{Attempt, AttemptStatus, Campaign, Campaigns, Contact, KeptOff};
+use super::contact;
+use super::settled::to_waiting;
 use crate::event::Event;
 use crate::fleet::Node;
 use crate::ids::{AttemptId, Outcome, Timestamp};
@@ -143,7 +144,9 @@ pub(super) fn relisted(campaign: &mut Campaign, trunks: &[String]) {
         let old = moved.iter().enumerate().filter(|(place, _)| person.tried & choose::bit(*place) != 0);
         let tried = old.fold(0, |bits, (_, bit)| bits | bit);
         person.tried = if tried == all { 0 } else { tried };
-        person.elsewhere &= person.tried != 0;
+        if person.tried == 0 {
+            person.kept_off = KeptOff::default();
+        }
     }
     campaign.trunk = trunks.first().cloned().unwrap_or_default();
     campaign.trunks = trunks.to_vec();
@@ -157,7 +160,7 @@ pub(crate) fn removed(campaigns: &mut Campaigns, trunks: &BTreeMap<String, Trunk
         let left = places.fold(0, |bits, (place, _)| bits | choose::bit(place));
         for person in campaign.contacts.iter_mut().filter(|person| person.tried != 0) {
             if left & !person.tried == 0 {
-                (person.tried, person.elsewhere) = (0, false);
+                (person.tried, person.kept_off) = (0, KeptOff::default());
             }
         }
     }

@@ -8,10 +8,11 @@ use super::contacts::EXCLUDE_MAX_CONTACTS;
 use crate::campaign::budget::{self, Spent};
 use crate::campaign::command::DialTick;
 use crate::campaign::judge::{Clock, Verdict, ZoneStands, judge};
-use crate::campaign::state::{Campaign, CampaignStatus, Contact};
+use crate::campaign::state::{Campaign, CampaignStatus, Contact, KeptOff};
 use crate::campaign::waiting::{Candidates, ZoneIndex};
 use crate::event::Event;
 use crate::ids::{AttemptId, CampaignId, ContactId, NodeId, NumberHash, Timestamp};
+use crate::paces;
 use crate::rules::Exclusion;
 use crate::state::State;
 use crate::trunk::state::spacing_us;
@@ -49,9 +50,10 @@ pub(super) fn dial(state: &State, tick: &DialTick, at: Timestamp) -> Vec<Event> 
         }
     }
     let before = events.len();
+    events.extend(tick.caps.into_iter().flat_map(|caps| paces::decide(state, caps)));
     events.extend(state.trunks.iter().flat_map(|(name, trunk)| health::decide(name, trunk, at)));
     if events.len() > before {
-        return events; // what a trunk may carry changes with these: dialled is with the next tick
+        return events; // what trunks and the fleet may carry changes with these: dialled is with the next tick
     }
     let mut budget = Budget::new(state, tick, at);
     let most = tick.max_intents as usize;
@@ -221,7 +223,9 @@ impl<'a> Queue<'a> {
 
 fn why(person: &Contact) -> &'static str {
     match () {
-        () if person.elsewhere => "its delay is over, another trunk than its last, free slot",
+        () if person.tried > 0 && person.kept_off == KeptOff::ForARetry => {
+            "its delay is over, another trunk than its last, free slot"
+        }
         () if person.tried > 0 => "turned away by another trunk, free slot",
         () if person.due_ms > 0 => "its delay is over, free slot",
         () => "waiting contact, free slot",
@@ -290,7 +294,8 @@ struct Budget<'a> {
     state: &'a State,
     tick: &'a DialTick,
     at: Timestamp,
-    free: BTreeMap<&'a NodeId, u32>,
+    free: BTreeMap<&'a NodeId, Free>,
+    fleet: Room,
     trunks: BTreeMap<&'a str, Room>,
     /// Numbers dialled in this tick: another campaign may have the same.
     numbers: BTreeSet<NumberHash>,
@@ -299,18 +304,25 @@ struct Budget<'a> {
 
 impl<'a> Budget<'a> {
     fn new(state: &'a State, tick: &'a DialTick, at: Timestamp) -> Self {
+        let paced = &state.fleet.paced;
+        let node_pace = paced.node_per_1000_s();
         let free = state
             .fleet
             .nodes
             .iter()
             .filter(|(id, node)| node.dialable() && node.free_slots() > 0 && tick.fresh.contains(*id))
-            .map(|(id, node)| (id, node.free_slots()))
+            .map(|(id, node)| {
+                (id, Free { slots: node.free_slots(), next_us: after(node.last_start_ms, at, node_pace) })
+            })
             .collect();
+        let channels = paced.room(state.in_flight);
+        let fleet = Room { channels, next_us: after(paced.last_start_ms, at, paced.per_1000_s()) };
         Self {
             state,
             tick,
             at,
             free,
+            fleet,
             trunks: BTreeMap::new(),
             numbers: BTreeSet::new(),
             news: News::default(),
@@ -322,8 +334,9 @@ impl<'a> Budget<'a> {
         u64::from(self.tick.order_window_ms.min(ORDER_WINDOW_MAX_MS))
     }
 
-    /// A start time, a trunk and a slot, or nothing while caps, paces or the fleet are full. Nodes are packed: the fullest
-    /// that still has a slot, the prompts and the trunk comes first, so that the emptiest empty themselves.
+    /// A start time, a trunk and a slot, or nothing while caps, paces or the fleet are full. Nodes are packed: of those whose
+    /// pace lets it start first, the fullest that still has a slot, the prompts and the trunk, so that the emptiest empty
+    /// themselves.
     fn take(
         &mut self,
         campaign: &'a Campaign,
@@ -347,8 +360,9 @@ impl<'a> Budget<'a> {
         let (at, settings) = (self.at, trunk.usable()?);
         let lookahead_ms = LOOKAHEAD_MS.min(self.window_ms() / 2);
         let room = self.trunks.entry(name).or_insert_with(|| Room::of(trunk, at));
-        let start_us = earliest_us.max(room.next_us);
-        if room.channels == 0 || start_us / 1000 > at + lookahead_ms {
+        let start_us = earliest_us.max(room.next_us).max(self.fleet.next_us);
+        let too_late = |start_us: u64| start_us / 1000 > at + lookahead_ms;
+        if room.channels == 0 || self.fleet.channels == 0 || too_late(start_us) {
             return None;
         }
         let nodes = &self.state.fleet.nodes;
@@ -357,19 +371,20 @@ impl<'a> Budget<'a> {
                 campaign.prompts_on(node).is_some() && node.trunks.get(name) == Some(&trunk.revision)
             })
         };
-        let node = self
-            .free
-            .iter()
+        let (start_us, _, node) = (self.free.iter())
             .filter(|(id, _)| fits(id))
-            .min_by_key(|(id, free)| (**free, **id))
-            .map(|(id, _)| *id)?;
-        room.channels -= 1;
-        room.next_us = start_us + spacing_us(trunk.per_1000_s());
+            .map(|(id, free)| (start_us.max(free.next_us), free.slots, *id))
+            .min()
+            .filter(|(start_us, ..)| !too_late(*start_us))?;
+        let paced = &self.state.fleet.paced;
+        room.took(start_us, trunk.per_1000_s());
+        self.fleet.took(start_us, paced.per_1000_s());
         match self.free.get_mut(node) {
-            Some(free) if *free > 1 => *free -= 1,
-            _ => {
-                self.free.remove(node);
+            Some(free) if free.slots > 1 => {
+                free.slots -= 1;
+                free.next_us = start_us + spacing_us(paced.node_per_1000_s());
             }
+            _ => drop(self.free.remove(node)),
         }
         Some(Claim { start_us, node, trunk: name, settings })
     }
@@ -383,13 +398,24 @@ struct Claim<'a> {
     settings: &'a TrunkSettings,
 }
 
-/// What a trunk may carry still in this tick.
+/// What a node may start still in this tick.
+struct Free {
+    slots: u32,
+    next_us: u64,
+}
+
+/// What a trunk, or the fleet, may carry still in this tick.
 struct Room {
     channels: u32,
     next_us: u64,
 }
 
 impl Room {
+    fn took(&mut self, start_us: u64, per_1000_s: u32) {
+        self.channels -= 1;
+        self.next_us = start_us + spacing_us(per_1000_s);
+    }
+
     fn of(trunk: &Trunk, at: Timestamp) -> Self {
         let cap = trunk.usable().map_or(0, |set| set.max_channels);
         let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.in_flight) };

@@ -12,7 +12,7 @@ use crate::emergency;
 use crate::event::Event;
 use crate::ids::{CampaignId, Timestamp};
 use crate::state::State;
-use crate::{trunk, webhook};
+use crate::{paces, trunk, webhook};
 
 pub use create::{Stage, problems};
 pub use dial::{LOOKAHEAD_MS, ORDER_WINDOW_MAX_MS};
@@ -74,7 +74,8 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         }
         CampaignCommand::EmergencyResume { reason } => emergency::resume(state, reason),
         CampaignCommand::Trunk(command) => trunk::decide::decide(state, command),
-        CampaignCommand::Webhook(command) => Ok(webhook::decide::decide(state, command)),
+        CampaignCommand::Paces(caps) => Ok(paces::decide(state, *caps)),
+        CampaignCommand::Webhook(command) => webhook::decide::decide(state, command),
         CampaignCommand::Tick(tick) => Ok(dial::dial(state, tick, at)),
     }
 }
