@@ -4,7 +4,7 @@ NEXT = {"q1": "q2", "q2": "q3", "q3": "thanks"}
 def answer(question):
     state, digits = question["state"], question["digits"]
     if state == "":  # the call begins; cached, as the start is the same for everyone
-        return ask(["greeting", "menu"], "language") | {"cache": {"for_s": 60}}
+        return ask(["greeting", "menu"], "language") | {"cache": {"for_s": 60, "by": []}}
     if state in ("language", "again"):
         language = {"1": "en", "2": "de"}.get(digits)
         if language:

@@ -124,6 +124,7 @@ main() {
   tool ASTERISM_ASTERISK_ROOT asterisk
   tool ASTERISM_SIPP sipp
   tool ASTERISM_MOTO_SERVER moto
+  tool ASTERISM_MEMCACHED memcached
 
   local features=(--locked --workspace --all-features)
   check fmt "$CARGO" fmt --all -- --check || true

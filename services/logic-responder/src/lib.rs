@@ -4,10 +4,10 @@
 //! `asterism_domain::logic::next`.
 //!
 //! Reading order: [`responder`] (question to answer), [`flows`] (the flows held in memory), [`backend`] (answers from
-//! elsewhere), [`commit`] (one frame in
-//! flight; whoever waits shares it).
+//! elsewhere), [`cache`] (answers of back ends, kept), [`commit`] (one frame in flight; whoever waits shares it).
 
 pub mod backend;
+pub mod cache;
 pub mod commit;
 pub mod flows;
 pub mod responder;

@@ -10,6 +10,7 @@ use asterism_runtime::health::Counter;
 use asterism_runtime::spool::Spool;
 
 use crate::backend::{Backends, Failure};
+use crate::cache::Cache;
 use crate::commit::{Commits, Place, Writer};
 use crate::flows::Flows;
 use crate::{Deps, Error};
@@ -62,9 +63,10 @@ impl Responder {
     pub fn start(config: &LogicConfig, deps: &Deps, spool: &Spool) -> Result<(Self, Writer), Error> {
         let (commits, writer) = Writer::start(deps, spool)?;
         let metrics = deps.health.metrics();
+        let cache = Cache::new(config, &deps.key, metrics)?;
         let responder = Self {
             flows: Flows::new(deps.store.clone()),
-            backends: Backends::new(config, &deps.fleet, &deps.bus)?,
+            backends: Backends::new(config, &deps.fleet, Some(&deps.bus), cache)?,
             commits,
             origin: writer.origin().to_string(),
             epoch: writer.epoch().to_vec(),
@@ -113,7 +115,7 @@ impl Responder {
             .await
             .map_err(|_| late("the flow could not be fetched"))??;
         let began = tokio::time::Instant::now();
-        let (next, failure) = self.decide(&flow, question, until).await;
+        let (next, failure) = step(&self.backends, &flow, question, until).await;
         // Told before the decision it leads to: whoever reads the log meets the reason first.
         if let Some(failure) = failure {
             let told = failed(call.clone(), question, failure, began.elapsed());
@@ -139,24 +141,22 @@ impl Responder {
     }
 }
 
-impl Responder {
-    /// By the flow, or by its back end where the call is in a state of that.
-    async fn decide(
-        &self,
-        flow: &logic::Flow,
-        question: &StepQuestion,
-        until: tokio::time::Instant,
-    ) -> (logic::Next, Option<Failure>) {
-        let backend = flow.backend().filter(|_| {
-            question.step <= logic::MAX_STEPS && !flow.has_state(&question.state) && !over(question)
-        });
-        let Some(backend) = backend else { return (decide(flow, question), None) };
-        let (fields, vars) = (named(&question.fields), named(&question.vars));
-        let (state, status, digits) = (&question.state, &question.status, &question.digits);
-        let asked = logic::Asked { state, status, digits, fields: &fields, vars: &vars };
-        let left = until.saturating_duration_since(tokio::time::Instant::now());
-        self.backends.next(flow, backend, question, (&asked, left)).await
-    }
+/// The step that follows, by the flow, or by its back end where the call is in a state of that; and what was wrong there.
+pub async fn step(
+    backends: &Backends,
+    flow: &logic::Flow,
+    question: &StepQuestion,
+    until: tokio::time::Instant,
+) -> (logic::Next, Option<Failure>) {
+    let backend = flow
+        .backend()
+        .filter(|_| question.step <= logic::MAX_STEPS && !flow.has_state(&question.state) && !over(question));
+    let Some(backend) = backend else { return (decide(flow, question), None) };
+    let (fields, vars) = (named(&question.fields), named(&question.vars));
+    let (state, status, digits) = (&question.state, &question.status, &question.digits);
+    let asked = logic::Asked { state, status, digits, fields: &fields, vars: &vars };
+    let left = until.saturating_duration_since(tokio::time::Instant::now());
+    backends.next(flow, backend, question, (&asked, left)).await
 }
 
 /// Whether the call has ended: its back end is not asked about that.

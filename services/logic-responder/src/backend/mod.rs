@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use asterism_domain::logic::web::{Follows, WebQuestion, WebReply};
+use asterism_domain::logic::web::{self as words, Follows, WebQuestion, WebReply};
 use asterism_domain::logic::{Asked, Backend, BackendKind, Flow, Next};
 use asterism_nats::{Bus, Secret, Subject};
 use asterism_proto::v1::StepQuestion;
@@ -22,6 +22,7 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_rustls::rustls::ClientConfig;
 
+use crate::cache::{Cache, Given, Said};
 use breaker::Breaker;
 use http::{Http, MAX_ANSWER_BYTES};
 
@@ -62,6 +63,26 @@ impl Failure {
         Self { code, reason: reason.into(), is_unsent: false }
     }
 
+    /// Whether it answered, and the answer cannot be used.
+    pub(crate) fn is_unusable(&self) -> bool {
+        use words::code::{
+            BAD_NAME, MISSING_KEY, OUT_OF_BOUNDS, UNKNOWN_KEY, UNKNOWN_PROMPT, UNKNOWN_STATE, UNREADABLE,
+            VERB, WRONG_TYPE,
+        };
+        matches!(
+            self.code,
+            UNREADABLE
+                | UNKNOWN_KEY
+                | WRONG_TYPE
+                | MISSING_KEY
+                | OUT_OF_BOUNDS
+                | BAD_NAME
+                | VERB
+                | UNKNOWN_PROMPT
+                | UNKNOWN_STATE
+        )
+    }
+
     /// Not there.
     fn away(reason: impl Into<String>) -> Self {
         Self::of(code::AWAY, reason)
@@ -90,10 +111,11 @@ pub enum SetupError {
 #[derive(Debug)]
 pub struct Backends {
     fleet: String,
-    bus: Bus,
+    bus: Option<Bus>,
     keys: BTreeMap<String, Secret>,
     tls: Arc<ClientConfig>,
     known: Mutex<BTreeMap<String, Arc<Known>>>,
+    cache: Cache,
 }
 
 /// One back end.
@@ -107,8 +129,13 @@ struct Known {
 }
 
 impl Backends {
-    /// None asked yet. Reads the keys.
-    pub fn new(config: &LogicConfig, fleet: &str, bus: &Bus) -> Result<Self, SetupError> {
+    /// None asked yet. Reads the keys. Without a bus those on it are away.
+    pub fn new(
+        config: &LogicConfig,
+        fleet: &str,
+        bus: Option<&Bus>,
+        cache: Cache,
+    ) -> Result<Self, SetupError> {
         let mut keys = BTreeMap::new();
         for (name, path) in &config.keys {
             let bad = |why: String| SetupError::Key { name: name.clone(), path: path.clone(), why };
@@ -119,7 +146,7 @@ impl Backends {
             keys.insert(name.clone(), secret);
         }
         let tls = web::trust(config.ca_file.as_deref())?;
-        Ok(Self { fleet: fleet.to_owned(), bus: bus.clone(), keys, tls, known: Mutex::default() })
+        Ok(Self { fleet: fleet.to_owned(), bus: bus.cloned(), keys, tls, known: Mutex::default(), cache })
     }
 
     /// The step a flow's back end decides, or the fallback and why.
@@ -131,12 +158,23 @@ impl Backends {
         (asked, left): (&Asked<'_>, Duration),
     ) -> (Next, Option<Failure>) {
         let limit = Duration::from_millis(backend.timeout_ms.into()).min(left.saturating_sub(COMMIT_RESERVE));
-        let reply = match self.known(flow, backend) {
-            Ok(known) => self.ask(&known, flow, backend, question, (asked, limit)).await,
-            Err(failure) => Err(failure),
+        let question = WebQuestion {
+            version: 1,
+            fleet: &self.fleet,
+            campaign: &question.campaign,
+            flow: flow.name(),
+            call: &question.call,
+            step: question.step,
+            state: asked.state,
+            verb: &question.verb,
+            status: asked.status,
+            digits: asked.digits,
+            fields: asked.fields,
+            vars: asked.vars,
         };
-        match reply {
-            Ok(reply) => (taken(flow, reply, asked), None),
+        let ask = async |left| self.ask(flow, backend, &question, left).await;
+        match self.cache.answer(flow, &question, limit, ask).await {
+            Ok(Given { reply, instead_of }) => (taken(flow, &reply, asked), instead_of),
             Err(failure) => {
                 let next = flow.enter(flow.fallback_state(), asked);
                 (Next { reason: Some("the back end gave no answer that can be used"), ..next }, Some(failure))
@@ -183,12 +221,12 @@ impl Backends {
 
     async fn ask(
         &self,
-        known: &Known,
         flow: &Flow,
         backend: &Backend,
-        question: &StepQuestion,
-        (asked, limit): (&Asked<'_>, Duration),
-    ) -> Result<WebReply, Failure> {
+        question: &WebQuestion<'_>,
+        limit: Duration,
+    ) -> Result<Said, Failure> {
+        let known = self.known(flow, backend)?;
         // Before the breaker: that too many ask is no fault of the back end's.
         let _permit = known
             .at_once
@@ -197,7 +235,7 @@ impl Backends {
         if !known.breaker().admits(Instant::now()) {
             return Err(Failure::of(code::RESTS, "it failed too often and is asked again in a while"));
         }
-        let result = self.ask_admitted(known, flow, backend, question, (asked, limit)).await;
+        let result = self.ask_admitted(&known, flow, backend, question, limit).await;
         match &result {
             Ok(_) => known.breaker().well(),
             Err(failure) => {
@@ -218,41 +256,26 @@ impl Backends {
         known: &Known,
         flow: &Flow,
         backend: &Backend,
-        question: &StepQuestion,
-        (asked, limit): (&Asked<'_>, Duration),
-    ) -> Result<WebReply, Failure> {
-        let words = WebQuestion {
-            version: 1,
-            fleet: &self.fleet,
-            campaign: &question.campaign,
-            flow: flow.name(),
-            call: &question.call,
-            step: question.step,
-            state: asked.state,
-            verb: &question.verb,
-            status: asked.status,
-            digits: asked.digits,
-            fields: asked.fields,
-            vars: asked.vars,
-        };
-        let words = serde_json::to_value(&words).map_err(|error| Failure::away(error.to_string()))?;
-        let one = || self.send(known, flow, backend, &words, limit);
+        question: &WebQuestion<'_>,
+        limit: Duration,
+    ) -> Result<Said, Failure> {
+        let question = serde_json::to_value(question).map_err(|error| Failure::away(error.to_string()))?;
+        let one = || self.send(known, flow, backend, &question, limit);
         let answer = if backend.idempotent {
             // Both together have the time of one.
             let both = tokio::time::timeout(limit, hedged(one, limit / 2)).await;
             both.unwrap_or_else(|_| Err(late(limit)))
         } else {
             one().await
-        };
-        flow.read_reply(&answer?).map_err(|problems| {
+        }?;
+        let reply = flow.read_reply(&answer).map_err(|problems| {
             let more = problems.len().saturating_sub(1);
             let first = problems.first().map_or_else(String::new, ToString::to_string);
-            let code = problems
-                .first()
-                .map_or(asterism_domain::logic::web::code::UNREADABLE, |problem| problem.code);
+            let code = problems.first().map_or(words::code::UNREADABLE, |problem| problem.code);
             let reason = if more == 0 { first } else { format!("{first} (and {more} more)") };
             Failure::of(code, reason)
-        })
+        })?;
+        Ok((answer, Arc::new(reply)))
     }
 
     /// One request, one answer.
@@ -289,7 +312,8 @@ impl Backends {
             _ => {
                 let away = |error: &dyn std::fmt::Display| Failure::away(error.to_string());
                 let subject = Subject::backend(&self.fleet, flow.name()).map_err(|error| away(&error))?;
-                let answer = self.bus.request(&subject, words.to_string().into_bytes(), limit);
+                let bus = self.bus.as_ref().ok_or_else(|| Failure::away("there is no bus here"))?;
+                let answer = bus.request(&subject, words.to_string().into_bytes(), limit);
                 let answer =
                     tokio::time::timeout(limit, answer).await.map_err(late)?.map_err(|error| away(&error))?;
                 if answer.len() > MAX_ANSWER_BYTES {
@@ -307,14 +331,14 @@ impl Known {
     }
 }
 
-fn late(limit: Duration) -> Failure {
+pub(crate) fn late(limit: Duration) -> Failure {
     Failure::of(code::LATE, format!("no answer within {} ms", limit.as_millis()))
 }
 
 /// What cannot be read is not shown: it may hold anything.
 fn unreadable(error: &dyn std::fmt::Display) -> Failure {
     let reason: String = error.to_string().chars().filter(|char| !char.is_control()).take(200).collect();
-    Failure::of(asterism_domain::logic::web::code::UNREADABLE, reason)
+    Failure::of(words::code::UNREADABLE, reason)
 }
 
 /// Asks once more where the first answer takes long, or is none: the first good one counts.
@@ -339,18 +363,18 @@ where
 }
 
 /// The step an answer makes.
-fn taken(flow: &Flow, reply: WebReply, asked: &Asked<'_>) -> Next {
+fn taken(flow: &Flow, reply: &WebReply, asked: &Asked<'_>) -> Next {
     let mut vars = asked.vars.clone();
-    vars.extend(reply.set);
-    match reply.then {
+    vars.extend(reply.set.iter().cloned());
+    match &reply.then {
         Follows::Verb(verb, state) => {
             // What was read is written: the schema allows nothing the grammar does not.
             let text = verb.encode().unwrap_or_else(|_| asterism_domain::logic::HANGUP_REPLY.to_owned());
-            Next { reply: text, next_state: state, reason: None, vars, tags: reply.tags }
+            Next { reply: text, next_state: state.clone(), reason: None, vars, tags: reply.tags.clone() }
         }
         Follows::Goto(state) => {
-            let next = flow.enter(&state, &Asked { vars: &vars, ..*asked });
-            let mut tags = reply.tags;
+            let next = flow.enter(state, &Asked { vars: &vars, ..*asked });
+            let mut tags = reply.tags.clone();
             tags.extend(next.tags.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
             tags.truncate(asterism_domain::logic::MAX_TAGS);
             Next { tags, ..next }

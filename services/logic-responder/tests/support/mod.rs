@@ -21,7 +21,9 @@ use asterism_runtime::shutdown::Shutdown;
 use prost::Message as _;
 use tokio::task::JoinHandle;
 
+pub mod calls;
 pub mod lossy;
+pub mod memcached;
 
 pub const FLEET: &str = "lab";
 pub const FLOW: &[u8] = include_bytes!("../../../../compose/demo/flow.toml");
@@ -89,10 +91,13 @@ impl Lab {
     }
 
     pub async fn replica_on(&self, link: &BusConfig) -> Replica {
+        self.replica_with(LogicConfig::default(), link).await
+    }
+
+    pub async fn replica_with(&self, config: LogicConfig, link: &BusConfig) -> Replica {
         let deps = self.deps_on(link).await;
         let (shutdown, health) = (Shutdown::new(), deps.health.clone());
-        let task =
-            tokio::spawn(asterism_logic_responder::run(LogicConfig::default(), deps, shutdown.clone()));
+        let task = tokio::spawn(asterism_logic_responder::run(config, deps, shutdown.clone()));
         until("the replica is ready", || health.is_ready()).await;
         Replica { shutdown, health, task }
     }

@@ -222,7 +222,8 @@ impl Flow {
     pub fn read_reply(&self, answer: &serde_json::Value) -> Result<web::WebReply, Vec<web::ReplyProblem>> {
         let none = BTreeSet::new();
         let prompts = self.backend.as_ref().map_or(&none, |backend| &backend.prompts);
-        web::read(answer, web::Allowed { prompts, states: &self.by_name })
+        let fields = self.backend.as_ref().map_or(&[][..], |backend| &backend.fields);
+        web::read(answer, web::Allowed { prompts, states: &self.by_name, fields })
     }
 
     /// The step a call comes to that goes on in a state of the flow's own; an unknown one leads to the fallback.

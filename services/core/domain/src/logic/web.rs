@@ -4,6 +4,7 @@
 //! `{"do": [{"set": {"language": "de"}}, {"play": {"prompts": ["hello"]}}], "state": "menu"}`.
 //! Nothing in it is trusted: keys, types, bounds, names, order and prompts are checked, and every problem names its place.
 
+mod kept;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -14,11 +15,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Fields, Verb};
+pub use kept::{MAX_PARTS, Parts, Place};
 use reader::Reader;
 
 /// Most things one answer does.
 pub const MAX_ACTIONS: usize = 16;
-/// Longest time an answer may be kept, in seconds.
+/// Longest time an answer may be kept, in seconds, and how long it may stand in for one that does not come.
 pub const MAX_CACHE_S: u32 = 86_400;
 
 /// Stable codes of problems of an answer. Each has one meaning for ever.
@@ -99,10 +101,19 @@ pub struct WebReply {
     pub tags: Vec<String>,
     /// What follows.
     pub then: Follows,
+    /// How long it may be given to whoever asks the same.
+    pub kept: Kept,
+}
+
+/// Whether and how long an answer may be kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
     /// How long the same question may be answered the same, in seconds; 0 = not at all.
-    pub cache_s: u32,
-    /// The parts of a question that make it the same, beside flow and state.
-    pub cache_by: BTreeSet<String>,
+    pub for_s: u32,
+    /// How long after that it may stand in where the back end fails.
+    pub stale_s: u32,
+    /// What of a question makes it the same, beside its [`Place`].
+    pub by: Parts,
 }
 
 /// What follows the silent part.
@@ -121,6 +132,8 @@ pub struct Allowed<'a> {
     pub prompts: &'a BTreeSet<String>,
     /// States of the flow's own.
     pub states: &'a BTreeMap<String, usize>,
+    /// Fields of a contact that the back end is told.
+    pub fields: &'a [String],
 }
 
 /// Checks an answer. All problems are told at once, up to a bound.

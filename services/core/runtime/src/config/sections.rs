@@ -270,6 +270,12 @@ pub struct LogicConfig {
     pub keys: BTreeMap<String, PathBuf>,
     /// Certificates (PEM) that back ends are trusted by, beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// Most answers of back ends that this process keeps; 0 keeps none, in memcached neither.
+    pub cache_entries: u32,
+    /// memcached servers that all responders share what they keep in: `HOST:PORT` or `unix:///PATH`.
+    pub memcached: Vec<String>,
+    /// How long one of them may take; a quarter of what a step has left at most. One that takes longer is left alone for a second.
+    pub memcached_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
 }
@@ -281,6 +287,9 @@ impl Default for LogicConfig {
             concurrency: 256,
             keys: BTreeMap::new(),
             ca_file: None,
+            cache_entries: 10_000,
+            memcached: Vec::new(),
+            memcached_ms: 100,
             http_listen: ANY_PORT,
         }
     }

@@ -79,7 +79,13 @@ type Mistake = (&'static str, &'static [(&'static str, &'static str)], &'static 
 
 #[test]
 fn each_mistake_is_named_with_its_place_and_what_would_be_right() {
-    let cases: [Mistake; 14] = [
+    let cases: [Mistake; 15] = [
+        (
+            "[logic]\nmemcached = ['10.0.0.5:11211', '10.0.0.6']\n",
+            &[],
+            &[],
+            "AST-C010: asterism.toml:2: logic.memcached: \"10.0.0.6\" is no HOST:PORT and no unix:///PATH",
+        ),
         (
             "[dialer]\ntick_mss = 50\n",
             &[],

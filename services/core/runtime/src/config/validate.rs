@@ -6,6 +6,8 @@ use super::error::Problem;
 use super::sections::{Provider, TrunkConfig};
 use super::{Config, tree::Node};
 
+/// Most memcached servers.
+const MEMCACHED_MAX: usize = 16;
 /// Most trunks.
 const TRUNKS_MAX: usize = 64;
 /// Most allowed numbers of a trunk.
@@ -57,6 +59,7 @@ impl<'a> Checks<'a> {
         self.scaler(config);
         self.range("logic.deadline_ms", config.logic.deadline_ms, 10, 10_000);
         self.range("logic.concurrency", config.logic.concurrency.into(), 1, 100_000);
+        self.logic_cache(config);
         self.range("ledger.checkpoint_every_ms", config.ledger.checkpoint_every_ms, 100, DAY_MS);
         self.range("ledger.seal_every_ms", config.ledger.seal_every_ms, 1_000, DAY_MS);
         if let Some(url) = &config.ledger.archive
@@ -73,6 +76,30 @@ impl<'a> Checks<'a> {
         }
         for (name, trunk) in &config.trunks {
             self.trunk(name, trunk);
+        }
+    }
+
+    fn logic_cache(&mut self, config: &Config) {
+        self.range("logic.cache_entries", config.logic.cache_entries.into(), 0, 1_000_000);
+        self.range("logic.memcached_ms", config.logic.memcached_ms, 1, 10_000);
+        let servers = &config.logic.memcached;
+        if servers.len() > MEMCACHED_MAX {
+            self.say("AST-C010", "logic.memcached", format!("at most {MEMCACHED_MAX} servers"));
+        }
+        for server in servers {
+            let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+            let is_host = |host: &str| {
+                let known = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+                !host.is_empty() && host.bytes().all(known)
+            };
+            let is_address = match server.strip_prefix("unix://") {
+                Some(path) => path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic()),
+                None => server.rsplit_once(':').is_some_and(|(host, port)| is_host(host) && is_port(port)),
+            };
+            if !is_address {
+                let reason = format!("{server:?} is no HOST:PORT and no unix:///PATH");
+                self.say("AST-C010", "logic.memcached", reason);
+            }
         }
     }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Allowed, Follows, MAX_ACTIONS, MAX_CACHE_S, ReplyProblem, WebReply, code};
+use super::{
+    Allowed, Follows, Kept, MAX_ACTIONS, MAX_CACHE_S, MAX_PARTS, Parts, ReplyProblem, WebReply, code,
+};
 use crate::logic::{
     MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_TAGS, MAX_TIMEOUT_S, MAX_VAR_BYTES,
     MAX_VARS, Verb, is_name,
@@ -48,7 +50,7 @@ impl<'a> Reader<'a> {
     pub(super) fn reply(&mut self, answer: &Value) -> Option<WebReply> {
         let root = self.object(answer, "")?;
         self.only(root, &["do", "state", "cache"], "");
-        let (cache_s, cache_by) = self.cache(root);
+        let kept = self.kept(root);
         let Some(found) = root.get("do") else {
             self.add(code::MISSING_KEY, "do", "the list of things to do is missing");
             return None;
@@ -88,7 +90,7 @@ impl<'a> Reader<'a> {
             Action::Silent => return None,
         };
         let Silent { set, tags } = silent;
-        Some(WebReply { set: set.into_iter().collect(), tags, then, cache_s, cache_by })
+        Some(WebReply { set: set.into_iter().collect(), tags, then, kept })
     }
 
     /// `state`: where the next question comes from. Needed where there will be one.
@@ -112,37 +114,43 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn cache(&mut self, root: &Map<String, Value>) -> (u32, BTreeSet<String>) {
-        let Some(cache) = root.get("cache") else { return (0, BTreeSet::new()) };
-        let Some(cache) = self.object(cache, "cache") else { return (0, BTreeSet::new()) };
-        self.only(cache, &["for_s", "by"], "cache");
+    fn kept(&mut self, root: &Map<String, Value>) -> Kept {
+        let Some(cache) = root.get("cache") else { return Kept::default() };
+        let Some(cache) = self.object(cache, "cache") else { return Kept::default() };
+        self.only(cache, &["for_s", "by", "stale_s"], "cache");
         let for_s = self.number(cache, "for_s", "cache", (1, MAX_CACHE_S), None).unwrap_or(0);
+        let stale_s = self.number(cache, "stale_s", "cache", (0, MAX_CACHE_S), Some(0)).unwrap_or(0);
+        Kept { for_s, stale_s, by: self.parts(cache) }
+    }
+
+    fn parts(&mut self, cache: &Map<String, Value>) -> Parts {
         let mut parts = BTreeSet::new();
         match cache.get("by") {
-            None => {}
-            Some(Value::Array(list)) if list.len() <= MAX_VARS => {
+            // Whoever does not say what an answer depends on is taken to mean everything.
+            None => return Parts::All,
+            Some(Value::Array(list)) if list.len() <= MAX_PARTS => {
                 for (index, part) in list.iter().enumerate() {
                     let path = format!("cache.by[{index}]");
-                    let fits = part.as_str().filter(|part| is_cache_part(part));
-                    match fits {
-                        Some(part) => drop(parts.insert(part.to_owned())),
-                        None => self.add(
-                            code::BAD_NAME,
-                            &path,
-                            "a part of the question: digits, status, verb, campaign, vars.NAME or fields.NAME",
-                        ),
+                    let Some(part) = part.as_str().filter(|part| is_cache_part(part)) else {
+                        let reason = "a part of the question: digits, status, verb, campaign, vars.NAME or fields.NAME";
+                        self.add(code::BAD_NAME, &path, reason);
+                        continue;
+                    };
+                    // A name that is not what it should be would make all contacts the same.
+                    let field = part.strip_prefix("fields.");
+                    if field.is_some_and(|field| !self.allowed.fields.iter().any(|known| known == field)) {
+                        let reason = "the flow does not tell this field; add it to its backend.fields";
+                        self.add(code::OUT_OF_BOUNDS, &path, reason);
                     }
+                    parts.insert(part.to_owned());
                 }
             }
             Some(_) => {
-                self.add(
-                    code::WRONG_TYPE,
-                    "cache.by",
-                    format!("a list of at most {MAX_VARS} parts of a question"),
-                );
+                let reason = format!("a list of at most {MAX_PARTS} parts of a question");
+                self.add(code::WRONG_TYPE, "cache.by", reason);
             }
         }
-        (for_s, parts)
+        Parts::These(parts)
     }
 
     fn action(&mut self, item: &Value, path: &str, silent: &mut Silent) -> Option<Action> {

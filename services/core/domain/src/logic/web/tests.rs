@@ -17,7 +17,7 @@ fn states() -> BTreeMap<String, usize> {
 }
 
 fn judged(answer: &Value) -> Result<WebReply, Vec<ReplyProblem>> {
-    read(answer, Allowed { prompts: &prompts(), states: &states() })
+    read(answer, Allowed { prompts: &prompts(), states: &states(), fields: &["tier".to_owned()] })
 }
 
 fn problem(answer: &Value) -> String {
@@ -33,12 +33,15 @@ fn an_answer_with_everything_is_read() {
             {"gather": {"prompts": ["hello", "menu"], "max_digits": 2, "finish_key": ""}}
         ],
         "state": "menu",
-        "cache": {"for_s": 60, "by": ["digits", "vars.language"]}
+        "cache": {"for_s": 60, "by": ["digits", "vars.language"], "stale_s": 600}
     }))
     .unwrap();
     assert_eq!(reply.set.len(), 2);
-    assert_eq!((reply.tags.as_slice(), reply.cache_s), (&["german".to_owned()][..], 60));
-    assert_eq!(reply.cache_by.len(), 2);
+    assert_eq!(
+        (reply.tags.as_slice(), reply.kept.for_s, reply.kept.stale_s),
+        (&["german".to_owned()][..], 60, 600)
+    );
+    assert!(matches!(&reply.kept.by, Parts::These(parts) if parts.len() == 2), "{reply:?}");
     let Follows::Verb(verb, state) = reply.then else { panic!("no verb") };
     assert_eq!((verb.encode().unwrap().as_str(), state.as_str()), ("gather|hello&menu|2|5|1|none", "menu"));
     let goto = judged(&json!({"do": [{"goto": "lost"}]})).unwrap();
@@ -114,6 +117,14 @@ fn everything_else_is_refused_with_place_and_reason() {
         (
             json!({"do": [{"hangup": {}}], "cache": {"for_s": 1, "by": ["call"]}}),
             "AST-Q106 cache.by[0]: a part of the question",
+        ),
+        (
+            json!({"do": [{"hangup": {}}], "cache": {"for_s": 1, "by": ["fields.tier", "fields.Tier"]}}),
+            "AST-Q105 cache.by[1]: the flow does not tell this field",
+        ),
+        (
+            json!({"do": [{"hangup": {}}], "cache": {"for_s": 1, "stale_s": 86_401}}),
+            "AST-Q105 cache.stale_s: 0 to 86400 is allowed",
         ),
     ] {
         let found = problem(&answer);
