@@ -5,12 +5,13 @@
 //!
 //! Reading order: this file, `read` (TOML to a draft, with places; single values in `values`), `check` (what must hold between states),
 //! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it),
-//! `backend` (answers from elsewhere) and `web` (what is asked there, and what may come back).
+//! `backend` (answers from elsewhere) and `web` (what is asked there, and what may come back), `outline` (for people).
 
 #![deny(clippy::float_arithmetic)]
 
 mod backend;
 mod check;
+mod outline;
 mod pattern;
 mod problem;
 mod read;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 pub use backend::{Backend, BackendKind};
+pub use outline::{Does, Outline, StateOutline, Why};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
 pub use verb::{LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};

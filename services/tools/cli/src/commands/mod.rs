@@ -113,7 +113,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Call(args) => return call::run(&context, args).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
-        Command::Logic(command) => return logic::run(&context, &command),
+        Command::Logic(command) => return Box::pin(logic::run(&context, &command)).await,
         Command::Lab(command) => lab::run(&context, &command)?,
         Command::Plan(args) => Box::pin(plan::run(&context, &args)).await?,
         Command::Prices(command) => return prices::run(&context, &command),

@@ -1,4 +1,8 @@
-//! `asterism logic`: flows, offline.
+//! `asterism logic`: flows, offline: checked, drawn, and tried without a phone.
+
+mod draw;
+mod layout;
+mod walk;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,9 +15,27 @@ use crate::args::LogicCommand;
 use crate::error::{CliError, EXIT_FAILED};
 use crate::ops;
 
-pub(super) fn run(context: &Context, command: &LogicCommand) -> Result<ExitCode, CliError> {
-    let LogicCommand::Check { file } = command;
-    check(context, file)
+pub(super) async fn run(context: &Context, command: &LogicCommand) -> Result<ExitCode, CliError> {
+    match command {
+        LogicCommand::Check { file } => return check(context, file),
+        LogicCommand::Draw { file, out } => draw(context, file, out.as_deref())?,
+        LogicCommand::Try(args) => walk::run(context, args).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn draw(context: &Context, file: &Path, out: Option<&Path>) -> Result<(), CliError> {
+    let (flow, _) = ops::read_flow(file)?;
+    let picture = draw::svg(&flow);
+    let Some(out) = out else {
+        let value = json!({ "flow": flow.id(), "name": flow.name(), "svg": picture });
+        return context.out.result(&value, || picture.clone());
+    };
+    std::fs::write(out, &picture).map_err(|error| {
+        CliError::new("AST-Q143", format!("the picture {} cannot be written", shown(out)), error.to_string())
+    })?;
+    let value = json!({ "flow": flow.id(), "name": flow.name(), "file": shown(out), "bytes": picture.len() });
+    context.out.result(&value, || format!("{}: {} states\n", shown(out), flow.states().count()))
 }
 
 fn check(context: &Context, file: &Path) -> Result<ExitCode, CliError> {
