@@ -38,9 +38,10 @@ test-full: ## the same with more cases for each property and the long scenarios
 
 bench: ## all benchmarks, one JSON line each (ONLY=name runs one)
 	@server=$$(tests/setup/nats-server.sh); \
+	memcached=$$(tests/setup/memcached.sh); \
 	$(BENCH_BUILD); \
 	mkdir -p $(TARGET_DIR)/bench; \
-	ASTERISM_NATS_SERVER=$$server ASTERISM_MEDIA_TOOLS=$$(tests/setup/media-tools.sh) exec $(BENCH_RUN)
+	ASTERISM_NATS_SERVER=$$server ASTERISM_MEDIA_TOOLS=$$(tests/setup/media-tools.sh) ASTERISM_MEMCACHED=$$memcached exec $(BENCH_RUN)
 
 fmt: ## format all code
 	@$(CARGO) fmt --all

@@ -4,12 +4,14 @@
 //! the work it timed was really done, and fails if it was not. They want the release build.
 
 mod agent_footprint;
+mod cache_gain;
 mod corpus;
 mod demo;
 mod demo_throughput;
 mod dial_decide;
 mod dial_run;
 mod dialplan;
+mod flow_eval;
 mod import_rows;
 mod lab_speed;
 mod log_append;
@@ -30,6 +32,7 @@ mod probe;
 mod replay_fold;
 mod report;
 mod scale_reaction;
+mod step_rate;
 mod step_rtt;
 mod traffic;
 mod world;
@@ -40,8 +43,11 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 22] = [
+const BENCHES: [Bench; 25] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
+    ("step-rate", || on_a_runtime(step_rate::run())),
+    ("flow-eval", flow_eval::run),
+    ("cache-gain", || on_a_runtime(cache_gain::run())),
     ("agent-footprint", || on_a_runtime(agent_footprint::run())),
     ("demo-throughput", demo_throughput::run),
     ("log-append", log_append::run),

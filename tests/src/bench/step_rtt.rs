@@ -200,14 +200,18 @@ async fn timed<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 }
 
 /// Bare request and reply: one client here, one on a thread of its own.
-struct Raw {
+pub(super) struct Raw {
     client: async_nats::Client,
     question: bytes::Bytes,
     answer_bytes: usize,
 }
 
 impl Raw {
-    async fn start(config: BusConfig, question: Vec<u8>, answer_bytes: usize) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        config: BusConfig,
+        question: Vec<u8>,
+        answer_bytes: usize,
+    ) -> anyhow::Result<Self> {
         let echo = config.clone();
         std::thread::Builder::new().name("echo".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -226,7 +230,7 @@ impl Raw {
         Ok(raw)
     }
 
-    async fn ask(&self) -> anyhow::Result<()> {
+    pub(super) async fn ask(&self) -> anyhow::Result<()> {
         let reply = self.client.request(RAW_SUBJECT, self.question.clone()).await?;
         ensure!(reply.payload.len() == self.answer_bytes, "an answer of {} bytes", reply.payload.len());
         Ok(())

@@ -61,6 +61,11 @@ pub struct World {
 impl World {
     /// Starts all but the node.
     pub async fn start(sync_interval: SyncInterval) -> anyhow::Result<Self> {
+        Self::start_with(sync_interval, &[]).await
+    }
+
+    /// [`World::start`], with more words for the responder.
+    pub async fn start_with(sync_interval: SyncInterval, words: &[String]) -> anyhow::Result<Self> {
         let dir = super::report::scratch()?;
         let binary = find_binary().context("no nats-server: run tests/setup/nats-server.sh")?;
         let server = NatsServer::start_with(&binary, &dir.path().join("nats"), None, sync_interval).await?;
@@ -70,7 +75,7 @@ impl World {
         let flow = logic::flow_id(FLOW.as_bytes());
         store.put(&ObjectName::new(format!("flows/{flow}.toml"))?, FLOW.as_bytes().to_vec().into()).await?;
         let services = pretend(&bus).await?;
-        let responder = responder(&server, dir.path())?;
+        let responder = responder(&server, dir.path(), words)?;
         let traffic = Arc::default();
         let world =
             Self { server, bus, flow, log_key, traffic, _responder: responder, _services: services, dir };
@@ -153,7 +158,7 @@ async fn begin_log(bus: &Bus, dir: &Path) -> anyhow::Result<OriginKey> {
     Ok(keyring.role(Role::Ledger)?)
 }
 
-fn responder(server: &NatsServer, dir: &Path) -> anyhow::Result<Process> {
+fn responder(server: &NatsServer, dir: &Path, words: &[String]) -> anyhow::Result<Process> {
     let set = |key: &str, value: &str| format!("--set={key}={value}");
     let log = std::fs::File::create(dir.join("responder.log"))?;
     let child = Command::new(program("asterism-logic-responder")?)
@@ -162,6 +167,7 @@ fn responder(server: &NatsServer, dir: &Path) -> anyhow::Result<Process> {
         .arg(set("nats.user", SERVICE_USER))
         .arg(set("nats.password_file", &server.password_file(SERVICE_USER).display().to_string()))
         .arg(set("paths.data_dir", &dir.display().to_string()))
+        .args(words)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
