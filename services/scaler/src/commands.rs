@@ -11,12 +11,13 @@ use asterism_domain::report::{self, NodeReport};
 use asterism_domain::{CampaignId, NodeId, State};
 use asterism_proto::Role;
 use asterism_proto::v1::{RoleCommand, RoleReply};
-use asterism_runtime::heartbeat::{Heard, Heartbeats};
+use asterism_runtime::heartbeat::Heard;
 use asterism_runtime::role::{envelope_of, refusal, reply_json, reply_of};
 use serde::{Deserialize, Serialize};
 
+use crate::Shell;
 use crate::cloud::CloudError;
-use crate::{ScalerConfig, Shell};
+use crate::troubles::TroubleLine;
 
 /// The verbs, for the error that names them.
 pub const VERBS: [&str; 6] =
@@ -133,6 +134,8 @@ pub struct FleetReport {
     pub in_flight: u32,
     /// What keeps each running campaign from dialling the next of those who wait.
     pub limited_by: BTreeMap<String, String>,
+    /// What the cloud refuses now, and what to do about it.
+    pub troubles: Vec<TroubleLine>,
 }
 
 /// `fleet.cloud`: what bills, by the cloud's own listing, asked for now.
@@ -142,6 +145,8 @@ pub struct CloudReport {
     pub instances: Vec<String>,
     /// Volumes.
     pub volumes: Vec<String>,
+    /// Elastic IP addresses that were allocated for the fleet, or that one of its instances has.
+    pub addresses: Vec<String>,
     /// Launches the cloud still owes an answer to.
     pub owed: usize,
 }
@@ -158,9 +163,8 @@ pub(crate) fn serve(shell: &Shell) {
 async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
     if command.verb == "fleet.list" {
         let now = shell.deps.log.now_ms();
-        let (position, list) = shell.deps.log.read(|state| {
-            (state.size, fleet_report(state, &shell.heartbeats, &shell.config, now.max(state.at)))
-        });
+        let (position, list) =
+            shell.deps.log.read(|state| (state.size, fleet_report(state, shell, now.max(state.at))));
         return reply_json(position, &list);
     }
     if command.verb == "fleet.cloud" {
@@ -187,7 +191,8 @@ async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
     let mut instances = shell.cloud.list().await?;
     instances.retain(|instance| instance.state.exists());
     let instances = instances.into_iter().map(|instance| instance.instance_id).collect();
-    Ok((position, CloudReport { instances, volumes: shell.cloud.volumes().await?, owed }))
+    let (volumes, addresses) = (shell.cloud.volumes().await?, shell.cloud.addresses().await?);
+    Ok((position, CloudReport { instances, volumes, addresses, owed }))
 }
 
 type Refused = (&'static str, String);
@@ -236,8 +241,8 @@ fn cut(reason: &str) -> String {
 }
 
 /// The fleet as `fleet.list` tells it.
-fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, at: u64) -> FleetReport {
-    let fleet = &state.fleet;
+fn fleet_report(state: &State, shell: &Shell, at: u64) -> FleetReport {
+    let (fleet, heartbeats, config) = (&state.fleet, &shell.heartbeats, &shell.config);
     let (mut nodes, mut ended): (Vec<NodeReport>, Vec<NodeReport>) =
         report::nodes(state, at).into_iter().partition(|node| node.status.exists());
     let ended_count = ended.len();
@@ -270,6 +275,7 @@ fn fleet_report(state: &State, heartbeats: &Heartbeats, config: &ScalerConfig, a
         in_flight: state.in_flight,
         limited_by: limited_by(state, at),
         prices: fleet.prices.as_ref().map(|prices| format!("{} {}", prices.book, prices.region)),
+        troubles: shell.troubles.lines(),
     }
 }
 

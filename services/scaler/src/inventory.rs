@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::Shell;
 use crate::cloud::{Instance, InstanceState};
 use crate::config::LIST_LEAST_MS;
+use crate::troubles::Call;
 
 /// How long a listing may take.
 const LIST_TIMEOUT: Duration = Duration::from_mins(2);
@@ -128,6 +129,7 @@ pub(crate) async fn run(shell: Shell) {
         }
         match tokio::time::timeout(LIST_TIMEOUT, shell.cloud.list()).await {
             Ok(Ok(instances)) => {
+                shell.troubles.clear(Call::List);
                 let missing = missing(&shell, &mut seen, &instances);
                 if missing > 0 {
                     shell.counters.listings_in_part.increment();
@@ -140,6 +142,7 @@ pub(crate) async fn run(shell: Shell) {
             }
             Ok(Err(error)) => {
                 shell.counters.list_failures.increment();
+                shell.troubles.note(Call::List, &error);
                 tracing::warn!(%error, "the cloud could not be listed");
             }
             Err(_) => {

@@ -1,7 +1,7 @@
 //! The only owner of instances.
 //!
 //! Decisions are `asterism_domain::fleet`; this shell hands in ticks ([`tick`]) with what the cloud lists
-//! ([`inventory`]) and the nodes say, does what the log owes the outside ([`effects`]) where there is room for it ([`places`]), admits nodes
+//! ([`inventory`]) and the nodes say, does what the log owes the outside ([`effects`]) where there is room for it ([`places`]) and remembers why it could not ([`troubles`]), admits nodes
 //! ([`registration`]), answers people ([`commands`]) and tells the time ([`time`]). It remembers nothing but what is in
 //! flight: killed at any point, the next one goes on from the log.
 
@@ -19,6 +19,7 @@ pub mod registration;
 pub mod tick;
 pub mod time;
 pub mod token;
+pub mod troubles;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub use config::ScalerConfig;
 use counters::Counters;
 use inventory::Inventories;
 use places::Places;
+use troubles::Troubles;
 
 /// Why the scaler cannot run.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,7 @@ pub(crate) struct Shell {
     pub inventories: Inventories,
     pub places: Arc<Places>,
     pub counters: Counters,
+    pub troubles: Troubles,
 }
 
 /// Runs the scaler until shutdown, and returns when its tasks have ended.
@@ -95,6 +98,7 @@ pub async fn run_counted(
         heartbeats,
         inventories: Inventories::default(),
         counters,
+        troubles: Troubles::default(),
     };
     commands::serve(&shell);
     let mut tasks = JoinSet::new();

@@ -120,6 +120,14 @@ async fn a_quota_closes_its_market_and_a_launch_that_waited_too_long_fails() {
         failed.count() == 2
     })
     .await;
+    // Both are told with what to do about each, the quota of on demand last.
+    let told = rig.command("fleet.list", "").await;
+    let told: serde_json::Value = serde_json::from_slice(&told.json).unwrap();
+    let trouble = &told["troubles"][0];
+    assert_eq!((trouble["call"].as_str(), trouble["code"].as_str()), (Some("launching"), Some("AST-S060")));
+    let (why, next) = (trouble["why"].as_str().unwrap(), trouble["next"].as_str().unwrap());
+    assert!(why.contains("VcpuLimitExceeded") && why.contains("in whichever zone"), "{why}");
+    assert!(next.contains("request-service-quota-increase") && next.contains("L-1216C47A"), "{next}");
     let markets: Vec<String> =
         sky.runs().iter().map(|(_, run)| run.get("InstanceMarketOptions.MarketType").to_owned()).collect();
     assert_eq!(markets, ["spot", ""], "another zone has the same quota: six places, two questions");
@@ -311,6 +319,6 @@ async fn an_orphan_is_ended_when_it_is_old_enough_and_others_are_not() {
     let stopped = rig.command("fleet.stop", "").await;
     assert_eq!(stopped.code, "", "{}", stopped.reason);
     rig.until("the node has ended", |state| count(state, NodeStatus::Terminated) == 1).await;
-    assert_eq!(sky.moto.left(), (0, 0));
+    assert_eq!(sky.moto.left(), (0, 0, 0));
     scaler.stop().await;
 }

@@ -186,7 +186,12 @@ async fn refusals_mean_what_the_scaler_must_do() {
     let cases = [
         (500, "InsufficientInstanceCapacity", ErrorKind::Capacity, code::CAPACITY),
         (403, "UnauthorizedOperation", ErrorKind::Permanent, code::DENIED),
-        (400, "InvalidAMIID.NotFound", ErrorKind::Permanent, code::REFUSED),
+        (400, "InvalidAMIID.NotFound", ErrorKind::Permanent, code::NOT_THERE),
+        (400, "VcpuLimitExceeded", ErrorKind::Capacity, code::QUOTA),
+        (400, "MaxSpotInstanceCountExceeded", ErrorKind::Capacity, code::SPOT_QUOTA),
+        (400, "InsufficientFreeAddressesInSubnet", ErrorKind::Capacity, code::SUBNET_FULL),
+        (400, "RequestExpired", ErrorKind::Transient, code::CLOCK_OFF),
+        (401, "AuthFailure", ErrorKind::Permanent, code::BAD_KEY),
         (500, "InternalError", ErrorKind::UnknownOutcome, code::UNREACHABLE),
         (400, "IdempotentInstanceTerminated", ErrorKind::Permanent, code::SPENT),
         // The last: it is silent for a while after it.
@@ -198,6 +203,8 @@ async fn refusals_mean_what_the_scaler_must_do() {
         let error = ours.launch(&request("x")).await.unwrap_err();
         assert_eq!((error.kind, error.code), (kind, ours_code), "{error}");
         assert!(error.why.starts_with(ec2_code), "{error}");
+        let by_itself = [code::SPENT, code::NO_SUCH_INSTANCE].contains(&ours_code);
+        assert_eq!(error.next.is_empty(), by_itself, "{error}");
         let tried = front.take_seen().iter().filter(|r| r.contains("Action=RunInstances")).count();
         assert_eq!(tried, 1, "{ec2_code} was repeated by itself");
     }

@@ -82,10 +82,15 @@ impl Moto {
         pairs
     }
 
-    /// Nothing that bills: how many instances are not terminated, and how many volumes there are.
-    pub fn left(&self) -> (usize, usize) {
+    /// The Elastic IP addresses there are, in use or not.
+    pub fn addresses(&self) -> Vec<Element> {
+        self.ask("Action=DescribeAddresses").items("addressesSet").cloned().collect()
+    }
+
+    /// Nothing that bills: how many instances are not terminated, how many volumes and how many addresses there are.
+    pub fn left(&self) -> (usize, usize, usize) {
         let alive = |i: &&Element| i.at(&["instanceState", "name"]) != "terminated";
-        (self.instances().iter().filter(alive).count(), self.volumes().len())
+        (self.instances().iter().filter(alive).count(), self.volumes().len(), self.addresses().len())
     }
 }
 

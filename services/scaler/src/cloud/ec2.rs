@@ -312,13 +312,24 @@ impl Cloud for Ec2Cloud {
         Err(CloudError::new(ErrorKind::Permanent, code::TOO_MANY, what, why))
     }
 
+    async fn addresses(&self) -> Result<Vec<String>, CloudError> {
+        let what = "listing addresses";
+        let filter = Filter::builder().name(format!("tag:{TAG_FLEET}")).values(&self.fleet).build();
+        self.limiter.turn(Kind::List, 0, what).await?;
+        // EC2 gives them in one answer: there are no pages of it.
+        let answer = self.client.describe_addresses().filters(filter).send().await;
+        let answer = answer.map_err(|e| self.judged(Kind::List, e, what))?;
+        self.limiter.went_well(Kind::List);
+        Ok(answer.addresses().iter().filter_map(|a| a.public_ip()).map(str::to_owned).collect())
+    }
+
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         let mut first_error = None;
         for batch in ids.chunks(MAX_TERMINATED_TOGETHER) {
             let Err(error) = self.terminate_together(batch).await else { continue };
             // One bad id spoils the call for all of them; throttling and lost answers are no fault of an id.
             let is_spoilt = error.code == code::NO_SUCH_INSTANCE
-                || (error.kind == ErrorKind::Permanent && error.code != code::DENIED);
+                || (error.kind == ErrorKind::Permanent && !error.is_of_credentials());
             if batch.len() == 1 || !is_spoilt {
                 first_error = first_error.or(Some(error));
                 continue;
@@ -365,23 +376,23 @@ where
 {
     let status = e.raw_response().map_or(0, |r| r.status().as_u16());
     let ec2_code = e.code().unwrap_or_default().to_owned();
-    let (kind, ours) = match &e {
-        SdkError::ServiceError(_) => codes::meaning(&ec2_code, status, is_mutating),
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
-            (codes::ambiguous(is_mutating), code::UNREACHABLE)
-        }
-        SdkError::DispatchFailure(d) if d.is_io() || d.is_timeout() || d.as_other().is_some() => {
-            (codes::ambiguous(is_mutating), code::UNREACHABLE)
-        }
-        // Not sent: the request could not be made or signed, which means the credentials.
-        _ => (ErrorKind::Permanent, code::DENIED),
+    let is_sent = match &e {
+        SdkError::ServiceError(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => true,
+        SdkError::DispatchFailure(d) => d.is_io() || d.is_timeout() || d.as_other().is_some(),
+        _ => false,
     };
+    let is_answered = matches!(e, SdkError::ServiceError(_));
     let message = match e.message() {
         Some(message) => message.to_owned(),
         None => DisplayErrorContext(e).to_string(),
     };
     let message: String = message.chars().take(300).collect();
-    let mut why = if ec2_code.is_empty() { message } else { format!("{ec2_code}: {message}") };
-    why += codes::advice(ours);
-    CloudError::new(kind, ours, what, why)
+    if !is_sent {
+        return codes::unsigned(what, &message);
+    }
+    if is_answered {
+        return codes::error(&ec2_code, status, is_mutating, what, &message);
+    }
+    CloudError::new(codes::ambiguous(is_mutating), code::UNREACHABLE, what, message)
+        .next("nothing; if it lasts: curl -sS https://ec2.REGION.amazonaws.com/ from this machine")
 }

@@ -129,6 +129,10 @@ impl Cloud for LocalCloud {
         Ok(Vec::new())
     }
 
+    async fn addresses(&self) -> Result<Vec<String>, CloudError> {
+        Ok(Vec::new())
+    }
+
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         let (ids, grace) = (ids.to_vec(), self.grace);
         self.run(move |inner| inner.terminate(&ids, grace)).await

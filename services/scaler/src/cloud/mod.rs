@@ -116,6 +116,10 @@ pub trait Cloud: Send + Sync {
     /// The volumes of the fleet, attached or not: they bill on their own. Complete, or an error.
     async fn volumes(&self) -> Result<Vec<String>, CloudError>;
 
+    /// The public addresses that were allocated for the fleet: they bill whether somebody has them or not. Complete, or
+    /// an error.
+    async fn addresses(&self) -> Result<Vec<String>, CloudError>;
+
     /// Ends the named instances. An id that does not exist is an error ([`code::NO_SUCH_INSTANCE`]) after the others
     /// were ended; ending one that has ended succeeds.
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError>;

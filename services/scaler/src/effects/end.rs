@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{Agenda, look};
 use crate::Shell;
+use crate::troubles::Call;
 
 /// Instances in one call.
 const TOGETHER: usize = 100;
@@ -60,7 +61,10 @@ fn owed(shell: &Shell) -> BTreeSet<NodeId> {
 
 async fn end(shell: Shell, nodes: Vec<NodeId>) -> (Vec<NodeId>, bool) {
     let accepted = match tokio::time::timeout(CALL_TIMEOUT, shell.cloud.terminate(&nodes)).await {
-        Ok(Ok(())) => true,
+        Ok(Ok(())) => {
+            shell.troubles.clear(Call::End);
+            true
+        }
         Err(_) => {
             shell.counters.end_failures.increment();
             tracing::warn!(nodes = nodes.len(), "the cloud did not answer an end in time");
@@ -69,6 +73,7 @@ async fn end(shell: Shell, nodes: Vec<NodeId>) -> (Vec<NodeId>, bool) {
         // An id that is not found proves nothing: a cloud shows things late. Only a listing ends a node.
         Ok(Err(error)) => {
             shell.counters.end_failures.increment();
+            shell.troubles.note(Call::End, &error);
             tracing::warn!(nodes = nodes.len(), %error, "instances not ended");
             false
         }

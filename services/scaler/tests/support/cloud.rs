@@ -160,6 +160,10 @@ impl Cloud for FakeCloud {
         Ok(Vec::new())
     }
 
+    async fn addresses(&self) -> Result<Vec<String>, CloudError> {
+        Ok(Vec::new())
+    }
+
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         self.inner(|inner| {
             for id in ids {

@@ -131,11 +131,11 @@ impl Sky {
         .await;
         let cloud = rig.command("fleet.cloud", "").await;
         let cloud: serde_json::Value = serde_json::from_slice(&cloud.json).unwrap();
-        assert_eq!(cloud, serde_json::json!({ "instances": [], "volumes": [], "owed": 0 }));
+        assert_eq!(cloud, serde_json::json!({ "instances": [], "volumes": [], "addresses": [], "owed": 0 }));
         assert_eq!(
             self.moto.left(),
-            (0, 0),
-            "instances and volumes that bill after the fleet has gone (INV-14)"
+            (0, 0, 0),
+            "instances, volumes and addresses that bill after the fleet has gone (INV-14)"
         );
         self.one_instance_an_intent(rig);
         rig.log().read(|state| {

@@ -9,6 +9,7 @@ use super::{Job, unanswered};
 use crate::Shell;
 use crate::cloud::{CloudError, ErrorKind, Instance, LaunchRequest, code};
 use crate::places;
+use crate::troubles::Call;
 
 /// How long the cloud may take for one call. It may have happened after that: the call is repeated.
 const CALL_TIMEOUT: Duration = Duration::from_secs(90);
@@ -24,7 +25,10 @@ pub(super) async fn launch(shell: Shell, job: Job, request: LaunchRequest) -> (S
         Err(CloudError::new(ErrorKind::UnknownOutcome, code::UNREACHABLE, what, "no answer in time"))
     });
     let is_answered = match answer {
-        Ok(instances) => launched(&shell, &job, instances).await,
+        Ok(instances) => {
+            shell.troubles.clear(Call::Launch);
+            launched(&shell, &job, instances).await
+        }
         Err(error) => failed(&shell, &job, &error).await,
     };
     (job.key, is_answered)
@@ -57,6 +61,7 @@ async fn launched(shell: &Shell, job: &Job, instances: Vec<Instance>) -> bool {
 /// What a failure means. One that may pass is told to the log once; what it cost is in the counters.
 async fn failed(shell: &Shell, job: &Job, error: &CloudError) -> bool {
     shell.counters.launch_failures.increment();
+    shell.troubles.note(Call::Launch, error);
     tracing::warn!(token = job.key, %error, "launch failed");
     match error.kind {
         // It exists, launched with another configuration: the listing says as which instances.
@@ -68,7 +73,7 @@ async fn failed(shell: &Shell, job: &Job, error: &CloudError) -> bool {
             shell.places.exist() && !found.is_empty() && launched(shell, job, found).await
         }
         ErrorKind::Capacity if shell.places.exist() => {
-            shell.places.close(&job.place, error.code == code::QUOTA);
+            shell.places.close(&job.place, error.is_quota());
             elsewhere(shell, job, error.code, error.to_string()).await
         }
         ErrorKind::Capacity | ErrorKind::Permanent => {

@@ -30,6 +30,7 @@ struct Fleet {
     caps: Caps,
     in_flight: u32,
     limited_by: BTreeMap<String, String>,
+    troubles: Vec<Trouble>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,18 @@ struct Caps {
     calls_per_second: u32,
     node_calls_per_second: u32,
     max_channels: u32,
+}
+
+/// What the cloud refuses now.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Trouble {
+    call: String,
+    code: String,
+    why: String,
+    next: String,
+    times: u32,
+    for_s: u64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -99,7 +112,15 @@ pub(super) async fn run(context: &Context, command: FleetCommand) -> Result<(), 
 struct Cloud {
     instances: Vec<String>,
     volumes: Vec<String>,
+    addresses: Vec<String>,
     owed: usize,
+}
+
+impl Cloud {
+    /// Nothing bills, and nothing is on its way.
+    fn is_empty(&self) -> bool {
+        self.instances.len() + self.volumes.len() + self.addresses.len() + self.owed == 0
+    }
 }
 
 /// Between two listings of the cloud: they are counted.
@@ -113,14 +134,18 @@ async fn down(context: &Context, reason: &str, wait: Duration) -> Result<(), Cli
     loop {
         let seen = client.role_json(Role::Scaler, "fleet.cloud", &json!({})).await;
         let left = match seen.map(|reply: Value| Cloud::deserialize(&reply)) {
-            Ok(Ok(Cloud { instances, volumes, owed })) if instances.len() + volumes.len() + owed == 0 => {
-                return context.out.result(&json!({ "done": "down", "instances": 0, "volumes": 0 }), || {
-                    "the fleet is gone: 0 instances, 0 volumes by the cloud's own listing\n".to_owned()
+            Ok(Ok(cloud)) if cloud.is_empty() => {
+                let none = json!({ "done": "down", "instances": 0, "volumes": 0, "addresses": 0 });
+                return context.out.result(&none, || {
+                    "the fleet is gone: 0 instances, 0 volumes, 0 addresses by the cloud's own listing\n"
+                        .to_owned()
                 });
             }
             Ok(Ok(cloud)) => {
-                let Cloud { instances, volumes, owed } = &cloud;
-                format!("instances {instances:?}, volumes {volumes:?}, {owed} launches without an answer")
+                let Cloud { instances, volumes, addresses, owed } = &cloud;
+                format!(
+                    "instances {instances:?}, volumes {volumes:?}, addresses {addresses:?}, {owed} launches without an answer"
+                )
             }
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
@@ -188,6 +213,13 @@ fn describe(fleet: &Fleet, all: bool) -> String {
         let _ = writeln!(text, "prices of {prices}");
     }
     text.push_str(&dialling(fleet));
+    for Trouble { call, code, why, next, times, for_s } in &fleet.troubles {
+        let why = crate::output::plain(why);
+        let _ = writeln!(text, "{call} fails ({times} times in {}): {code}: {why}", duration(*for_s));
+        if !next.is_empty() {
+            let _ = writeln!(text, "Next: {next}");
+        }
+    }
     if fleet.stop_requested {
         text.push_str("the fleet was told to go home\n");
     }
@@ -281,6 +313,7 @@ mod tests {
                 { "node": "i-2", "status": "Terminated" },
             ],
             "ended": 1, "cost_micro_usd": 1_500_000, "new_field": true,
+            "troubles": [{ "call": "launching", "code": "AST-S060", "why": "no\u{1b} more", "next": "ask for more", "times": 3, "for_s": 61 }],
         }))
         .unwrap();
         let text = describe(&fleet, false);
@@ -292,6 +325,8 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("i-2"), "{text}");
+        let told = "launching fails (3 times in 1m01s): AST-S060: no\u{fffd} more\nNext: ask for more\n";
+        assert!(text.contains(told), "{text}");
         assert!(describe(&fleet, true).contains("i-2"));
     }
 }
