@@ -99,11 +99,11 @@ mod tests {
 
     /// Contact 0 settled after one ring, contact 1 uncertain, contact 2 settled after two.
     fn told() -> (Campaign, BTreeMap<AttemptId, Fate>, Vec<Seen>) {
-        let contact = |n: u8, status, rang| Contact {
+        let contact = |n: u8, status, rang: u16| Contact {
             import: 0,
             status,
             erased: false,
-            attempts: rang,
+            attempts: u32::from(rang),
             rang,
             never_rang: 0,
             turned_away: 0,

@@ -107,9 +107,9 @@ fn broken_xml() -> Vec<Lie> {
     let bomb = format!(
         "<?xml version=\"1.0\"?><!DOCTYPE l [<!ENTITY l0 \"lol\">{}]><methodResponse><params><param><value>&l9;</value></param>\
          </params></methodResponse>",
-        (1..10)
-            .map(|n| format!("<!ENTITY l{n} \"{}\">", format!("&l{};", n - 1).repeat(10)))
-            .collect::<String>()
+        (1..10).fold(String::new(), |text, n| {
+            text + &format!("<!ENTITY l{n} \"{}\">", format!("&l{};", n - 1).repeat(10))
+        })
     );
     let outside = "<!DOCTYPE a [<!ENTITY b SYSTEM \"file:///etc/passwd\">]><methodResponse><params><param><value>&b;</value>\
                    </param></params></methodResponse>";

@@ -122,7 +122,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Archive(command) => archive::run(&context, &command).await?,
         Command::Replay(command) => return replay::run(&command),
         Command::Init(args) => init::run(&context, &args)?,
-        Command::Doctor => return doctor::run(&context).await,
+        Command::Doctor => return Box::pin(doctor::run(&context)).await,
         Command::Config(command) => config::run(&context, &command)?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
