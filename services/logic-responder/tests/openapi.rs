@@ -231,6 +231,23 @@ fn action() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Actions whose order is right: what takes no time, then one that does.
+fn in_order() -> impl Strategy<Value = Vec<Value>> {
+    let quick = prop::sample::select(vec![json!({"tag": "a"}), json!({"set": {"a": "b"}})]);
+    let last = prop::sample::select(vec![
+        json!({"play": {"prompts": ["q1"], "barge": true}}),
+        json!({"gather": {"prompts": ["welcome"], "max_digits": 2}}),
+        json!({"pause": {"duration_s": 1}}),
+        json!({"hangup": {}}),
+        json!({"optout": {}}),
+        json!({"goto": "end"}),
+    ]);
+    (prop::collection::vec(quick, 0..3), last).prop_map(|(mut actions, last)| {
+        actions.push(last);
+        actions
+    })
+}
+
 fn answer() -> impl Strategy<Value = Value> {
     let cache = (
         member("for_s", vec![json!(60)]),
@@ -239,7 +256,7 @@ fn answer() -> impl Strategy<Value = Value> {
     )
         .prop_map(|(a, b, c)| Value::Object([a, b, c].into_iter().flatten().collect()));
     (
-        prop::collection::vec(action(), 0..5),
+        prop_oneof![2 => prop::collection::vec(action(), 0..5), 1 => in_order()],
         member("state", vec![json!("next")]),
         prop::option::of(prop_oneof![3 => cache, 1 => any_value()]),
         prop::option::weighted(0.1, any_value()),

@@ -6,6 +6,7 @@ mod error;
 mod sections;
 mod show;
 mod tree;
+mod trunk;
 mod validate;
 mod webhook;
 
@@ -17,9 +18,10 @@ use serde::{Deserialize, Serialize};
 pub use error::{ConfigError, Problem, Source};
 pub use sections::{
     AgentConfig, DialerConfig, Ec2Config, LedgerConfig, LogSettings, LogicConfig, MediaConfig, NatsConfig,
-    ObjectsConfig, PathsConfig, Pbx, Provider, ScalerConfig, TestConfig, TrunkConfig, Trunks,
+    ObjectsConfig, PathsConfig, Pbx, Provider, ScalerConfig, TestConfig,
 };
 use tree::Node;
+pub use trunk::{TrunkConfig, Trunks};
 use validate::Checks;
 pub use webhook::WebhookConfig;
 

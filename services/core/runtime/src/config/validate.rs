@@ -3,7 +3,8 @@
 use asterism_proto::origin::is_token;
 
 use super::error::Problem;
-use super::sections::{Provider, TrunkConfig};
+use super::sections::Provider;
+use super::trunk::TrunkConfig;
 use super::{Config, tree::Node};
 
 /// Most memcached servers.
