@@ -3,6 +3,7 @@
 //! Reading order: [`machine`] (pure: every rule of the node), [`fact`] (what it tells the log), [`spool`] (pure: facts
 //! into frames), [`store`] (what survives a crash).
 
+pub mod address;
 pub mod ami;
 pub mod dialplan;
 

@@ -25,8 +25,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Longest answer.
 const ANSWER_BYTES: usize = 1_024;
 /// How long a token is good for, seconds: the longest there is.
-const TOKEN_SECONDS: &str = "21600";
-const TOKEN: &str = "/latest/api/token";
+pub(crate) const TOKEN_SECONDS: &str = "21600";
+pub(crate) const TOKEN: &str = "/latest/api/token";
 const INTERRUPTION: &str = "/latest/meta-data/spot/instance-action";
 const REBALANCE: &str = "/latest/meta-data/events/recommendations/rebalance";
 
@@ -65,7 +65,12 @@ pub async fn watch(server: Uri, inputs: Inputs) {
 }
 
 /// One question; `None` without an answer in time.
-async fn ask(server: &Uri, method: Method, path: &str, header: (&str, &str)) -> Option<(StatusCode, String)> {
+pub(crate) async fn ask(
+    server: &Uri,
+    method: Method,
+    path: &str,
+    header: (&str, &str),
+) -> Option<(StatusCode, String)> {
     timeout(ANSWER_MAX, answer(server, method, path, header)).await.ok()?
 }
 

@@ -193,7 +193,9 @@ impl AsteriskSettings {
 
     fn pjsip(&self) -> Result<String, Error> {
         let address = self.sip_address.to_string();
-        let external = self.external_address.map_or_else(String::new, |external| {
+        // The agent writes it once it knows: the machine may get its address long after its start.
+        let later = || "#tryinclude \"external.conf\"\n".to_owned();
+        let external = self.external_address.map_or_else(later, |external| {
             format!("external_media_address = {external}\nexternal_signaling_address = {external}\n")
         });
         let tls = match &self.trunk_ca_file {

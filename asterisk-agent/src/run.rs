@@ -18,7 +18,7 @@ use crate::shell::{self, Parts, Status};
 use crate::spool::{Signer, Spool};
 use crate::store::Store;
 use crate::trunks::{Credentials, Place, Trunks};
-use crate::{Error, files, health, media, notice, step_server};
+use crate::{Error, address, files, health, media, notice, step_server};
 
 /// How often a port that is taken is tried again: an agent that died a moment ago may still have it.
 const PORT_RETRY: Duration = Duration::from_millis(100);
@@ -98,8 +98,10 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     tokio::spawn(pbx::run(pbx_config, inputs.clone(), pbx_waiting));
     let bus_task = bus::run(bus_config, subjects.clone(), fleet.clone(), registration, trust, inputs.clone());
     tokio::spawn(stop_on_signal(inputs.clone()));
+    let (shown, public_address) = watch::channel(String::new());
     if let Some(server) = args.metadata_url.clone() {
-        tokio::spawn(notice::watch(server, inputs.clone()));
+        tokio::spawn(notice::watch(server.clone(), inputs.clone()));
+        tokio::spawn(address::watch(server, Arc::clone(&trunks), pbx_commands.clone(), shown));
     }
     if args.exit_on_stdin_eof {
         exit_on_stdin_eof()?;
@@ -117,6 +119,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         prompts,
         trunks,
         pbx: pbx_commands,
+        public_address,
         inputs,
         status,
     };

@@ -66,6 +66,8 @@ pub struct Parts {
     pub trunks: Arc<Trunks>,
     /// To the PBX.
     pub pbx: mpsc::UnboundedSender<PbxCommand>,
+    /// The address the world knows this machine by, once its PBX has it.
+    pub public_address: watch::Receiver<String>,
     /// For tasks the loop starts.
     pub inputs: Inputs,
     /// For health.

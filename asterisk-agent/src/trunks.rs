@@ -38,7 +38,9 @@ const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 pub struct Trunks {
     /// Where the PBX reads them.
     file: PathBuf,
-    place: Place,
+    place: RwLock<Place>,
+    /// Where the PBX reads the address the world knows it by, into each of its transports.
+    external: PathBuf,
     /// File with the AMI secret; the names of the endpoints follow from it.
     secret_file: PathBuf,
     credentials: Option<PathBuf>,
@@ -65,8 +67,9 @@ impl Trunks {
             Err(error) => return Err(Error::file("read", &ordered)(error)),
         };
         let now = RwLock::new(by_name(order.trunks));
+        let (external, place) = (file.with_file_name("external.conf"), RwLock::new(place));
         let (pins, turn) = (RwLock::default(), Mutex::new(()));
-        Ok(Self { file, place, secret_file, credentials, now, pins, turn })
+        Ok(Self { file, place, external, secret_file, credentials, now, pins, turn })
     }
 
     /// A number as the trunk wants it written.
@@ -115,8 +118,9 @@ impl Trunks {
 
     /// A name that nobody knows now leads where it led.
     async fn look_up(&self, entries: &[v1::TrunkEntry]) {
+        let place = self.place_now();
         let named = entries.iter().filter_map(|entry| Some((&entry.trunk, entry.settings.as_ref()?)));
-        let found = named.map(|(trunk, set)| async { (trunk.clone(), Pins::find(set, &self.place).await) });
+        let found = named.map(|(trunk, set)| async { (trunk.clone(), Pins::find(set, &place).await) });
         let found: BTreeMap<_, _> = futures_util::future::join_all(found).await.into_iter().collect();
         let mut pins = self.pins.write().unwrap_or_else(PoisonError::into_inner);
         pins.retain(|trunk, _| found.contains_key(trunk));
@@ -140,21 +144,41 @@ impl Trunks {
     ) -> (Vec<(String, String)>, String) {
         let _turn = self.turn.lock().await;
         self.look_up(&order.trunks).await;
+        self.renewed(order, pbx).await.unwrap_or_else(|why| (Vec::new(), why))
+    }
+
+    /// Lets the PBX show the world this address from now on; calls that are up go on as they are.
+    pub async fn advertise(
+        &self,
+        address: Ipv4Addr,
+        pbx: &mpsc::UnboundedSender<PbxCommand>,
+    ) -> Result<(), String> {
+        let _turn = self.turn.lock().await;
+        let text = format!("external_media_address = {address}\nexternal_signaling_address = {address}\n");
+        files::write_public(&self.external, text.as_bytes()).map_err(|error| error.to_string())?;
+        // The address is not this machine's own: media leaves from the one it has.
+        *self.place.write().unwrap_or_else(PoisonError::into_inner) =
+            Place { advertised: address, bind_rtp: false };
+        let trunks: Vec<_> =
+            self.now.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        if trunks.is_empty() {
+            // Those it was launched with are not this agent's to write.
+            return reload(Vec::new(), pbx).await.map(drop);
+        }
+        // A trunk that cannot be used was told when it was ordered, and keeps no other from its address.
+        self.renewed(v1::TrunkOrder { trunks, ..v1::TrunkOrder::default() }, pbx).await.map(drop)
+    }
+
+    async fn renewed(
+        &self,
+        order: v1::TrunkOrder,
+        pbx: &mpsc::UnboundedSender<PbxCommand>,
+    ) -> Result<(Vec<(String, String)>, String), String> {
         let mut problems = Vec::new();
-        let rendered = match self.write(&order, &mut problems) {
-            Ok(rendered) => rendered,
-            Err(error) => return (Vec::new(), error.to_string()),
-        };
+        let rendered = self.write(&order, &mut problems).map_err(|error| error.to_string())?;
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = by_name(order.trunks);
-        let (answer, answered) = oneshot::channel();
         let endpoints = rendered.iter().flat_map(|(_, endpoints, _)| endpoints.clone()).collect();
-        let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
-        let found = match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
-            Ok(Ok(Ok(found))) => found,
-            Ok(Ok(Err(why))) => return (Vec::new(), format!("the pbx did not read its trunks again: {why}")),
-            Ok(Err(_)) => return (Vec::new(), "the pbx is not up".to_owned()),
-            Err(_) => return (Vec::new(), "the pbx did not say in time which trunks it has".to_owned()),
-        };
+        let found = reload(endpoints, pbx).await?;
         let mut held = Vec::new();
         for (trunk, endpoints, revision) in rendered {
             if endpoints.iter().all(|endpoint| found.get(endpoint) == Some(&revision)) {
@@ -164,7 +188,7 @@ impl Trunks {
                 problems.push(Error::Trunk { trunk, why }.to_string());
             }
         }
-        (held, problems.join("; "))
+        Ok((held, problems.join("; ")))
     }
 
     /// Asks each place of a trunk whether it is there; none if the trunk is not here.
@@ -173,7 +197,12 @@ impl Trunks {
             let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
             now.get(trunk).and_then(|entry| entry.settings.clone())?
         };
-        Some(options::ask(&settings, &self.place).await)
+        let place = self.place_now();
+        Some(options::ask(&settings, &place).await)
+    }
+
+    fn place_now(&self) -> Place {
+        self.place.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Name, endpoints and revision of each trunk that could be rendered.
@@ -184,6 +213,7 @@ impl Trunks {
     ) -> Result<Vec<(String, Vec<String>, String)>, Error> {
         let secret = files::read_secret(&self.secret_file)?;
         let credentials = Credentials::load(self.credentials.as_deref())?;
+        let place = self.place_now();
         let mut text = String::new();
         let mut rendered = Vec::new();
         let pins = self.pins.read().unwrap_or_else(PoisonError::into_inner);
@@ -193,7 +223,7 @@ impl Trunks {
                 problems.push(Error::Trunk { trunk, why }.to_string());
                 continue;
             }
-            match render(entry, &self.place, &secret, &credentials) {
+            match render(entry, &place, &secret, &credentials) {
                 Ok(section) => {
                     text.push_str(&section);
                     let places = entry.settings.as_ref().map_or(1, places_of);
@@ -206,6 +236,20 @@ impl Trunks {
         files::write_private(&self.file, text.as_bytes())?;
         files::write_private(&order_file(&self.file), &order.encode_to_vec())?;
         Ok(rendered)
+    }
+}
+
+/// The PBX reads its files again. Which of these endpoints it has, each with its revision.
+async fn reload(
+    endpoints: Vec<String>,
+    pbx: &mpsc::UnboundedSender<PbxCommand>,
+) -> Result<BTreeMap<String, String>, String> {
+    let (answer, answered) = oneshot::channel();
+    let _ = pbx.send(PbxCommand::Reload { endpoints, answer }); // a PBX that is gone answers nothing
+    match tokio::time::timeout(RELOAD_TIMEOUT, answered).await {
+        Ok(Ok(found)) => found.map_err(|why| format!("the pbx did not read its trunks again: {why}")),
+        Ok(Err(_)) => Err("the pbx is not up".to_owned()),
+        Err(_) => Err("the pbx did not say in time which trunks it has".to_owned()),
     }
 }
 

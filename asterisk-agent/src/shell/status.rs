@@ -126,6 +126,7 @@ impl Shell {
             bus_round_trip,
             leaving: self.parts.machine.leaving(),
             prompts_problem: status.prompts_problem,
+            public_address: self.parts.public_address.borrow().clone(),
         }
         .encode_to_vec()
     }

@@ -147,7 +147,7 @@ pub struct CloudReport {
     pub volumes: Vec<String>,
     /// Elastic IP addresses that were allocated for the fleet, or that one of its instances has.
     pub addresses: Vec<String>,
-    /// Launches the cloud still owes an answer to.
+    /// Launches the cloud still owes an answer to, and addresses of the pool that nodes hold.
     pub owed: usize,
 }
 
@@ -187,7 +187,10 @@ async fn handle(shell: &Shell, command: RoleCommand) -> RoleReply {
 
 /// The log is read before the cloud: a launch that ends in between is an instance of the listing.
 async fn cloud_report(shell: &Shell) -> Result<(u64, CloudReport), CloudError> {
-    let (position, owed) = shell.deps.log.read(|state| (state.size, state.fleet.owed_launches().count()));
+    let (position, owed) = shell
+        .deps
+        .log
+        .read(|state| (state.size, state.fleet.owed_launches().count() + state.fleet.addressed().count()));
     let mut instances = shell.cloud.list().await?;
     instances.retain(|instance| instance.state.exists());
     let instances = instances.into_iter().map(|instance| instance.instance_id).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use asterism_domain::fleet::{FleetPolicy, Place};
+use asterism_domain::fleet::{AddressPool, FleetPolicy, Place};
 use asterism_runtime::config::{self, Config, Ec2Config, Provider};
 
 use crate::places::{ON_DEMAND, SPOT};
@@ -73,6 +73,7 @@ impl From<&Config> for ScalerConfig {
                 prices: None,
                 max_micro_usd_per_hour: scaler.max_micro_usd_per_hour,
                 budget_micro_usd: scaler.budget_micro_usd,
+                addresses: if local { None } else { pool(ec2) },
                 launches_per_minute: scaler.launch_per_minute,
                 boot_deadline_ms: scaler.boot_deadline_ms,
                 instance_type: named(&ec2.instance_type),
@@ -109,6 +110,13 @@ fn fewest_slots(scaler: &config::ScalerConfig) -> u32 {
     let types = scaler.ec2.instance_type.iter().chain(&scaler.ec2.more_instance_types);
     let slots = types.map(|name| scaler.ec2.call_slots.get(name).copied().unwrap_or(scaler.node_capacity));
     slots.min().unwrap_or(scaler.node_capacity)
+}
+
+/// The addresses carriers know, if nodes are to have one.
+fn pool(ec2: &Ec2Config) -> Option<AddressPool> {
+    let name = ec2.address_pool.clone().unwrap_or_default();
+    let addresses = ec2.addresses.iter().cloned().collect();
+    (!ec2.addresses.is_empty()).then_some(AddressPool { name, addresses })
 }
 
 /// Every type in every subnet: as spot first if that is asked for, then on demand. A type that is farther down the list is

@@ -17,6 +17,8 @@ pub struct Counters {
     pub listings_in_part: Counter,
     /// Instances of the fleet that no launch intent explains, ended.
     pub orphans: Counter,
+    /// Calls that give or take a public address and failed.
+    pub address_failures: Counter,
     /// Orders to nodes that were not taken.
     pub order_failures: Counter,
     /// Registrations refused.
@@ -37,6 +39,7 @@ impl Counters {
             list_failures: counter("list_failures", "Listings that failed.")?,
             listings_in_part: counter("listings_in_part", "Listings that lacked nodes listed before.")?,
             orphans: counter("orphans", "Instances that no launch intent explains, terminated.")?,
+            address_failures: counter("address_failures", "Calls about public addresses that failed.")?,
             order_failures: counter("order_failures", "Orders to nodes that were not taken.")?,
             registrations_refused: counter("registrations_refused", "Registrations refused.")?,
         })
@@ -47,6 +50,6 @@ impl Default for Counters {
     /// Counters nobody looks at.
     fn default() -> Self {
         let metrics = Metrics::default();
-        Self::new(&metrics).unwrap_or_else(|_| unreachable!("an empty set of metrics takes eight"))
+        Self::new(&metrics).unwrap_or_else(|_| unreachable!("an empty set of metrics takes nine"))
     }
 }

@@ -52,7 +52,9 @@ impl Ear {
             nodes.insert(id.clone(), Word { silent_ms: ms(word.at.elapsed()), closed_ms });
         }
         self.closed.retain(|id, _| heard.contains_key(id));
-        Hearing { listening_ms: ms(now.saturating_duration_since(self.since)), nodes }
+        let named = heard.iter().filter(|(_, word)| !word.heartbeat.public_address.is_empty());
+        let addresses = named.map(|(id, word)| (id.clone(), word.heartbeat.public_address.clone())).collect();
+        Hearing { listening_ms: ms(now.saturating_duration_since(self.since)), nodes, addresses }
     }
 }
 

@@ -105,6 +105,7 @@ pub async fn run_counted(
     tasks.spawn(inventory::run(shell.clone()));
     tasks.spawn(tick::run(shell.clone()));
     tasks.spawn(effects::launch::run(shell.clone(), tokens.clone(), log_key));
+    tasks.spawn(effects::addresses::run(shell.clone()));
     tasks.spawn(effects::orders::run(shell.clone()));
     tasks.spawn(effects::end::run(shell.clone()));
     tasks.spawn(effects::strays::run(shell.clone()));

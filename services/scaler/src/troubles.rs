@@ -20,12 +20,14 @@ pub(crate) enum Call {
     List,
     /// Ending.
     End,
+    /// Giving and taking public addresses.
+    Address,
 }
 
 /// Calls of a kind that fail, as `fleet.list` tells it.
 #[derive(Clone, Debug, Serialize)]
 pub struct TroubleLine {
-    /// `launching`, `listing` or `ending`.
+    /// `launching`, `listing`, `ending` or `giving addresses`.
     pub call: &'static str,
     /// The code of the last failure.
     pub code: &'static str,
@@ -72,6 +74,7 @@ impl Troubles {
                 Call::Launch => "launching",
                 Call::List => "listing",
                 Call::End => "ending",
+                Call::Address => "giving addresses",
             },
             code: trouble.error.code,
             why: format!("{}: {}", trouble.error.what, trouble.error.why),

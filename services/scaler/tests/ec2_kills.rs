@@ -8,7 +8,8 @@ mod support;
 use std::fs;
 use std::process::{Child, Command, Stdio};
 
-use asterism_domain::fleet::NodeStatus;
+use asterism_domain::State;
+use asterism_domain::fleet::{AddressStatus, NodeStatus};
 use asterism_ec2_proxy::{Fault, Proxy, REGION};
 use asterism_nats::server::SERVICE_USER;
 use nix::sys::signal::{Signal, kill};
@@ -23,12 +24,17 @@ struct Program(Child);
 
 impl Program {
     fn start(rig: &Rig, proxy: &Proxy, name: &str) -> Self {
+        Self::start_with(rig, proxy, name, "")
+    }
+
+    /// The same with further lines for `[scaler.ec2]`.
+    fn start_with(rig: &Rig, proxy: &Proxy, name: &str, ec2: &str) -> Self {
         let dir = rig.dir.path();
         let config = format!(
             "fleet = \"lab\"\n[nats]\nurl = \"{}\"\nuser = \"service\"\npassword_file = \"{}\"\n[paths]\ndata_dir = \"{}\"\n\
              keys_dir = \"{}\"\n[scaler]\nprovider = \"ec2\"\nnode_capacity = 2\nmax_nodes = {NODES}\ntick_ms = 50\n\
              launch_per_minute = 60\n[scaler.ec2]\nregion = \"{REGION}\"\nendpoint = \"http://127.0.0.1:{}\"\n\
-             image_id = \"{IMAGE}\"\ninstance_type = \"{TYPE}\"\n",
+             image_id = \"{IMAGE}\"\ninstance_type = \"{TYPE}\"\n{ec2}",
             rig.server.url,
             rig.server.password_file(SERVICE_USER).display(),
             dir.join(name).display(),
@@ -137,4 +143,70 @@ async fn stopped_in_the_middle_of_a_launch_and_woken_under_another_leader() {
     assert_eq!(sky.runs().len(), 2, "one each: the woken one asks for nothing more");
     assert_eq!(sky.proxy.hits("token repeated"), 1);
     rig.log().read(|state| assert_eq!(state.terms["scaler"], 2, "INV-13"));
+}
+
+/// A fleet of one node whose calls need an address of a pool of one; the address, and the lines that say so.
+async fn pooled(sky: &Sky) -> (Rig, String, String) {
+    let mut rig = Rig::start().await;
+    let address = sky.allocate();
+    let lines = format!("address_pool = \"carrier\"\naddresses = [\"{address}\"]\n");
+    rig.campaign("c", 2 * NODES as u8).await;
+    (rig, address, lines)
+}
+
+fn has(state: &State, status: AddressStatus) -> bool {
+    state.fleet.nodes.values().any(|node| node.address.as_ref().is_some_and(|held| held.status == status))
+}
+
+/// The scaler dies at a step of giving the address, and its successor of taking it back.
+async fn killed_around_an_address(test: &str, fault: Fault) {
+    let Some(sky) = Sky::start(test) else { return };
+    let (rig, address, lines) = pooled(&sky).await;
+    sky.proxy.script(|script| {
+        script.next("AssociateAddress", fault);
+        script.next("DisassociateAddress", fault);
+    });
+    let first = Program::start_with(&rig, &sky.proxy, "one", &lines);
+    sky.met(&fault.name(), 1).await;
+    rig.log().read(|state| {
+        assert!(has(state, AddressStatus::Intended), "promised in the log before it is asked for")
+    });
+    first.kill9();
+    sky.proxy.release();
+    let second = Program::start_with(&rig, &sky.proxy, "two", &lines);
+    rig.until("the node has its address", |state| has(state, AddressStatus::Associated)).await;
+    let nodes = rig.nodes(NodeStatus::Launched);
+    assert_eq!(nodes.len(), 1, "one address, one node");
+    assert_eq!(sky.owner(&address), nodes[0], "by moto's own listing");
+
+    let stopped = rig.command("fleet.stop", "").await;
+    assert_eq!(stopped.code, "", "{}", stopped.reason);
+    sky.met(&fault.name(), 2).await;
+    second.kill9();
+    sky.proxy.release();
+    let _third = Program::start_with(&rig, &sky.proxy, "three", &lines);
+    sky.ends_with(&rig, 1).await;
+    assert_eq!(sky.owner(&address), "", "nobody has it, and it is still the account's");
+    rig.log().read(|state| assert!(has(state, AddressStatus::Released)));
+}
+
+#[tokio::test]
+async fn killed_before_an_address_was_asked_for() {
+    killed_around_an_address("killed_before_an_address_was_asked_for", Fault::LoseRequest).await;
+}
+
+#[tokio::test]
+async fn killed_while_an_address_was_under_way() {
+    killed_around_an_address("killed_while_an_address_was_under_way", Fault::HoldRequest).await;
+}
+
+#[tokio::test]
+async fn killed_after_an_address_was_given_and_before_the_answer() {
+    killed_around_an_address("killed_after_an_address_was_given_and_before_the_answer", Fault::HoldAnswer)
+        .await;
+}
+
+#[tokio::test]
+async fn killed_after_the_answer_about_an_address_was_lost() {
+    killed_around_an_address("killed_after_the_answer_about_an_address_was_lost", Fault::LoseAnswer).await;
 }

@@ -172,15 +172,9 @@ fn policy(log: &Log, asked: &Asked) -> FleetPolicy {
             0 => 10_000,
             launches => launches,
         }),
+        // A recorded boot may be long, and it did end.
         boot_deadline_ms: 600_000,
-        instance_type: String::new(),
-        stale_after_ms: 5_000,
-        dead_after_ms: 30_000,
-        not_ready_grace_ms: 60_000,
-        unreachable_terminate_after_ms: 900_000,
-        gone_after_ms: 300_000,
-        refusing_terminate_after_ms: 300_000,
-        budget_reserve_ms: 600_000,
+        ..FleetPolicy::default()
     }
 }
 

@@ -14,23 +14,14 @@ const NOW: u64 = 1_796_205_600_000;
 
 fn policy() -> FleetPolicy {
     FleetPolicy {
-        min_nodes: 0,
         max_nodes: 40,
         node_capacity: 100,
         price_micro_usd_per_hour: 80_000,
-        prices: None,
-        max_micro_usd_per_hour: 0,
         budget_micro_usd: 0,
         launches_per_minute: 100,
         boot_deadline_ms: 300_000,
         instance_type: "large".into(),
-        stale_after_ms: 5_000,
-        dead_after_ms: 30_000,
-        not_ready_grace_ms: 60_000,
-        unreachable_terminate_after_ms: 900_000,
-        gone_after_ms: 300_000,
-        refusing_terminate_after_ms: 300_000,
-        budget_reserve_ms: 600_000,
+        ..FleetPolicy::default()
     }
 }
 

@@ -265,6 +265,10 @@ fn act(shared: &Shared, region: &str, action: &str, query: &Query, is_cut: bool)
             let _deed = shared.deeds.lock().unwrap_or_else(PoisonError::into_inner);
             run::terminate(shared, region, query)
         }
+        "AssociateAddress" => {
+            let _deed = shared.deeds.lock().unwrap_or_else(PoisonError::into_inner);
+            run::associate(shared, region, query)
+        }
         "DescribeInstances" => describe::describe(shared, region, query, is_cut),
         _ => shared.ask(region, &query.form()),
     }

@@ -134,6 +134,19 @@ pub(crate) fn terminate(shared: &Shared, region: &str, query: &Query) -> Answer 
     answer
 }
 
+/// Gives an address to an instance that runs; one that is pending cannot have it.
+pub(crate) fn associate(shared: &Shared, region: &str, query: &Query) -> Answer {
+    let (now_ms, pending_ms) = (shared.clock.now_ms(), shared.state().script.pending_ms);
+    let id = query.get("InstanceId");
+    let is_pending = shared.world().instances.get(id).is_some_and(|i| now_ms < i.launched_ms + pending_ms);
+    if is_pending {
+        shared.hit("address of a pending instance");
+        let why = format!("The pending instance '{id}' is not in a valid state for this operation");
+        return refuse(400, "InvalidInstanceID", &why);
+    }
+    shared.ask(region, &query.form())
+}
+
 /// The zone of a subnet, as moto has it; by its name otherwise.
 pub(crate) fn zone(subnets: &Element, query: &Query) -> String {
     let subnet = query.get("SubnetId");

@@ -70,20 +70,10 @@ fn policy() -> FleetPolicy {
         min_nodes: NODES,
         max_nodes: NODES + 400,
         node_capacity: 100,
-        price_micro_usd_per_hour: 41_600,
-        prices: None,
-        max_micro_usd_per_hour: 0,
         budget_micro_usd: 0,
         launches_per_minute: 10_000,
-        boot_deadline_ms: 180_000,
         instance_type: "small".to_owned(),
-        stale_after_ms: 5_000,
-        dead_after_ms: 30_000,
-        not_ready_grace_ms: MINUTE,
-        unreachable_terminate_after_ms: 15 * MINUTE,
-        gone_after_ms: 5 * MINUTE,
-        refusing_terminate_after_ms: 5 * MINUTE,
-        budget_reserve_ms: 10 * MINUTE,
+        ..FleetPolicy::default()
     }
 }
 
@@ -237,7 +227,7 @@ impl World {
 
     fn all_heard(&self) -> Hearing {
         let nodes = self.state.fleet.existing().map(|(id, _)| (id.clone(), Heard::default())).collect();
-        Hearing { listening_ms: u64::MAX, nodes }
+        Hearing { listening_ms: u64::MAX, nodes, ..Hearing::default() }
     }
 
     /// Every tenth node is dead to us, every tenth cannot dial.

@@ -100,6 +100,27 @@ pub enum Event {
         market: String,
         reason: String,
     },
+    AddressPoolSet {
+        pool: String,
+        addresses: Vec<String>,
+    },
+    AddressIntended {
+        node: NodeId,
+        address: String,
+        pool: String,
+    },
+    AddressAssociated {
+        node: NodeId,
+        address: String,
+    },
+    AddressShown {
+        node: NodeId,
+        address: String,
+    },
+    AddressReleased {
+        node: NodeId,
+        address: String,
+    },
     NodeLaunched {
         intent: IntentId,
         node: NodeId,

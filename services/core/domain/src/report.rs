@@ -80,6 +80,8 @@ pub struct NodeReport {
     pub node: String,
     /// Where it stands.
     pub status: NodeStatus,
+    /// Its public address of the pool; absent where nodes need none, or it has none yet.
+    pub address: Option<String>,
     /// Call slots.
     pub capacity: u32,
     /// Slots held.
@@ -238,6 +240,7 @@ pub fn nodes(state: &State, at: Timestamp) -> Vec<NodeReport> {
         .map(|(id, node)| NodeReport {
             node: id.clone(),
             status: node.status,
+            address: node.address.as_ref().map(|held| held.address.clone()),
             capacity: node.capacity,
             active: node.attempts.len() as u32,
             pbx: node.pbx.clone(),

@@ -320,6 +320,11 @@ fn is_fleet(event: &Event) -> bool {
         Event::OriginClosed { .. }
             | Event::LaunchIntended { .. }
             | Event::LaunchPlaced { .. }
+            | Event::AddressPoolSet { .. }
+            | Event::AddressIntended { .. }
+            | Event::AddressAssociated { .. }
+            | Event::AddressShown { .. }
+            | Event::AddressReleased { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeAdmitted { .. }

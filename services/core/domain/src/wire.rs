@@ -418,6 +418,11 @@ events! {
     ArchiveBehind ArchiveBehind { hold, reason, events, age_ms, bytes, max_age_ms, max_bytes }
     LaunchIntended LaunchIntended { intent, reason, instance_type }
     LaunchPlaced LaunchPlaced { group, intents, instance_type, subnet, market, reason }
+    AddressPoolSet AddressPoolSet { pool, addresses }
+    AddressIntended AddressIntended { node, address, pool }
+    AddressAssociated AddressAssociated { node, address }
+    AddressShown AddressShown { node, address }
+    AddressReleased AddressReleased { node, address }
     NodeLaunched NodeLaunched { intent, node }
     LaunchFailed LaunchFailed { intent, code, reason, r#final }
     NodeReady NodeReady { node, capacity, pbx, boot_id }

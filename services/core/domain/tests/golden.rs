@@ -120,6 +120,12 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("PACES_SET", &[]),
     // None of them is kept: void.
     ("WEBHOOK_RESENT", &[]),
+    ("ADDRESS_POOL_SET", &[]),
+    // Of a node that has ended: void.
+    ("ADDRESS_INTENDED", &[]),
+    ("ADDRESS_ASSOCIATED", &[]),
+    ("ADDRESS_SHOWN", &[]),
+    ("ADDRESS_RELEASED", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -374,8 +380,9 @@ fn the_story_is_one_of_events_that_take_effect() {
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, what was
     // heard of one, and what a copy had beyond the log; the cut of a node that was heard of, what came after its end, what it
-    // holds, attempts on it, a launch of a fleet that was told to go, and notices that are not owed or kept, and a campaign there is.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 16, 6), "{reasons:?}");
+    // holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed or kept, a campaign there is,
+    // and an address for a node that has ended, four times.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 20, 6), "{reasons:?}");
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));

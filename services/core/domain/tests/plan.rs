@@ -88,6 +88,7 @@ fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
             node_capacity,
             price_micro_usd_per_hour: price,
             prices: None,
+            addresses: None,
             max_micro_usd_per_hour: price / 2,
             budget_micro_usd: budget,
             launches_per_minute,

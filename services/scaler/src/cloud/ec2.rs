@@ -4,6 +4,7 @@
 //! the token has expired. The SDK's retries are off: an answer that got lost is reported as an unknown outcome, and who
 //! asked repeats with the same intent. Every call passes one limiter.
 
+mod addresses;
 mod codes;
 mod limit;
 
@@ -313,14 +314,15 @@ impl Cloud for Ec2Cloud {
     }
 
     async fn addresses(&self) -> Result<Vec<String>, CloudError> {
-        let what = "listing addresses";
-        let filter = Filter::builder().name(format!("tag:{TAG_FLEET}")).values(&self.fleet).build();
-        self.limiter.turn(Kind::List, 0, what).await?;
-        // EC2 gives them in one answer: there are no pages of it.
-        let answer = self.client.describe_addresses().filters(filter).send().await;
-        let answer = answer.map_err(|e| self.judged(Kind::List, e, what))?;
-        self.limiter.went_well(Kind::List);
-        Ok(answer.addresses().iter().filter_map(|a| a.public_ip()).map(str::to_owned).collect())
+        self.addresses_left().await
+    }
+
+    async fn associate(&self, instance: &str, address: &str) -> Result<(), CloudError> {
+        self.give(instance, address).await
+    }
+
+    async fn disassociate(&self, instance: &str, address: &str) -> Result<(), CloudError> {
+        self.take_back(instance, address).await
     }
 
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {

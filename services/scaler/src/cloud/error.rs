@@ -46,6 +46,12 @@ pub mod code {
     pub const NO_KEY: &str = "AST-S087";
     /// The account is closed for this.
     pub const ACCOUNT: &str = "AST-S088";
+    /// Another instance has the address.
+    pub const ADDRESS_TAKEN: &str = "AST-S090";
+    /// The account has no such address in this region.
+    pub const NO_SUCH_ADDRESS: &str = "AST-S091";
+    /// The instance is not so far that it can have an address.
+    pub const NOT_RUNNING: &str = "AST-S092";
     /// An image, subnet, group or template of the configuration is not there.
     pub const NOT_THERE: &str = "AST-S089";
     /// The cloud asks us to slow down, or our own limiter does before it has to.

@@ -133,6 +133,16 @@ impl Cloud for LocalCloud {
         Ok(Vec::new())
     }
 
+    async fn associate(&self, _: &str, address: &str) -> Result<(), CloudError> {
+        let why =
+            "processes of this machine have no public address: scaler.ec2.addresses is of the provider ec2";
+        Err(CloudError::new(ErrorKind::Permanent, code::BAD_REQUEST, format!("address {address}"), why))
+    }
+
+    async fn disassociate(&self, _: &str, _: &str) -> Result<(), CloudError> {
+        Ok(())
+    }
+
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         let (ids, grace) = (ids.to_vec(), self.grace);
         self.run(move |inner| inner.terminate(&ids, grace)).await

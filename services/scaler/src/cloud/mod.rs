@@ -116,9 +116,16 @@ pub trait Cloud: Send + Sync {
     /// The volumes of the fleet, attached or not: they bill on their own. Complete, or an error.
     async fn volumes(&self) -> Result<Vec<String>, CloudError>;
 
-    /// The public addresses that were allocated for the fleet: they bill whether somebody has them or not. Complete, or
-    /// an error.
+    /// The public addresses that were allocated for the fleet, which bill whether somebody has them or not, and those its
+    /// instances have. Complete, or an error.
     async fn addresses(&self) -> Result<Vec<String>, CloudError>;
+
+    /// Gives an instance a public address that the account has. An address it has already is given again; one that
+    /// another instance has is an error ([`code::ADDRESS_TAKEN`]).
+    async fn associate(&self, instance: &str, address: &str) -> Result<(), CloudError>;
+
+    /// Takes an address back from an instance, if it has it. Nothing to be taken back is no error.
+    async fn disassociate(&self, instance: &str, address: &str) -> Result<(), CloudError>;
 
     /// Ends the named instances. An id that does not exist is an error ([`code::NO_SUCH_INSTANCE`]) after the others
     /// were ended; ending one that has ended succeeds.

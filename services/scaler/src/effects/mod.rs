@@ -1,9 +1,10 @@
-//! What the log owes the outside, derived from its state while this process leads: launches ([`launch`]), drain orders
-//! ([`orders`]), ends ([`end`]), and the instances nobody asked for ([`strays`]).
+//! What the log owes the outside, derived from its state while this process leads: launches ([`launch`]), public addresses
+//! ([`addresses`]), drain orders ([`orders`]), ends ([`end`]), and the instances nobody asked for ([`strays`]).
 //!
 //! Nothing is remembered but what is under way: a loop looks at the state, begins what is owed and due, and hands the
 //! outcome in as a command. Every effect can be repeated.
 
+pub(crate) mod addresses;
 pub(crate) mod end;
 pub(crate) mod launch;
 pub(crate) mod orders;

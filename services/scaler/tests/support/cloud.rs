@@ -164,6 +164,14 @@ impl Cloud for FakeCloud {
         Ok(Vec::new())
     }
 
+    async fn associate(&self, _: &str, _: &str) -> Result<(), CloudError> {
+        Ok(())
+    }
+
+    async fn disassociate(&self, _: &str, _: &str) -> Result<(), CloudError> {
+        Ok(())
+    }
+
     async fn terminate(&self, ids: &[String]) -> Result<(), CloudError> {
         self.inner(|inner| {
             for id in ids {

@@ -78,12 +78,9 @@ pub fn trunk() -> TrunkSettings {
 pub fn config() -> ScalerConfig {
     ScalerConfig {
         policy: FleetPolicy {
-            min_nodes: 0,
             max_nodes: 4,
             node_capacity: 2,
             price_micro_usd_per_hour: 100_000,
-            prices: None,
-            max_micro_usd_per_hour: 0,
             budget_micro_usd: 0,
             launches_per_minute: 100,
             boot_deadline_ms: 60_000,
@@ -95,6 +92,7 @@ pub fn config() -> ScalerConfig {
             gone_after_ms: 1_500,
             refusing_terminate_after_ms: 1_000,
             budget_reserve_ms: 0,
+            ..FleetPolicy::default()
         },
         tick_ms: 20,
         list_every_ms: 200,

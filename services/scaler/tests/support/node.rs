@@ -26,6 +26,7 @@ pub struct Node {
     silent: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
     absurd: Arc<AtomicBool>,
+    address: Arc<Mutex<String>>,
     task: JoinHandle<()>,
 }
 
@@ -64,7 +65,9 @@ impl Node {
         let bus = Bus::connect(&rig.server.node(&id).unwrap()).await.unwrap();
         let (orders, silent, closed, absurd): (_, Arc<AtomicBool>, Arc<AtomicBool>, Arc<AtomicBool>) =
             (Arc::default(), Arc::default(), Arc::default(), Arc::default());
+        let address: Arc<Mutex<String>> = Arc::default();
         let body = Body {
+            address: Arc::clone(&address),
             bus,
             key,
             origin: Origin::Node(id.clone()),
@@ -80,7 +83,7 @@ impl Node {
             absurd: Arc::clone(&absurd),
         };
         let task = tokio::spawn(body.live(registration.clone()));
-        Self { id, registration, orders, silent, closed, absurd, task }
+        Self { id, registration, orders, silent, closed, absurd, address, task }
     }
 
     /// Stops or goes on beating.
@@ -91,6 +94,11 @@ impl Node {
     /// Cannot take calls, or can again.
     pub fn close(&self, closed: bool) {
         self.closed.store(closed, Ordering::Relaxed);
+    }
+
+    /// Says from now on that its PBX shows this address.
+    pub fn show(&self, address: &str) {
+        address.clone_into(&mut self.address.lock().unwrap());
     }
 
     /// Reports numbers from now on that cannot be, beside heartbeats nobody can read.
@@ -114,6 +122,7 @@ pub async fn boot(
 }
 
 struct Body {
+    address: Arc<Mutex<String>>,
     bus: Bus,
     key: OriginKey,
     origin: Origin,
@@ -185,8 +194,12 @@ impl Body {
         if self.silent.load(Ordering::Relaxed) {
             return;
         }
-        let mut heartbeat =
-            Heartbeat { node: self.id.clone(), state: self.state.into(), ..Heartbeat::default() };
+        let mut heartbeat = Heartbeat {
+            node: self.id.clone(),
+            state: self.state.into(),
+            public_address: self.address.lock().unwrap().clone(),
+            ..Heartbeat::default()
+        };
         if self.closed.load(Ordering::Relaxed) {
             heartbeat.why_not_ready = "pbx down".into();
             if self.state == "ready" {

@@ -121,12 +121,31 @@ impl Sky {
         String::from_utf8(STANDARD.decode(self.moto.ask(&ask).at(&["userData", "value"])).unwrap()).unwrap()
     }
 
+    /// An Elastic IP address that the account has.
+    pub fn allocate(&self) -> String {
+        self.moto.ask("Action=AllocateAddress&Domain=vpc").at(&["publicIp"]).to_owned()
+    }
+
+    /// Who has an address, by moto; empty if nobody.
+    pub fn owner(&self, address: &str) -> String {
+        let of_it = |a: &&Element| a.at(&["publicIp"]) == address;
+        let all = self.moto.addresses();
+        all.iter().find(of_it).expect("the account has it").at(&["instanceId"]).to_owned()
+    }
+
     /// The fleet is told to go, and goes: by the log, and by moto's own listing. Ends with what must hold always.
     pub async fn ends(&self, rig: &Rig) {
+        self.ends_with(rig, 0).await;
+    }
+
+    /// The same, with so many addresses of the account that stay the account's, and that nobody has.
+    pub async fn ends_with(&self, rig: &Rig, addresses: usize) {
         let stopped = rig.command("fleet.stop", "").await;
         assert_eq!(stopped.code, "", "{}", stopped.reason);
         rig.until("every node has ended", |state| {
-            state.fleet.owed_launches().next().is_none() && state.fleet.existing().next().is_none()
+            state.fleet.owed_launches().next().is_none()
+                && state.fleet.existing().next().is_none()
+                && state.fleet.addressed().next().is_none()
         })
         .await;
         let cloud = rig.command("fleet.cloud", "").await;
@@ -134,7 +153,7 @@ impl Sky {
         assert_eq!(cloud, serde_json::json!({ "instances": [], "volumes": [], "addresses": [], "owed": 0 }));
         assert_eq!(
             self.moto.left(),
-            (0, 0, 0),
+            (0, 0, addresses),
             "instances, volumes and addresses that bill after the fleet has gone (INV-14)"
         );
         self.one_instance_an_intent(rig);

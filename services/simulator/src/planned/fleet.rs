@@ -157,7 +157,7 @@ impl Planner {
 
     /// What the engine shows, as the nodes would have said it.
     fn hear(&mut self, view: &View<'_>) -> Hearing {
-        let mut hearing = Hearing { listening_ms: u64::MAX, nodes: BTreeMap::new() };
+        let mut hearing = Hearing { listening_ms: u64::MAX, nodes: BTreeMap::new(), ..Hearing::default() };
         for seen in view.nodes {
             let Some(node) = self.nodes.get(seen.index).cloned() else { continue };
             let Some(known) = self.fleet.nodes.get_mut(&node) else { continue };

@@ -26,6 +26,11 @@ impl Event {
             Event::NodeAdmitted { .. }
             | Event::LaunchIntended { .. }
             | Event::LaunchPlaced { .. }
+            | Event::AddressPoolSet { .. }
+            | Event::AddressIntended { .. }
+            | Event::AddressAssociated { .. }
+            | Event::AddressShown { .. }
+            | Event::AddressReleased { .. }
             | Event::NodeLaunched { .. }
             | Event::LaunchFailed { .. }
             | Event::NodeDraining { .. }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use asterism_proto::Origin;
 
 use super::prices::Prices;
-use super::refusing;
 use super::state::{Admission, Fleet, Intent, IntentStatus, Node, NodeStatus, Place, Placed, Uncovered};
+use super::{addresses, refusing};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 use crate::state::Effectless;
@@ -105,6 +105,11 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
             let (book, region, source) = (book.clone(), region.clone(), source.clone());
             fleet.set_prices(Prices { book, region, source, lines: prices.clone() }, at)?;
         }
+        event @ (Event::AddressPoolSet { .. }
+        | Event::AddressIntended { .. }
+        | Event::AddressAssociated { .. }
+        | Event::AddressShown { .. }
+        | Event::AddressReleased { .. }) => addresses::apply(fleet, event)?,
         Event::FleetStopRequested { .. } => fleet.stop_requested = true,
         _ => {}
     }
@@ -321,6 +326,8 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             down_since: None,
             heard_at: at,
             cut: BTreeSet::new(),
+            needs_address: fleet.addresses.is_some(),
+            address: None,
             terminating_at: None,
             launched_at: at,
             ready_at: None,

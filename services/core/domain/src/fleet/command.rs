@@ -45,6 +45,10 @@ pub enum FleetCommand {
     Launch { intent: IntentId, outcome: LaunchOutcome },
     /// The outcomes of launches that were asked for together, in one commit.
     Launches { outcomes: Vec<(IntentId, LaunchOutcome)> },
+    /// The cloud has given a node its address.
+    Addressed { node: NodeId, address: String },
+    /// The cloud has the address of a node that ends back.
+    Unaddressed { node: NodeId, address: String },
     /// An agent asks to be admitted.
     Register { node: NodeId, intent: IntentId, public_key: Vec<u8>, epoch: Vec<u8> },
     /// An operator drains a node.

@@ -3,6 +3,7 @@
 use asterism_proto::origin::is_token;
 use asterism_proto::{Origin, PublicKey};
 
+use super::addresses;
 use super::command::{FleetCommand, Inventory, LaunchOutcome};
 use super::hearing::Hearing;
 use super::limits::FleetLimits;
@@ -43,6 +44,8 @@ pub fn decide(state: &State, command: &FleetCommand, at: Timestamp) -> Result<Ve
             let events = outcomes.iter().map(|(intent, outcome)| launch_outcome(state, intent, outcome));
             Ok(events.collect::<Result<Vec<_>, _>>()?.concat())
         }
+        FleetCommand::Addressed { node, address } => Ok(addressed(state, node, address, false)),
+        FleetCommand::Unaddressed { node, address } => Ok(addressed(state, node, address, true)),
         FleetCommand::Register { node, intent, public_key, epoch } => {
             register(state, node, intent, public_key, epoch)
         }
@@ -90,6 +93,20 @@ fn placed(state: &State, intents: &[IntentId], place: &Place, reason: &str) -> R
         market: place.market.clone(),
         reason: reason.to_owned(),
     }])
+}
+
+/// The cloud has given a node its address, or has it back; nothing if the log has it so.
+fn addressed(state: &State, node: &NodeId, address: &str, is_back: bool) -> Vec<Event> {
+    let fleet = &state.fleet;
+    let is_of = |(id, held): (&NodeId, &str)| id == node && held == address;
+    let (node, address) = (node.clone(), address.to_owned());
+    if is_back && fleet.owed_releases().any(is_of) {
+        vec![Event::AddressReleased { node, address }]
+    } else if !is_back && fleet.owed_addresses().any(is_of) {
+        vec![Event::AddressAssociated { node, address }]
+    } else {
+        Vec::new()
+    }
 }
 
 fn launch_outcome(state: &State, intent: &str, outcome: &LaunchOutcome) -> Result<Vec<Event>, Rejection> {
@@ -242,7 +259,9 @@ fn planned(
     if plan.is_empty() {
         return Vec::new();
     }
+    let (pool, given) = addresses::events(&plan, policy);
     let mut events: Vec<Event> = priced(policy).filter(|_| plan.prices_are_news).into_iter().collect();
+    events.extend(pool);
     events.push(Event::FleetPlanned {
         waiting: need.demand.due,
         in_flight: view.in_flight,
@@ -256,6 +275,7 @@ fn planned(
         budget_micro_usd: plan.budget_micro_usd,
         limits: Some(FleetLimits::from(policy)),
     });
+    events.extend(given);
     let name: String = state.fleet_name.chars().take(INTENT_FLEET_CHARS).collect();
     for index in 0..plan.launch.min(LAUNCHES_MAX) {
         events.push(Event::LaunchIntended {

@@ -26,6 +26,8 @@ pub struct Hearing {
     pub listening_ms: u64,
     /// Nodes by their last heartbeat; a node that was never heard is absent.
     pub nodes: BTreeMap<NodeId, Heard>,
+    /// The public address that each node's PBX has, by its last heartbeat; a node that named none is absent.
+    pub addresses: BTreeMap<NodeId, String>,
 }
 
 /// What an open node is good for.
@@ -47,6 +49,11 @@ impl Hearing {
     /// Whether a node was heard of lately.
     pub fn is_fresh(&self, node: &str, policy: &FleetPolicy) -> bool {
         self.nodes.get(node).is_some_and(|heard| heard.silent_ms <= policy.stale_after_ms)
+    }
+
+    /// The public address that a node was heard to have lately.
+    pub fn address(&self, node: &str, policy: &FleetPolicy) -> Option<&String> {
+        self.addresses.get(node).filter(|_| self.is_fresh(node, policy))
     }
 
     /// For how long a node has been silent while somebody listened.
@@ -87,6 +94,7 @@ impl Hearing {
     /// For how long it cannot take calls, by its PBX in the log and by its heartbeats; the longer one counts.
     fn closed_ms(&self, id: &str, node: &Node, at: Timestamp) -> Option<u64> {
         let down = (!node.pbx_up).then(|| at.saturating_sub(node.down_since.unwrap_or(at)));
-        down.max(self.nodes.get(id).and_then(|heard| heard.closed_ms))
+        let unaddressed = (!node.is_addressed()).then(|| at.saturating_sub(node.ready_at.unwrap_or(at)));
+        down.max(unaddressed).max(self.nodes.get(id).and_then(|heard| heard.closed_ms))
     }
 }

@@ -80,11 +80,20 @@ impl Limited {
         self.launches.iter().filter(|launch| launch.saturating_add(LAUNCH_SPAN_MS) > at).count()
     }
 
-    fn may_launch(&self, billing: u32, rate_with_it: u64, at: Timestamp) -> Result<(), Effectless> {
+    fn may_launch(
+        &self,
+        billing: u32,
+        addresses: u32,
+        rate_with_it: u64,
+        at: Timestamp,
+    ) -> Result<(), Effectless> {
         let Some(limits) = self.limits else { return Ok(()) };
         let spent = self.meter.spent_micro_usd(at).unwrap_or_default();
         if billing >= limits.max_nodes {
             return Err(Effectless::void("the fleet has as many nodes as it may have"));
+        }
+        if billing >= addresses {
+            return Err(Effectless::void("the fleet has as many nodes as there are addresses for"));
         }
         if self.launches_before(at) >= limits.launches_per_minute as usize {
             return Err(Effectless::void("as many were launched in this minute as may be"));
@@ -194,7 +203,8 @@ impl Fleet {
     /// Counts a launch, if the limits let it be.
     pub(super) fn count_launch(&mut self, at: Timestamp) -> Result<(), Effectless> {
         let billing = self.billing();
-        self.limited.may_launch(billing, self.rate_with(1), at)?;
+        let addresses = self.addresses.as_ref().map_or(u32::MAX, |pool| pool.addresses.len() as u32);
+        self.limited.may_launch(billing, addresses, self.rate_with(1), at)?;
         self.limited.launched(at);
         Ok(())
     }

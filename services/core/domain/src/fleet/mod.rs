@@ -12,6 +12,7 @@
 //!                        any, confirmed dead by the cloud ──NodeLost──▶ lost
 //! ```
 
+pub mod addresses;
 pub mod apply;
 mod budget;
 pub mod command;
@@ -29,6 +30,7 @@ mod seen;
 pub mod staffing;
 pub mod state;
 
+pub use addresses::{AddressPool, AddressStatus, NodeAddress};
 pub use command::{Absence, FleetCommand, Inventory, LaunchOutcome};
 pub use hearing::{Heard, Hearing, LEAVING_MS, Standing};
 pub use limits::{FleetLimits, Limited};

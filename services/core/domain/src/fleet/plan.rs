@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use super::addresses::{self, AddressPool};
 use super::apply::may_terminate;
 pub use super::budget::cost_micro_usd;
 use super::budget::{Allowance, allowance};
@@ -43,6 +44,8 @@ pub struct FleetPolicy {
     pub max_micro_usd_per_hour: u64,
     /// Whole budget, micro-dollars; 0 = none set.
     pub budget_micro_usd: u64,
+    /// The public addresses carriers know: each node has one, and there are no more nodes than these; `None` = any will do.
+    pub addresses: Option<AddressPool>,
     /// Launches at most in any 60 s.
     pub launches_per_minute: u32,
     /// A node not ready by then is given up.
@@ -63,6 +66,32 @@ pub struct FleetPolicy {
     pub refusing_terminate_after_ms: u64,
     /// The fleet is drained when its budget leaves less than its nodes cost in this time.
     pub budget_reserve_ms: u64,
+}
+
+/// What a fleet has that nobody configured: the only place where these numbers stand.
+impl Default for FleetPolicy {
+    fn default() -> Self {
+        Self {
+            min_nodes: 0,
+            max_nodes: 8,
+            node_capacity: 20,
+            price_micro_usd_per_hour: 41_600,
+            prices: None,
+            max_micro_usd_per_hour: 0,
+            budget_micro_usd: 10_000_000,
+            addresses: None,
+            launches_per_minute: 30,
+            boot_deadline_ms: 180_000,
+            instance_type: String::new(),
+            stale_after_ms: 5_000,
+            dead_after_ms: 30_000,
+            not_ready_grace_ms: 60_000,
+            unreachable_terminate_after_ms: 900_000,
+            gone_after_ms: 300_000,
+            refusing_terminate_after_ms: 300_000,
+            budget_reserve_ms: 600_000,
+        }
+    }
 }
 
 /// What the plan looks at: taken from the log's state, the heartbeats and the cloud's listing.
@@ -121,6 +150,12 @@ pub struct Plan {
     pub limits_are_news: bool,
     /// Prices are not those of the log.
     pub prices_are_news: bool,
+    /// The pool of addresses is not that of the log.
+    pub pool_is_news: bool,
+    /// Promise these nodes these addresses.
+    pub address: Vec<(NodeId, String)>,
+    /// These nodes have said that their PBX shows their address.
+    pub shown: Vec<(NodeId, String)>,
     /// The need in numbers, short: it stands in each launch and drain.
     pub need: String,
     /// One sentence with all numbers.
@@ -140,6 +175,9 @@ impl Plan {
             && !self.budget_is_news
             && !self.limits_are_news
             && !self.prices_are_news
+            && !self.pool_is_news
+            && self.address.is_empty()
+            && self.shown.is_empty()
     }
 }
 
@@ -152,7 +190,8 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
     let mut plan = count(view, &standings, &given_up);
     let open = standings.iter().map(|(_, node, standing)| (*node, *standing));
     let staff = seen::staff(view, policy, open, plan.booting, at);
-    plan.wanted = if going { 0 } else { wanted(view, policy, &staff) };
+    let asked = wanted(view, policy, &staff);
+    plan.wanted = if going { 0 } else { asked.min(addresses::most_nodes(policy)) };
     // Whatever is wanted: what could not dial for too long takes no calls, and may go when its calls have ended.
     plan.shut = of(&standings, Standing::Shut).cloned().collect();
     let coming = plan.up + plan.closed + plan.stale + plan.booting;
@@ -186,6 +225,7 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
     plan.prices_are_news = policy.prices.is_some() && view.fleet.prices != policy.prices;
     plan.need = sentence(view, policy, &staff, &plan);
     plan.reason = reason(policy, &plan, &budget, &limit_note);
+    addresses::plan(view, policy, if going { 0 } else { asked }, &mut plan);
     if let Some(trouble) = view.need.trouble.as_ref().filter(|_| staff.kept > 0 && plan.wanted == staff.kept)
     {
         let _ = write!(plan.reason, "; {trouble}: no node goes for want of work");
@@ -303,8 +343,7 @@ fn grow(
     let existing = view.fleet.billing();
     let recent =
         view.fleet.intents.values().filter(|intent| intent.at.saturating_add(LAUNCH_SPAN_MS) > at).count();
-    let room = policy
-        .max_nodes
+    let room = addresses::most_nodes(policy)
         .saturating_sub(existing)
         .min(policy.launches_per_minute.saturating_sub(recent as u32));
     if missing == 0 {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::addresses::{AddressPool, NodeAddress};
 use super::learnt::Learnt;
 use super::limits::Limited;
 use super::prices::{NodePrice, Prices};
@@ -157,6 +158,10 @@ pub struct Node {
     pub heard_at: Timestamp,
     /// Attempts it held when it was told to end although nobody had heard of it: the only ones an end may cut (INV-04).
     pub cut: BTreeSet<AttemptId>,
+    /// Carriers take its calls from an address of the pool only.
+    pub needs_address: bool,
+    /// Its address of the pool.
+    pub address: Option<NodeAddress>,
     /// When it was told to end.
     pub terminating_at: Option<Timestamp>,
     /// When the cloud launched it.
@@ -170,7 +175,7 @@ pub struct Node {
 impl Node {
     /// Whether a new attempt may be put on it.
     pub fn dialable(&self) -> bool {
-        self.status == NodeStatus::Ready && self.pbx_up && self.refuses_log.is_none()
+        self.status == NodeStatus::Ready && self.pbx_up && self.refuses_log.is_none() && self.is_addressed()
     }
 
     /// Slots not held.
@@ -205,6 +210,8 @@ pub struct Fleet {
     pub orphans: u32,
     /// What instances cost; `None` while one price counts for every node.
     pub prices: Option<Prices>,
+    /// The addresses carriers know; `None` while nodes need none.
+    pub addresses: Option<AddressPool>,
     /// What no plan may go beyond.
     pub limited: Limited,
     /// What calls and boots have shown.

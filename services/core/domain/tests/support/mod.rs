@@ -43,23 +43,15 @@ pub fn loopback() -> TrunkSettings {
 
 pub fn policy() -> FleetPolicy {
     FleetPolicy {
-        min_nodes: 0,
         max_nodes: 4,
         node_capacity: 3,
         price_micro_usd_per_hour: 100_000,
-        prices: None,
-        max_micro_usd_per_hour: 0,
         budget_micro_usd: 0,
         launches_per_minute: 100,
         boot_deadline_ms: 60_000,
         instance_type: "small".into(),
-        stale_after_ms: 5_000,
-        dead_after_ms: 30_000,
-        not_ready_grace_ms: 60_000,
-        unreachable_terminate_after_ms: 900_000,
-        gone_after_ms: 300_000,
-        refusing_terminate_after_ms: 300_000,
         budget_reserve_ms: 0,
+        ..FleetPolicy::default()
     }
 }
 
@@ -87,7 +79,7 @@ pub fn drained(events: &[Event]) -> Vec<&str> {
 /// Somebody who has listened for ever and heard of these a moment ago.
 pub fn hearing(fresh: &BTreeSet<String>) -> Hearing {
     let nodes = fresh.iter().map(|id| (id.clone(), Heard::default())).collect();
-    Hearing { listening_ms: u64::MAX, nodes }
+    Hearing { listening_ms: u64::MAX, nodes, ..Hearing::default() }
 }
 
 impl Lab {
@@ -305,9 +297,14 @@ impl Lab {
     }
 
     pub fn lose(&mut self, node: &str) {
+        self.lose_with(node, &policy());
+    }
+
+    /// The same under a policy.
+    pub fn lose_with(&mut self, node: &str, policy: &FleetPolicy) {
         let inventory = Inventory { ended: [(node.to_owned(), true)].into(), ..Inventory::default() };
         let hearing = hearing(&self.ready());
-        self.scaler(&FleetCommand::Tick { policy: policy(), hearing, inventory: Some(inventory) });
+        self.scaler(&FleetCommand::Tick { policy: policy.clone(), hearing, inventory: Some(inventory) });
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use asterism_domain::fleet::FleetPolicy;
 use serde::{Deserialize, Serialize};
 
 /// A free port on loopback.
@@ -201,23 +202,24 @@ pub struct ScalerConfig {
 
 impl Default for ScalerConfig {
     fn default() -> Self {
+        let policy = FleetPolicy::default();
         Self {
             provider: Provider::Local,
             tick_ms: 500,
-            min_nodes: 0,
-            max_nodes: 8,
-            node_capacity: 20,
-            price_micro_usd_per_hour: 41_600,
+            min_nodes: policy.min_nodes,
+            max_nodes: policy.max_nodes,
+            node_capacity: policy.node_capacity,
+            price_micro_usd_per_hour: policy.price_micro_usd_per_hour,
             prices: None,
-            max_micro_usd_per_hour: 0,
-            launch_per_minute: 30,
-            budget_micro_usd: 10_000_000,
-            boot_deadline_ms: 180_000,
-            not_ready_grace_ms: 60_000,
-            unreachable_terminate_after_ms: 900_000,
-            gone_after_ms: 300_000,
-            refusing_terminate_after_ms: 300_000,
-            budget_reserve_ms: 600_000,
+            max_micro_usd_per_hour: policy.max_micro_usd_per_hour,
+            launch_per_minute: policy.launches_per_minute,
+            budget_micro_usd: policy.budget_micro_usd,
+            boot_deadline_ms: policy.boot_deadline_ms,
+            not_ready_grace_ms: policy.not_ready_grace_ms,
+            unreachable_terminate_after_ms: policy.unreachable_terminate_after_ms,
+            gone_after_ms: policy.gone_after_ms,
+            refusing_terminate_after_ms: policy.refusing_terminate_after_ms,
+            budget_reserve_ms: policy.budget_reserve_ms,
             http_listen: ANY_PORT,
             agent_bin: None,
             agent_args: Vec::new(),
@@ -251,6 +253,11 @@ pub struct Ec2Config {
     pub more_subnet_ids: Vec<String>,
     /// Asks for spot instances first and on demand where there are none: only for calls that end within two minutes.
     pub spot: bool,
+    /// The name of the pool of `addresses`.
+    pub address_pool: Option<String>,
+    /// Elastic IP addresses of the account that carriers take calls from: each node gets one before it takes calls, there
+    /// are no more nodes than these, and each goes back to the pool when its node ends. They stay the account's.
+    pub addresses: Vec<String>,
     /// The security groups.
     pub security_group_ids: Vec<String>,
     /// A launch template, by id or name; what is said above goes over it.

@@ -145,6 +145,17 @@ impl<'a> Checks<'a> {
             self.range(&format!("scaler.ec2.call_slots.{name}"), (*slots).into(), 1, 10_000);
         }
         let ec2 = &scaler.ec2;
+        if ec2.address_pool.is_some() != !ec2.addresses.is_empty() {
+            let what =
+                "a pool is a name and at least one address: scaler.ec2.address_pool and scaler.ec2.addresses";
+            self.say("AST-C014", "scaler.ec2", what);
+        }
+        for address in &ec2.addresses {
+            if address.parse::<std::net::Ipv4Addr>().is_err() {
+                let what = format!("{address:?} is no IPv4 address, like 203.0.113.7");
+                self.say("AST-C014", "scaler.ec2.addresses", what);
+            }
+        }
         let image = ec2.image_id.is_some() && ec2.instance_type.is_some();
         if scaler.provider == Provider::Ec2 && ec2.launch_template.is_none() && !image {
             let what =

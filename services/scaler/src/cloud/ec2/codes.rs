@@ -134,7 +134,7 @@ const MEANINGS: &[Meaning] = &[
         kind: ErrorKind::Permanent,
         code: code::DENIED,
         why: "the key is good and may not do this; the scaler needs ec2:RunInstances, ec2:CreateTags, ec2:TerminateInstances, \
-              ec2:DescribeInstances, ec2:DescribeVolumes, ec2:DescribeAddresses, and iam:PassRole if nodes have a role",
+              ec2:DescribeInstances, ec2:DescribeVolumes, ec2:DescribeAddresses, ec2:AssociateAddress, ec2:DisassociateAddress, and iam:PassRole if nodes have a role",
         next: "allow it in the policy of the scaler's role; what was asked: \
                aws sts decode-authorization-message --encoded-message MESSAGE",
     },
@@ -152,6 +152,27 @@ const MEANINGS: &[Meaning] = &[
         code: code::NO_SUCH_INSTANCE,
         why: "EC2 shows no instance of this id; a new one may be shown late, so nothing is concluded from it",
         next: "",
+    },
+    Meaning {
+        names: &["Resource.AlreadyAssociated"],
+        kind: ErrorKind::Transient,
+        code: code::ADDRESS_TAKEN,
+        why: "another instance has the address; it is asked for again, and taken from nobody",
+        next: "aws ec2 describe-addresses (whose is it?), or another address in scaler.ec2.addresses",
+    },
+    Meaning {
+        names: &["InvalidAddress.NotFound", "InvalidAllocationID.NotFound", "InvalidAddressID.NotFound"],
+        kind: ErrorKind::Permanent,
+        code: code::NO_SUCH_ADDRESS,
+        why: "the account has no such Elastic IP address in this region",
+        next: "aws ec2 describe-addresses, then scaler.ec2.addresses",
+    },
+    Meaning {
+        names: &["IncorrectInstanceState", "IncorrectState", "InvalidInstanceID"],
+        kind: ErrorKind::Transient,
+        code: code::NOT_RUNNING,
+        why: "the instance does not run yet; it is asked again",
+        next: "nothing",
     },
     Meaning {
         names: &["IdempotentParameterMismatch"],

@@ -26,6 +26,8 @@ pub(super) enum Kind {
     End,
     /// Lists, filtered and in pages.
     List,
+    /// Other changes: addresses.
+    Change,
 }
 
 /// Size of a bucket and the time until one more token is in it, ms.
@@ -36,11 +38,12 @@ struct Rate {
 }
 
 impl Kind {
-    /// EC2 has 5 and 2 a second, 100 and 5 a second, 100 and 20 a second.
+    /// EC2 has 5 and 2 a second, 100 and 5 a second, 100 and 20 a second, and for what it does not name 50 and 5 a second.
     fn requests(self) -> Rate {
         match self {
             Self::Run => Rate { burst: 4, refill_ms: 550 },
             Self::End => Rate { burst: 80, refill_ms: 220 },
+            Self::Change => Rate { burst: 40, refill_ms: 220 },
             Self::List => Rate { burst: 80, refill_ms: 55 },
         }
     }
@@ -49,7 +52,7 @@ impl Kind {
     fn instances(self) -> Rate {
         match self {
             Self::Run => Rate { burst: 950, refill_ms: 550 },
-            Self::End | Self::List => Rate { burst: 950, refill_ms: 55 },
+            Self::End | Self::List | Self::Change => Rate { burst: 950, refill_ms: 55 },
         }
     }
 }
@@ -68,7 +71,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Limiter {
     start: Instant,
-    kinds: [Mutex<State>; 3],
+    kinds: [Mutex<State>; 4],
 }
 
 impl Limiter {

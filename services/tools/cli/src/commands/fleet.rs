@@ -66,6 +66,7 @@ struct Node {
     instance_type: String,
     market: String,
     micro_usd_per_hour: Option<u64>,
+    address: Option<String>,
     load: Option<Load>,
 }
 
@@ -196,6 +197,7 @@ fn describe(fleet: &Fleet, all: bool) -> String {
             ("type", Align::Left),
             ("$/h", Align::Right),
             ("pbx", Align::Left),
+            ("address", Align::Left),
             ("not ready because", Align::Left),
         ];
         table(&columns, &rows)
@@ -269,6 +271,7 @@ fn row(node: &Node) -> Vec<String> {
         // A price nobody knows is not zero.
         node.micro_usd_per_hour.map_or_else(|| "?".to_owned(), dollars),
         node.pbx.clone(),
+        node.address.clone().unwrap_or_default(),
         fresh.map(problems).unwrap_or_default(),
     ]
 }

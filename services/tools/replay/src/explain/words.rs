@@ -61,6 +61,15 @@ fn fleet(event: &Event) -> Option<String> {
             let count = prices.len();
             format!("{count} prices of {region} hold from here, of the book of {book} ({source}): {reason}")
         }
+        Event::AddressPoolSet { pool, addresses } if addresses.is_empty() => {
+            format!("nodes need no address of a pool{pool} any more")
+        }
+        Event::AddressPoolSet { pool, addresses } => {
+            format!(
+                "carriers know {} addresses, the pool {pool}: a node takes calls with one of them only",
+                addresses.len()
+            )
+        }
         Event::FleetStopRequested { reason } => format!("the fleet is told to stop: {reason}"),
         _ => return None,
     })
@@ -69,6 +78,18 @@ fn fleet(event: &Event) -> Option<String> {
 fn node(event: &Event) -> Option<String> {
     Some(match event {
         Event::NodeLaunched { intent, node } => format!("the cloud launched {node} for intent {intent}"),
+        Event::AddressIntended { node, address, pool } => {
+            format!("{node} is to have the address {address} of the pool {pool}")
+        }
+        Event::AddressAssociated { node, address } => {
+            format!("the cloud has given {node} the address {address}")
+        }
+        Event::AddressShown { node, address } => {
+            format!("the PBX of {node} shows the address {address} to carriers")
+        }
+        Event::AddressReleased { node, address } => {
+            format!("the cloud has the address {address} of {node} back: others may have it")
+        }
         Event::NodeAdmitted { node, .. } => format!("{node} is admitted to the fleet"),
         Event::NodeReady { node, capacity, pbx, .. } => format!("{node} is ready: {capacity} slots, {pbx}"),
         Event::NodeStopped { node, reason } => format!("{node} cannot dial: {reason}"),
