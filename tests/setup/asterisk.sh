@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Prints the path of a private root with Asterisk 22 in it, for tests and for `asterism up --pbx asterisk`.
+# Prints the path of a private root with Asterisk 22 (or 16, the one of Debian bullseye) in it, for tests and for `asterism up --pbx asterisk`.
 #
 # The root is built once by debootstrap and never entered: ROOT/run-asterisk starts its Asterisk from outside with the
 # root's own libraries, with the same arguments as `asterisk` and with ordinary paths. So nothing is mounted, nothing
 # outlives the process, and removing the cache folder is safe. Building needs root on Debian; running does not.
 #
 # ASTERISM_DEBIAN_MIRROR names the mirror when the machine's own package sources are not Debian's (Ubuntu).
-# ASTERISM_ASTERISK_SUITE names the Debian suite (it must carry Asterisk 22).
+# ASTERISM_ASTERISK_MAJOR is 22, or 16: both have a root of their own, and the dialplan's tests run on either by
+#   ASTERISM_ASTERISK_ROOT.
+# ASTERISM_ASTERISK_SUITE names the Debian suite (it must carry that Asterisk).
 # ASTERISM_DEBOOTSTRAP_ARGS adds arguments (an old keyring may lack the suite's key: --no-check-gpg).
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
-WANTED_MAJOR=22
-SUITE=${ASTERISM_ASTERISK_SUITE:-forky}
+WANTED_MAJOR=${ASTERISM_ASTERISK_MAJOR:-22}
+case $WANTED_MAJOR in
+22) SUITE=${ASTERISM_ASTERISK_SUITE:-forky} ;;
+16) SUITE=${ASTERISM_ASTERISK_SUITE:-bullseye} ;;
+*) die "Asterisk $WANTED_MAJOR is none this project is tested on: ASTERISM_ASTERISK_MAJOR is 22 or 16" ;;
+esac
 ROOT=$CACHE_DIR/asterisk-$WANTED_MAJOR
 
 usable() { [ -x "$1/run-asterisk" ] && "$1/run-asterisk" -V 2>/dev/null | grep -q "^Asterisk $WANTED_MAJOR\."; }
@@ -33,12 +39,16 @@ write_starter() {
 # Starts the Asterisk of this root from outside it, with the root's own loader and libraries. Same arguments as asterisk(8).
 root=$(cd "$(dirname "$0")" && pwd)
 for lib in "$root"/usr/lib/*-linux-gnu*; do break; done
-for loader in "$root"/lib64/ld-linux*.so.* "$root"/lib/ld-linux*.so.*; do [ -e "$loader" ] && break; done
-exec "$loader" --argv0 asterisk --library-path "$lib:$lib/asterisk" "$root/usr/sbin/asterisk" "$@"
+for loader in "$root"/lib64/ld-linux*.so.* "$root"/lib/ld-linux*.so.* "$lib"/ld-linux*.so.*; do [ -e "$loader" ] && break; done
+# Loaders before glibc 2.33 cannot name the program.
+name="--argv0 asterisk"
+"$loader" --help 2>/dev/null | grep -q -- --argv0 || name=
+exec "$loader" $name --library-path "$lib:$lib/asterisk:$root/usr/lib" "$root/usr/sbin/asterisk" "$@"
 STARTER
   chmod 755 "$1/run-asterisk"
   # Two paths that hold on every architecture, for astmoddir and for the documentation that Asterisk reads at start.
-  (cd "$1" && ln -sfn usr/lib/*-linux-gnu*/asterisk/modules modules && ln -sfn usr/share/asterisk data)
+  (cd "$1" && for modules in usr/lib/*-linux-gnu*/asterisk/modules usr/lib/asterisk/modules; do [ -d "$modules" ] && break; done &&
+    ln -sfn "$modules" modules && ln -sfn usr/share/asterisk data)
 }
 
 if ! usable "$ROOT"; then
