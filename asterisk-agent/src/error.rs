@@ -145,7 +145,7 @@ pub mod code {
     /// The log showed this node two histories.
     pub const TWO_HISTORIES: &str = "AST-A025";
     /// Withdrawn before its order came.
-    pub const WITHDRAWN: &str = "AST-A026";
+    pub const WITHDRAWN: &str = "AST-A171";
     /// The cloud takes the instance away.
     pub const LEAVING: &str = "AST-X002";
 }

@@ -25,6 +25,8 @@ pub enum Body {
     Answered(v1::AttemptAnswered),
     /// What the PBX made of who answered.
     MachineJudged(v1::MachineJudged),
+    /// The second leg of a call ended.
+    BridgeEnded(v1::BridgeEnded),
     /// The attempt ended.
     Ended(v1::AttemptEnded),
     /// Nobody can tell how it ended.
@@ -72,6 +74,7 @@ impl Fact {
             Body::Originating(b) => &b.attempt,
             Body::Answered(b) => &b.attempt,
             Body::MachineJudged(b) => &b.attempt,
+            Body::BridgeEnded(b) => &b.attempt,
             Body::Ended(b) => &b.attempt,
             Body::Uncertain(b) => &b.attempt,
             Body::StepTaken(b) => &b.call,
@@ -100,6 +103,7 @@ impl Fact {
             Body::Originating(b) => (EventType::AttemptOriginating, b.encode_to_vec()),
             Body::Answered(b) => (EventType::AttemptAnswered, b.encode_to_vec()),
             Body::MachineJudged(b) => (EventType::MachineJudged, b.encode_to_vec()),
+            Body::BridgeEnded(b) => (EventType::BridgeEnded, b.encode_to_vec()),
             Body::Ended(b) => (EventType::AttemptEnded, b.encode_to_vec()),
             Body::Uncertain(b) => (EventType::AttemptUncertain, b.encode_to_vec()),
             Body::StepTaken(b) => (EventType::StepTaken, b.encode_to_vec()),

@@ -18,6 +18,8 @@ mod step;
 mod witness;
 
 #[cfg(test)]
+mod join_tests;
+#[cfg(test)]
 mod listened_tests;
 #[cfg(test)]
 mod model_tests;
@@ -40,7 +42,9 @@ use asterism_proto::hash::Hash;
 use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
-pub use attempt::{Attempt, DIGITS_MAX, Drain, Fields, Number, Past, Phase, Talk, Trail, Verdict, Watch};
+pub use attempt::{
+    Attempt, DIGITS_MAX, Drain, Fields, Number, Past, Phase, Talk, Trail, Verdict, Watch, Whom,
+};
 pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};
 pub use memory::{MEMORY_MAX, Memory, PastKey, past_key};
@@ -104,6 +108,19 @@ pub enum Effect {
         step: u32,
         /// The reply line; `None` = refuse the question.
         line: Option<String>,
+    },
+    /// Give whoever asks (call, step) this verb, which dials somebody.
+    Join {
+        /// The call.
+        call: String,
+        /// The step.
+        step: u32,
+        /// The verb as the log has it: it names a destination.
+        body: String,
+        /// Who that is.
+        whom: Whom,
+        /// The trunk its leg leaves by.
+        trunk: String,
     },
     /// Fetch a manifest; [`Machine::on_manifest`] follows.
     Sync(v1::SyncOrder),

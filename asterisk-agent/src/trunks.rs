@@ -15,10 +15,13 @@ use std::path::PathBuf;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use asterism_domain::logic::Address;
 use asterism_proto::v1;
 use prost::Message;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
+use crate::dialplan::{Reply, Verb};
+use crate::machine::Whom;
 use crate::pbx::PbxCommand;
 use crate::render::endpoint_at;
 use crate::{Error, files};
@@ -134,6 +137,32 @@ impl Trunks {
                 _ => drop(pins.insert(trunk, found)),
             }
         }
+    }
+
+    /// The line that makes a call dial somebody: whom, as the trunk wants it written, and by which endpoint, which a step
+    /// does not say. AST-A170 where it cannot be written.
+    pub fn joining(
+        &self,
+        step: u32,
+        body: &str,
+        whom: &Whom,
+        (trunk, call): (&str, &str),
+    ) -> Result<String, String> {
+        let failed =
+            |why: &str| format!("AST-A170: a step's leg by the trunk {trunk} cannot be dialled: {why}");
+        let Ok(Verb::Dial { ring_s, talk_s, .. }) = Verb::parse(body) else {
+            return Err(failed("its verb is not dial"));
+        };
+        let secret = files::read_secret(&self.secret_file).map_err(|error| failed(&error.to_string()))?;
+        let address = match whom.address.0.as_str() {
+            number if number.starts_with('+') => self.written(trunk, number),
+            name => name.to_owned(),
+        };
+        let (to, by) = (Address::parse(&address), Address::parse(&self.endpoint(&secret, trunk, call)));
+        let (Some(to), Some(by)) = (to, by) else { return Err(failed("its address is none")) };
+        let caller_id = Address::parse(&whom.caller_id.0);
+        let reply = Reply { step, verb: Verb::Dial { to, ring_s, talk_s, caller_id, by: Some(by) } };
+        reply.encode().map_err(|error| failed(&error.to_string()))
     }
 
     /// Lets the PBX have these trunks and no others. Those it proved to have, and what is wrong with the rest.

@@ -14,9 +14,15 @@ def answer(question):
         follows, kept = NEXT[state], {"set": {state: digits}}
         if digits == "9":
             return {"do": [kept, {"tag": "opted-out"}, {"optout": {"prompts": ["bye"]}}], "state": "stop"}
+        if digits == "0":  # by name: the numbers are the flow's, and a back end cannot have another one dialled
+            talk = "talk-" + question["vars"]["language"]
+            to = "support-" + question["vars"]["language"]
+            return {"do": [kept, {"dial": {"to": to, "ring_s": 20, "talk_s": 600}}], "state": talk}
         if digits not in {"1", "2", "3", "4", "5"}:
             return play("bye", kept)
         return play(follows, kept) if follows == "thanks" else ask([follows], follows, kept)
+    if state.startswith("talk-"):
+        return play("thanks" if question["status"] == "ANSWER" else "engaged")
     return {"do": [{"goto": "end"}]}  # a state of the flow's own
 
 def ask(prompts, state, *silent):

@@ -141,6 +141,12 @@ impl Carrier {
         invites.filter_map(|message| message.caller().map(str::to_owned)).collect()
     }
 
+    /// The same of the calls to one number.
+    pub fn callers_of(&self, number: &str) -> BTreeSet<String> {
+        let invites = self.messages().into_iter().filter(|message| message.invited() == Some(number));
+        invites.filter_map(|message| message.caller().map(str::to_owned)).collect()
+    }
+
     /// What each call heard, by the number called. Calls that were not answered have no media.
     pub fn media(&self) -> BTreeMap<String, Media> {
         let (mut number_of, mut port_of) = (BTreeMap::new(), BTreeMap::new());

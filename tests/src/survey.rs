@@ -14,7 +14,7 @@ use crate::stack::{FLEET, root};
 /// The ways, and what each flow is called.
 pub const WAYS: [&str; 4] = ["file", "http", "xml-rpc", "nats"];
 /// Every prompt of the survey, and how long it is, ms.
-const PROMPTS: [(&str, u32); 8] = [
+const PROMPTS: [(&str, u32); 9] = [
     ("greeting", 600),
     ("menu", 500),
     ("q1", 500),
@@ -22,6 +22,7 @@ const PROMPTS: [(&str, u32); 8] = [
     ("q3", 500),
     ("thanks", 600),
     ("bye", 600),
+    ("engaged", 600),
     ("sorry", 600),
 ];
 const RATE_HZ: u32 = 8_000;
@@ -99,7 +100,8 @@ impl Survey {
         };
         let document = format!(
             "name = \"survey-{way}\"\nfallback = \"sorry\"\n[backend]\nkind = \"{way}\"\ntimeout_ms = 650\n{url}\
-             prompts = [\"greeting\", \"menu\", \"q1\", \"q2\", \"q3\", \"thanks\", \"bye\"]\n\
+             prompts = [\"greeting\", \"menu\", \"q1\", \"q2\", \"q3\", \"thanks\", \"bye\", \"engaged\"]\n\
+             [destinations.support-en]\nnumber = \"+14155550157\"\n[destinations.support-de]\nnumber = \"+14155550186\"\n\
              [states.sorry]\nplay = [\"sorry\"]\nnext = \"end\"\n[states.end]\nhangup = {{}}\n"
         );
         fs::write(&file, document).unwrap();

@@ -22,6 +22,7 @@ use asterism_tests::survey::{Survey, WAYS, write_prompts};
 /// Prompts take half a second and a question waits for 8 s: a key each 4 s is in the middle of its question.
 const HABITS: Habits = Habits { press_ms: 4_000, leave_ms: 5_500 };
 const PATIENCE: Duration = Duration::from_mins(3);
+const CALLER_ID: &str = "+12025550100";
 
 /// What callees press, by the end of their numbers; what their calls come to.
 struct Callee {
@@ -32,8 +33,11 @@ struct Callee {
 }
 
 const GATHER: &str = "|1|8|1|#";
-/// All answers in German; a wrong key for the language, then an answer and the opt-out; a wrong answer; nothing at all; who leaves.
-const CALLEES: [Callee; 5] = [
+/// Whom callees are joined with, by language: one answers and leaves after a while, the other is busy.
+const SUPPORT: [(&str, &str); 2] = [("+14155550157", "ANSWER"), ("+14155550186", "BUSY")];
+/// All answers in German; a wrong key for the language, then an answer and the opt-out; a wrong answer; nothing at all; who leaves;
+/// who wants to talk to somebody, and does; who would, and nobody is free.
+const CALLEES: [Callee; 7] = [
     Callee {
         ends: "0161",
         keys: "2315",
@@ -59,6 +63,25 @@ const CALLEES: [Callee; 5] = [
         steps: &["gather|greeting&menu", "gather|menu", "play|bye|0", "hangup|16"],
     },
     Callee { ends: "0157", keys: "", heard: &["greeting", "menu"], steps: &["gather|greeting&menu"] },
+    Callee {
+        ends: "0164",
+        keys: "10",
+        heard: &["greeting", "menu", "q1", "thanks"],
+        steps: &["gather|greeting&menu", "gather|q1", "dial|support-en|20|600", "play|thanks|0", "hangup|16"],
+    },
+    Callee {
+        ends: "0165",
+        keys: "230",
+        heard: &["engaged", "greeting", "menu", "q1", "q2"],
+        steps: &[
+            "gather|greeting&menu",
+            "gather|q1",
+            "gather|q2",
+            "dial|support-de|20|600",
+            "play|engaged|0",
+            "hangup|16",
+        ],
+    },
 ];
 
 fn number(way: usize, callee: &Callee) -> String {
@@ -74,7 +97,7 @@ async fn call_everybody(stack: &Stack, surveys: &[Survey]) {
         let flow = ops::publish_flow(&stack.client, store.as_ref(), &survey.file).await.unwrap();
         let create: CreateCampaign = serde_json::from_value(serde_json::json!({
             "campaign": survey.way, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
-            "ring_timeout_ms": 20_000, "max_attempts": 1, "calls_per_second": 2,
+            "ring_timeout_ms": 20_000, "max_attempts": 1, "calls_per_second": 2, "caller_id": CALLER_ID,
         }))
         .unwrap();
         ops::create_campaign(&stack.client, &create).await.unwrap();
@@ -115,6 +138,7 @@ async fn one_survey_has_the_same_log_by_four_ways_on_real_asterisk() {
     each_way_is_what_its_callees_pressed(&stack);
     the_log_is_the_same(&stack);
     callees_heard_the_prompts(&stack, &carrier);
+    somebody_was_talked_to(&stack, &carrier);
 }
 
 /// Outcome, keys, tags and the do-not-call list, by the state.
@@ -137,7 +161,7 @@ fn each_way_is_what_its_callees_pressed(stack: &Stack) {
             }
             let tags: Vec<(&str, u32)> =
                 campaign.counts.tags.iter().map(|(tag, count)| (tag.as_str(), *count)).collect();
-            assert_eq!(tags, [("de", 1), ("en", 2), ("opted-out", 1)], "{way}");
+            assert_eq!(tags, [("de", 2), ("en", 3), ("opted-out", 1)], "{way}");
         }
     });
 }
@@ -175,6 +199,32 @@ fn the_log_is_the_same(stack: &Stack) {
         assert_eq!(decided[*way], decided["file"], "{way}");
         assert_eq!(taken[*way], taken["file"], "{way}");
     }
+}
+
+/// One leg for each who asked for it, by the number of the flow and as the campaign; and the log says how it ended.
+fn somebody_was_talked_to(stack: &Stack, carrier: &Carrier) {
+    let rings = carrier.rings();
+    let mut ended: BTreeMap<String, Vec<(String, u32, bool)>> = BTreeMap::new();
+    for event in stack.sealed_events() {
+        if let Event::BridgeEnded { attempt, step, status, talk_ms, .. } = event.event {
+            // The other end leaves 5.5 s after its answer.
+            let talked = (5_000..8_000).contains(&talk_ms);
+            assert!(talked || talk_ms == 0, "{attempt}: {talk_ms} ms");
+            ended.entry(attempt.campaign).or_default().push((status, step, talked));
+        }
+    }
+    for (number, _) in SUPPORT {
+        assert_eq!(rings[number], WAYS.len(), "{rings:?}");
+    }
+    for way in WAYS {
+        let legs = ended.get_mut(way).unwrap();
+        legs.sort();
+        let expected = [(SUPPORT[0].1.to_owned(), 3, true), (SUPPORT[1].1.to_owned(), 4, false)];
+        assert_eq!(*legs, expected, "{way}");
+    }
+    let shown: Vec<String> = carrier.callers_of(SUPPORT[0].0).into_iter().collect();
+    assert_eq!(shown, [CALLER_ID], "the other end sees what the callee saw");
+    assert_eq!(stack.log.read(|state| state.trunks["carrier"].channels), 0, "every channel is given back");
 }
 
 /// Byte for byte what was to be played, and nothing else.

@@ -24,6 +24,7 @@ mod channel;
 mod endpoints;
 mod error;
 mod event;
+mod join;
 mod session;
 mod sim;
 mod step;

@@ -36,7 +36,7 @@ const MAX_TYPED: usize = 32;
 const KEY_GAP_MS: u32 = 250;
 
 /// Why a call left its loop.
-enum Gone {
+pub(crate) enum Gone {
     /// The callee hung up.
     Callee,
     /// A Hangup action, with its cause or 0.
@@ -86,8 +86,8 @@ pub(crate) async fn walk(ctx: &Ctx, channel: &Channel, callee: &Callee) {
     ctx.bus.emit(&ctx.events.hangup(channel, cause, status));
 }
 
-struct Call<'a> {
-    ctx: &'a Ctx,
+pub(crate) struct Call<'a> {
+    pub(crate) ctx: &'a Ctx,
     channel: &'a Channel,
     client: StepClient,
     leaves_at: Option<Instant>,
@@ -95,7 +95,7 @@ struct Call<'a> {
     /// What answered is one.
     machine: bool,
     /// The call's variables, as `h` would report them now.
-    report: EndReport,
+    pub(crate) report: EndReport,
 }
 
 type Never = std::convert::Infallible;
@@ -111,6 +111,7 @@ impl Call<'_> {
             self.report.last_verb = verb.name();
             self.report.status.clear();
             self.report.digits.clear();
+            self.report.dial.clear();
             self.perform(&verb).await?;
         }
     }
@@ -142,6 +143,7 @@ impl Call<'_> {
                 status: self.report.status.clone(),
                 digits: self.report.digits.clone(),
                 listened: self.report.listened.clone(),
+                leg: self.report.leg,
             };
             let answer = self.client.post(STEP_PATH, question.encode(), STEP_DEADLINE).await;
             self.check_gone()?; // CURL() cannot be interrupted; a hang-up meanwhile is noticed after it
@@ -183,6 +185,10 @@ impl Call<'_> {
             Verb::Gather { prompts, max_digits, timeout_s, attempts, finish_key } => {
                 self.channel.goto("vgather", 1, "Read");
                 self.read(prompts, *max_digits, timeout_s * 1000, *attempts, *finish_key, true).await?
+            }
+            Verb::Dial { to, ring_s, talk_s, by, .. } => {
+                self.channel.goto("vdial", 4, "Dial");
+                self.join(to, (*ring_s, *talk_s), by.as_ref()).await?
             }
             Verb::Pause { seconds } => {
                 self.channel.goto("vpause", 1, "Wait");
@@ -260,7 +266,7 @@ impl Call<'_> {
     }
 
     /// Lets time pass; returns early with a key where the verb listens, or because someone hung up.
-    async fn wait(&mut self, ms: u32, listening: Listening) -> Result<Option<char>, Gone> {
+    pub(crate) async fn wait(&mut self, ms: u32, listening: Listening) -> Result<Option<char>, Gone> {
         let start = Instant::now();
         let end = start + self.ctx.scaled(ms);
         loop {
@@ -325,7 +331,7 @@ impl Call<'_> {
 
 /// Whether keys reach the verb that runs.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Listening {
+pub(crate) enum Listening {
     /// No: they only show in the report.
     No,
     /// Yes, though nobody asked for one yet.

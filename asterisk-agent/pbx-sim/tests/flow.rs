@@ -157,3 +157,49 @@ async fn two_hundred_calls_at_once_each_get_their_own_answers() {
     assert_eq!(node.steps.ended.lock().unwrap().len(), answered);
     assert!((80..180).contains(&answered), "{answered}");
 }
+
+fn dial(to: &str, ring_s: u32, talk_s: u32, by: &str) -> Verb {
+    let address = |text: &str| asterism_agent::dialplan::Address::parse(text).unwrap();
+    Verb::Dial { to: address(to), ring_s, talk_s, caller_id: None, by: Some(address(by)) }
+}
+
+#[tokio::test]
+async fn somebody_is_dialled_in_the_middle_of_a_call_and_how_that_ended_is_asked_with() {
+    let callees = "[[number]]\nnumber = \"+15550100001\"\nhabit = \"press_nothing\"\n[[number]]\nnumber = \"+15550100002\"\n\
+                   habit = \"busy\"\n[[number]]\nnumber = \"+15550100003\"\nhabit = \"no_answer\"\n[[number]]\n\
+                   number = \"+15550100004\"\nhabit = \"press_nothing\"\nhang_up_at_ms = 4000\n";
+    let node = Node::start(Callees::parse(callees).unwrap(), 10, |q| match (q.channel_id.as_str(), q.step) {
+        ("talks", 1) => reply(q, dial("+15550100001", 30, 5, "trunk")),
+        ("busy", 1) => reply(q, dial("+15550100002", 30, 5, "trunk")),
+        ("silent", 1) => reply(q, dial("+15550100003", 3, 5, "trunk")),
+        ("nowhere", 1) => reply(q, dial("+15550100001", 3, 5, "other")),
+        ("leaves", 1) => reply(q, dial("+15550100001", 30, 600, "trunk")),
+        _ => reply(q, Verb::Hangup { cause: 16 }),
+    })
+    .await;
+    let mut ami = node.ami().await;
+    let calls = ["talks", "busy", "silent", "nowhere"];
+    for id in calls {
+        ami.originate("+15550100001", id, 8000).await;
+    }
+    ami.originate("+15550100004", "leaves", 8000).await;
+    for id in calls.iter().chain(&["leaves"]) {
+        ami.ended(id).await;
+    }
+    let asked = node.steps.asked.lock().unwrap().clone();
+    for (id, status, talk_ms) in [
+        ("talks", "ANSWER", 5_000),
+        ("busy", "BUSY", 0),
+        ("silent", "NOANSWER", 0),
+        ("nowhere", "CHANUNAVAIL", 0),
+    ] {
+        let back = asked.iter().find(|q| q.channel_id == id && q.step == 2).unwrap();
+        assert_eq!((back.last_verb.as_str(), back.status.as_str()), ("dial", status), "{id}");
+        let leg = back.leg.unwrap();
+        assert!((talk_ms..talk_ms + 2_000).contains(&leg.talk_ms), "{id}: {leg:?}");
+    }
+    // Whoever leaves while two are joined takes the other along: no question more, and the report says so.
+    let end = node.steps.end("leaves").unwrap();
+    assert_eq!((end.step, end.last_verb.as_str(), end.dial.as_str()), (1, "dial", "ANSWER"));
+    assert!(end.leg.unwrap().talk_ms > 2_000, "{end:?}");
+}

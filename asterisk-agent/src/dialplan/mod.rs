@@ -6,12 +6,14 @@
 //! Parsing and encoding go both ways, so the agent, the simulator and the tests share one grammar.
 
 mod form;
+mod leg;
 mod listened;
 mod question;
 mod reply;
 
 use asterism_domain::logic::VerbError;
-pub use asterism_domain::logic::{LastVerb, Verb};
+pub use asterism_domain::logic::{Address, LastVerb, Verb};
+pub use leg::Leg;
 pub use listened::{Heard, Listened};
 pub use question::{EndReport, Question, is_channel_id};
 pub use reply::Reply;

@@ -6,7 +6,7 @@ use asterism_domain::logic::LastVerb;
 
 use super::form::{Form, is_text, push};
 use super::{
-    Error, Heard, MAX_CHANNEL_ID_BYTES, MAX_FLOW_BYTES, MAX_MISSES, MAX_RESULT_BYTES, MAX_STATUS_BYTES,
+    Error, Heard, Leg, MAX_CHANNEL_ID_BYTES, MAX_FLOW_BYTES, MAX_MISSES, MAX_RESULT_BYTES, MAX_STATUS_BYTES,
     MAX_STEP,
 };
 
@@ -29,6 +29,8 @@ pub struct Question {
     pub digits: String,
     /// `am`, `ac`, `at`: what was made of who answered, where that was asked for.
     pub listened: Option<Heard>,
+    /// `lc`, `lb`, `la`, `le`: how the last leg that was dialled ended.
+    pub leg: Option<Leg>,
 }
 
 impl Question {
@@ -44,6 +46,7 @@ impl Question {
             status: form.text("st", MAX_STATUS_BYTES, b"_-")?,
             digits: form.text("d", MAX_RESULT_BYTES, b"._-*#")?,
             listened: Heard::of(&form)?,
+            leg: Leg::of(&form)?,
         };
         if question.channel_id.is_empty() {
             return Err(Error::BadField("c"));
@@ -65,6 +68,7 @@ impl Question {
         push(&mut out, "st", &self.status);
         push(&mut out, "d", &self.digits);
         self.listened.iter().for_each(|heard| heard.push(&mut out));
+        self.leg.iter().for_each(|leg| leg.push(&mut out));
         out
     }
 }
@@ -81,6 +85,7 @@ impl fmt::Debug for Question {
             .field("status", &self.status)
             .field("digit_count", &self.digits.len())
             .field("listened", &self.listened)
+            .field("leg", &self.leg)
             .finish()
     }
 }
@@ -104,7 +109,7 @@ pub struct EndReport {
     pub cause: u32,
     /// `rec`: how a recording ended, empty without one.
     pub recording: String,
-    /// `dial`: how a bridged leg ended, empty without one.
+    /// `dial`: how the leg ended that was dialled when the call did, empty without one.
     pub dial: String,
     /// `rx`: RTP packets received, as Asterisk writes it; empty if unknown.
     pub rx_packets: String,
@@ -116,6 +121,8 @@ pub struct EndReport {
     pub rtt_s: String,
     /// `am`, `ac`, `at`: what was made of who answered, where that was asked for.
     pub listened: Option<Heard>,
+    /// `lb`, `la`, `le`: the times of the leg that was dialled when the call ended.
+    pub leg: Option<Leg>,
 }
 
 impl EndReport {
@@ -141,6 +148,7 @@ impl EndReport {
             jitter_s: form.text("jit", MAX_STATUS_BYTES, b"._-")?,
             rtt_s: form.text("rtt", MAX_STATUS_BYTES, b"._-")?,
             listened: Heard::of(&form)?,
+            leg: Leg::of(&form)?,
         };
         if report.channel_id.is_empty() {
             return Err(Error::BadField("c"));
@@ -165,6 +173,7 @@ impl EndReport {
         push(&mut out, "jit", &self.jitter_s);
         push(&mut out, "rtt", &self.rtt_s);
         self.listened.iter().for_each(|heard| heard.push(&mut out));
+        self.leg.iter().for_each(|leg| leg.push(&mut out));
         out
     }
 }
@@ -255,7 +264,7 @@ mod tests {
             flow in "[A-Za-z0-9._-]{0,64}", last_verb in verb(), status in "[A-Z]{0,32}",
             digits in "[0-9A-D*#]{0,64}",
         ) {
-            let q = Question { channel_id, step, misses, flow, last_verb, status, digits, listened: None };
+            let q = Question { channel_id, step, misses, flow, last_verb, status, digits, listened: None, leg: None };
             prop_assert_eq!(Question::parse(q.encode().as_bytes()), Ok(q));
         }
 

@@ -66,11 +66,16 @@ impl Reply {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use asterism_domain::logic::{
-        MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_TIMEOUT_S, VerbError, is_prompt_name,
+        Address, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RING_S, MAX_TALK_S, MAX_TIMEOUT_S,
+        VerbError, is_prompt_name,
     };
     use proptest::prelude::*;
 
     use super::*;
+
+    fn address(text: &str) -> Address {
+        Address::parse(text).unwrap()
+    }
 
     fn bad(argument: &'static str) -> Error {
         VerbError::BadArgument(argument).into()
@@ -109,6 +114,16 @@ mod tests {
             ("1|1|hangup|16|||||.", Verb::Hangup { cause: 16 }),
             ("1|1|say|en/digits/1|0||||.", Verb::Say { parts: names(&["en/digits/1"]), barge: false }),
             ("1|1|optout||||||.", Verb::Optout { prompts: vec![] }),
+            (
+                "1|1|dial|+12025550188|30|600|+12025550100|a1b2|.",
+                Verb::Dial {
+                    to: address("+12025550188"),
+                    ring_s: 30,
+                    talk_s: 600,
+                    caller_id: Some(address("+12025550100")),
+                    by: Some(address("a1b2")),
+                },
+            ),
         ] {
             let reply = Reply { step: 1, verb };
             assert_eq!(Reply::parse(text), Ok(reply.clone()));
@@ -128,7 +143,15 @@ mod tests {
             ("1|0|pause|1|||||.", Error::BadField("step")),
             ("1|01|pause|1|||||.", Error::BadField("step")),
             ("1|+1|pause|1|||||.", Error::BadField("step")),
-            ("1|1|dial|1|||||.", unknown("dial")),
+            ("1|1|dial|1|||||.", bad("ring")),
+            ("1|1|dial||30|60|||.", bad("to")),
+            ("1|1|dial|a/b|30|60|||.", bad("to")),
+            ("1|1|dial|+1&+2|30|60|||.", bad("to")),
+            ("1|1|dial|+1|121|60|||.", bad("ring")),
+            ("1|1|dial|+1|30|14401|||.", bad("talk")),
+            ("1|1|dial|+1|30|60|a.b||.", bad("caller_id")),
+            ("1|1|dial|+1|30|60||a*b|.", bad("by")),
+            ("1|1|exec|1|||||.", unknown("exec")),
             ("1|1|start||||||.", unknown("start")),
             ("1|1|play||0||||.", bad("prompts")),
             ("1|1|play|a&&b|0||||.", bad("prompts")),
@@ -162,6 +185,10 @@ mod tests {
         );
     }
 
+    fn leg() -> impl Strategy<Value = Address> {
+        "\\+?[A-Za-z0-9_-]{1,63}".prop_map(|text| address(&text))
+    }
+
     fn verb() -> impl Strategy<Value = Verb> {
         let prompts = |min| {
             proptest::collection::vec("[a-z0-9_]{1,9}(/[a-z0-9_.-]{0,3}[a-z])?", min..5_usize)
@@ -183,6 +210,14 @@ mod tests {
             (1..=MAX_CAUSE).prop_map(|cause| Verb::Hangup { cause }),
             (prompts(1), any::<bool>()).prop_map(|(parts, barge)| Verb::Say { parts, barge }),
             prompts(0).prop_map(|prompts| Verb::Optout { prompts }),
+            (leg(), 1..=MAX_RING_S, 1..=MAX_TALK_S, proptest::option::of(leg()), proptest::option::of(leg()))
+                .prop_map(|(to, ring_s, talk_s, caller_id, by)| Verb::Dial {
+                    to,
+                    ring_s,
+                    talk_s,
+                    caller_id,
+                    by
+                }),
         ]
     }
 

@@ -106,6 +106,10 @@ pub struct Attempt {
     pub detect_machine: bool,
     /// What the PBX made of who answered; told to the log once.
     pub judged: Option<Listened>,
+    /// So long it is held while no logic answers, in seconds.
+    pub hold_s: u32,
+    /// Its trunk keeps a second channel for it.
+    pub may_bridge: bool,
     /// An order wants it hung up; asked again of a PBX that was away.
     pub hangup_asked: bool,
     /// What is known only while this process lives.
@@ -128,8 +132,36 @@ pub struct Talk {
     pub line: String,
     /// The call left its flow for the fallback.
     pub on_fallback: bool,
+    /// What nobody has answered: asked again while the call is held.
+    pub unanswered: Option<Unanswered>,
+    /// Whom the last answered step dials.
+    pub whom: Option<Whom>,
+    /// The step that dialled somebody, until the end of that is told.
+    pub joined: Option<u32>,
     /// The cause its end report named: the dialplan said goodbye.
     pub ended_cause: Option<u32>,
+}
+
+/// A question that got no answer, and how often the call was held for it since.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unanswered {
+    /// The verb it told of.
+    pub verb: String,
+    /// How that ended.
+    pub status: String,
+    /// What was pressed.
+    pub digits: String,
+    /// Pauses since.
+    pub pauses: u32,
+}
+
+/// Somebody who is dialled in the middle of a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Whom {
+    /// The number, or a name the trunk's other end knows.
+    pub address: Number,
+    /// The number shown.
+    pub caller_id: Number,
 }
 
 impl Talk {
@@ -196,6 +228,8 @@ pub struct Watch {
     pub heard_step: u32,
     /// Status and digits of the step being asked, for the log.
     pub input: String,
+    /// What is being asked.
+    pub asked: Unanswered,
 }
 
 /// How an attempt left this node.

@@ -4,7 +4,7 @@ use asterism_proto::v1;
 
 use super::{Attempt, Effect, Machine, Originate, Output, Phase, Trail, Verdict, ended_body};
 use crate::ami::reason;
-use crate::dialplan::EndReport;
+use crate::dialplan::{EndReport, LastVerb};
 use crate::fact::{Body, Fact};
 
 /// How long the second half of an end (`OriginateResponse` or `Hangup`) is waited for, ms.
@@ -260,6 +260,9 @@ impl Machine {
         }
         self.answer(id, now_ms, out);
         self.note_listened(id, report.listened.as_ref(), out);
+        if report.last_verb == LastVerb::Dial {
+            self.note_leg(id, &report.dial, report.leg, out);
+        }
         let Some(attempt) = self.active.get_mut(id) else { return false };
         if attempt.talk.ended_cause.is_none() {
             let heard = attempt.talk.step.max(attempt.watch.heard_step);

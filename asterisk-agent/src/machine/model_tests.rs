@@ -223,6 +223,7 @@ impl World {
                     status: String::new(),
                     digits: String::new(),
                     listened: None,
+                    leg: None,
                 };
                 machine.on_question(&question, now)
             }

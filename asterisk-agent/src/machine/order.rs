@@ -1,5 +1,6 @@
 //! Orders: what is taken into custody and what is refused, and that a repeated order has no second effect.
 
+use asterism_domain::logic::MAX_HOLD_S;
 use asterism_proto::origin::is_token;
 use asterism_proto::v1;
 
@@ -386,6 +387,8 @@ fn record(asked: v1::DialAttempt) -> Attempt {
         caller_id: Number(asked.caller_id),
         number: Number(asked.number),
         fallback: asked.fallback,
+        hold_s: asked.hold_s.min(MAX_HOLD_S),
+        may_bridge: asked.may_bridge,
         fields: Fields::of(asked.fields),
         not_before_ms: asked.not_before_ms,
         not_after_ms: asked.not_after_ms,

@@ -1,10 +1,14 @@
 //! Steps: one answer takes effect per (call, step), and it is durable before the dialplan hears it.
+//!
+//! While no logic answers a call runs its flow's fallback once; where the flow says so it is then held in pauses, and asks
+//! what nobody has answered until somebody does, or its time is over.
 
-use asterism_domain::logic::{MAX_TAGS, are_vars, is_name};
+use asterism_domain::logic::{Address, LastVerb, MAX_TAGS, are_vars, is_name};
 use asterism_proto::v1;
 
-use super::{Effect, Machine, Output, Phase};
-use crate::dialplan::{self, Heard, Listened, Question, Reply, Verb};
+use super::attempt::{Attempt, Unanswered, Whom};
+use super::{Effect, Machine, Number, Output, Phase};
+use crate::dialplan::{self, Heard, Leg, Listened, Question, Reply, Verb};
 use crate::fact::{Body, Fact};
 
 /// Ends a call whose fallback is used up, or that is none of ours.
@@ -14,6 +18,8 @@ const STATE_MAX_BYTES: usize = 64;
 /// `StepTaken.source`.
 const FROM_RESPONDER: u32 = 1;
 const FROM_FALLBACK: u32 = 2;
+/// How long a call that is held waits before it asks again, in seconds.
+const HOLD_PAUSE_S: u32 = 2;
 
 impl Machine {
     /// The dialplan asks what to do next.
@@ -28,6 +34,9 @@ impl Machine {
         }
         self.answer(id, now_ms, &mut out); // only an answered channel runs the dialplan
         self.note_listened(id, question.listened.as_ref(), &mut out);
+        if question.last_verb == LastVerb::Dial {
+            self.note_leg(id, &question.status, question.leg, &mut out);
+        }
         let node = self.node.clone();
         let Some(attempt) = self.active.get_mut(id) else { return out };
         if attempt.judged == Some(Listened::Machine) {
@@ -36,8 +45,8 @@ impl Machine {
             return out;
         }
         if step <= attempt.talk.step {
-            let same = (step == attempt.talk.step).then(|| attempt.talk.line.clone());
-            out.effects.push(answer(same));
+            let same = (step == attempt.talk.step).then(|| effect(id, step, attempt));
+            out.effects.push(same.unwrap_or_else(|| answer(None)));
             return out;
         }
         if attempt.watch.asking == Some(step) {
@@ -50,16 +59,25 @@ impl Machine {
             }
         }
         attempt.watch.asking = Some(step);
-        attempt.watch.input =
-            [question.status.as_str(), question.digits.as_str()].join(" ").trim_end().into();
+        let asked = match &attempt.talk.unanswered {
+            Some(unanswered) => unanswered.clone(),
+            None => Unanswered {
+                verb: question.last_verb.as_str().to_owned(),
+                status: question.status.clone(),
+                digits: question.digits.clone(),
+                pauses: 0,
+            },
+        };
+        attempt.watch.input = [asked.status.as_str(), asked.digits.as_str()].join(" ").trim_end().into();
+        attempt.watch.asked = asked.clone();
         out.effects.push(Effect::Ask(v1::StepQuestion {
             call: id.to_owned(),
             step,
             flow: attempt.flow.clone(),
             state: attempt.talk.state.clone(),
-            verb: question.last_verb.as_str().to_owned(),
-            status: question.status.clone(),
-            digits: question.digits.clone(),
+            verb: asked.verb,
+            status: asked.status,
+            digits: asked.digits,
             campaign: attempt.campaign.clone(),
             node,
             manifest: attempt.manifest.clone(),
@@ -87,6 +105,23 @@ impl Machine {
         self.save(id, out);
     }
 
+    /// How the leg ended that a step dialled, told to the log once.
+    pub(super) fn note_leg(&mut self, id: &str, status: &str, leg: Option<Leg>, out: &mut Output) {
+        let Some(attempt) = self.active.get_mut(id) else { return };
+        let Some(step) = attempt.talk.joined.take() else { return };
+        let leg = leg.unwrap_or_default();
+        let ended = v1::BridgeEnded {
+            attempt: id.to_owned(),
+            step,
+            status: status.to_owned(),
+            cause: leg.cause,
+            ring_ms: leg.ring_ms(),
+            talk_ms: leg.talk_ms,
+        };
+        out.facts.push(Fact::of_campaign(&attempt.campaign, Body::BridgeEnded(ended)));
+        self.save(id, out);
+    }
+
     /// The responder's answer, or why there is none. The first one for a step wins; later ones change nothing.
     pub fn on_answer(&mut self, call: &str, step: u32, answer: Result<v1::StepAnswer, String>) -> Output {
         let mut out = Output::default();
@@ -94,76 +129,143 @@ impl Machine {
             return out;
         };
         attempt.watch.asking = None;
-        let (line, taken) = match usable(step, answer, &attempt.manifest) {
-            Ok((line, answer)) if !attempt.talk.on_fallback => {
-                answer.next_state.clone_into(&mut attempt.talk.state);
-                attempt.talk.vars = answer.vars.into_iter().map(|var| (var.name, var.value)).collect();
-                let decision = v1::EventRef {
-                    origin: answer.origin,
-                    epoch: answer.epoch,
-                    frame: answer.frame,
-                    index: answer.index,
-                };
-                let taken = v1::StepTaken {
-                    reply: answer.reply,
-                    source: FROM_RESPONDER,
-                    decision: Some(decision),
-                    tags: answer.tags,
-                    ..v1::StepTaken::default()
-                };
-                (line, taken)
-            }
-            other => {
-                let why = other.err().unwrap_or_else(|| "the call is on its fallback".to_owned());
-                let own = if attempt.talk.on_fallback { "" } else { attempt.fallback.as_str() };
-                let (body, line) = fallback(step, own, &attempt.manifest);
-                attempt.talk.on_fallback = true;
-                (
-                    line,
-                    v1::StepTaken {
-                        reply: body,
-                        source: FROM_FALLBACK,
-                        reason: why,
-                        ..v1::StepTaken::default()
-                    },
-                )
-            }
+        let is_late = attempt.talk.on_fallback && attempt.talk.unanswered.is_none();
+        let (line, taken) = match usable(step, answer, attempt) {
+            Ok(usable) if !is_late => take(attempt, step, usable),
+            Ok(_) => fall_back(attempt, step, No::Use("the call is on its fallback".to_owned())),
+            Err(why) => fall_back(attempt, step, why),
         };
         let input = std::mem::take(&mut attempt.watch.input);
         attempt.talk.step = step;
-        line.clone_into(&mut attempt.talk.line);
+        attempt.talk.line = line;
         let body = Body::StepTaken(v1::StepTaken { call: call.to_owned(), step, input, ..taken });
         out.facts.push(Fact::of_campaign(&attempt.campaign, body));
+        out.effects.push(effect(call, step, attempt));
         self.save(call, &mut out);
-        out.effects.push(Effect::Answer { call: call.to_owned(), step, line: Some(line) });
         out
     }
 }
 
-fn usable(
-    step: u32,
-    answer: Result<v1::StepAnswer, String>,
-    manifest: &str,
-) -> Result<(String, v1::StepAnswer), String> {
-    let answer = answer?;
+/// What whoever asks for the last answered step is given.
+fn effect(call: &str, step: u32, attempt: &Attempt) -> Effect {
+    let (call, line) = (call.to_owned(), attempt.talk.line.clone());
+    match attempt.talk.whom.clone() {
+        Some(whom) => Effect::Join { call, step, body: line, whom, trunk: attempt.trunk.clone() },
+        None => Effect::Answer { call, step, line: Some(line) },
+    }
+}
+
+/// An answer that can be used: the line for the dialplan, or the verb that dials somebody.
+struct Usable {
+    line: String,
+    whom: Option<Whom>,
+    answer: v1::StepAnswer,
+}
+
+/// Why there is none.
+enum No {
+    /// Nobody answered, which may pass.
+    Answer(String),
+    /// Somebody did, and it cannot be used.
+    Use(String),
+}
+
+/// The flow goes on.
+fn take(attempt: &mut Attempt, step: u32, usable: Usable) -> (String, v1::StepTaken) {
+    let Usable { line, whom, answer } = usable;
+    let talk = &mut attempt.talk;
+    (talk.on_fallback, talk.unanswered) = (false, None);
+    answer.next_state.clone_into(&mut talk.state);
+    talk.vars = answer.vars.into_iter().map(|var| (var.name, var.value)).collect();
+    talk.joined = whom.as_ref().map(|_| step);
+    talk.whom = whom;
+    let decision =
+        v1::EventRef { origin: answer.origin, epoch: answer.epoch, frame: answer.frame, index: answer.index };
+    let taken = v1::StepTaken {
+        reply: answer.reply,
+        source: FROM_RESPONDER,
+        decision: Some(decision),
+        tags: answer.tags,
+        ..v1::StepTaken::default()
+    };
+    (line, taken)
+}
+
+/// The flow's own fallback once; then goodbye, or pauses while the flow lets the call be held and nobody answers.
+fn fall_back(attempt: &mut Attempt, step: u32, why: No) -> (String, v1::StepTaken) {
+    let (reason, may_pass) = match why {
+        No::Answer(why) => (why, true),
+        No::Use(why) => (why, false),
+    };
+    let hold_s = attempt.hold_s;
+    let talk = &mut attempt.talk;
+    let body = if talk.on_fallback {
+        let held = talk.unanswered.as_mut().filter(|asked| may_pass && asked.pauses * HOLD_PAUSE_S < hold_s);
+        match held {
+            Some(asked) => {
+                asked.pauses += 1;
+                format!("pause|{HOLD_PAUSE_S}")
+            }
+            None => GOODBYE.to_owned(),
+        }
+    } else {
+        talk.unanswered = Some(std::mem::take(&mut attempt.watch.asked)).filter(|_| may_pass && hold_s > 0);
+        if attempt.fallback.is_empty() { GOODBYE.to_owned() } else { attempt.fallback.clone() }
+    };
+    (talk.on_fallback, talk.whom) = (true, None);
+    let (body, line) = match line(step, &body, &attempt.manifest) {
+        Ok(line) => (body, line),
+        Err(_) => (GOODBYE.to_owned(), line(step, GOODBYE, "").unwrap_or_default()),
+    };
+    (line, v1::StepTaken { reply: body, source: FROM_FALLBACK, reason, ..v1::StepTaken::default() })
+}
+
+fn usable(step: u32, answer: Result<v1::StepAnswer, String>, attempt: &Attempt) -> Result<Usable, No> {
+    let answer = answer.map_err(No::Answer)?;
     if !answer.code.is_empty() {
-        return Err(format!("the responder said {}", printable(&answer.code)));
+        return Err(No::Answer(format!("the responder said {}", printable(&answer.code))));
     }
     let state_ok = answer.next_state.len() <= STATE_MAX_BYTES
         && answer.next_state.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b));
+    let no = |why: &str| Err(No::Use(why.to_owned()));
     if !state_ok {
-        return Err("the answer names no usable flow state".to_owned());
+        return no("the answer names no usable flow state");
     }
     if !are_vars(answer.vars.iter().map(|var| (var.name.as_str(), var.value.as_str()))) {
-        return Err("the answer's variables are none".to_owned());
+        return no("the answer's variables are none");
     }
     if answer.tags.len() > MAX_TAGS || !answer.tags.iter().all(|tag| is_name(tag)) {
-        return Err("the answer's tags are none".to_owned());
+        return no("the answer's tags are none");
     }
-    match line(step, &answer.reply, manifest) {
-        Ok(line) => Ok((line, answer)),
-        Err(error) => Err(format!("the answer is no reply: {error}")),
+    let whom = whom(&answer, attempt)?;
+    let line = match &whom {
+        Some(_) => Ok(answer.reply.clone()),
+        None => line(step, &answer.reply, &attempt.manifest),
+    };
+    match line {
+        Ok(line) => Ok(Usable { line, whom, answer }),
+        Err(error) => Err(No::Use(format!("the answer is no reply: {error}"))),
     }
+}
+
+/// Whom an answer dials, if it does: only where the trunk keeps a channel for it, and by an address the dialplan can take.
+fn whom(answer: &v1::StepAnswer, attempt: &Attempt) -> Result<Option<Whom>, No> {
+    let no = |why: &str| Err(No::Use(why.to_owned()));
+    match Verb::parse(&answer.reply) {
+        Ok(Verb::Dial { caller_id: None, by: None, .. }) => {}
+        Ok(Verb::Dial { .. }) => return no("the answer says by what it dials, which is the node's to say"),
+        _ => return Ok(None),
+    }
+    if !attempt.may_bridge {
+        return no("the answer dials, and the trunk keeps no channel for that");
+    }
+    let Some(bridge) = &answer.bridge else { return no("the answer dials and does not say whom") };
+    let caller_id = Some(&bridge.caller_id).filter(|id| !id.is_empty()).unwrap_or(&attempt.caller_id.0);
+    let usable = |text: &str| Address::parse(text).is_some();
+    if !usable(&bridge.address) || !(caller_id.is_empty() || usable(caller_id)) {
+        return no("the answer dials what is no number and no name");
+    }
+    Ok(Some(Whom { address: Number(bridge.address.clone()), caller_id: Number(caller_id.clone()) }))
 }
 
 fn var((name, value): &(String, String)) -> v1::ContactField {
@@ -172,14 +274,6 @@ fn var((name, value): &(String, String)) -> v1::ContactField {
 
 fn printable(text: &str) -> String {
     text.chars().filter(char::is_ascii_graphic).take(32).collect()
-}
-
-/// The flow's own fallback once, then goodbye. Returns body and line.
-fn fallback(step: u32, own: &str, manifest: &str) -> (String, String) {
-    match line(step, own, manifest) {
-        Ok(line) if !own.is_empty() => (own.to_owned(), line),
-        _ => (GOODBYE.to_owned(), line(step, GOODBYE, "").unwrap_or_default()),
-    }
 }
 
 /// The line that answers `step` with a reply body (`verb|A1|A2...`), its prompts prefixed by the manifest.

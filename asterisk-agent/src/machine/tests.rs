@@ -25,7 +25,7 @@ pub(super) fn asked(id: &str) -> v1::DialAttempt {
         caller_id: "+15550100000".into(),
         fallback: "play|thanks|0".into(),
         fields: vec![v1::ContactField { name: "language".into(), value: "de".into() }],
-        detect_machine: false,
+        ..v1::DialAttempt::default()
     }
 }
 

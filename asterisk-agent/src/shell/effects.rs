@@ -48,6 +48,15 @@ impl Shell {
                     let _ = waiter.send(line.clone()); // an asker that gave up asks again
                 }
             }
+            Effect::Join { call, step, body, whom, trunk } => {
+                let line = self.parts.trunks.joining(step, &body, &whom, (&trunk, &call));
+                if let Err(why) = &line {
+                    tracing::error!(call, step, "{why}"); // asked again, and then given up
+                }
+                for waiter in self.waiters.remove(&(call, step)).unwrap_or_default() {
+                    let _ = waiter.send(line.clone().ok()); // as above
+                }
+            }
             Effect::Sync(order) => self.sync(order),
             Effect::Forget(manifest) => self.forget(manifest),
             Effect::Trunks { ticket, order } => self.have_trunks(ticket, order),

@@ -34,6 +34,8 @@ fn attempt(phase: Phase) -> Attempt {
             ..Talk::default()
         },
         detect_machine: true,
+        hold_s: 30,
+        may_bridge: true,
         judged: Some(crate::dialplan::Listened::Machine),
         hangup_asked: true,
         watch: Watch::default(),

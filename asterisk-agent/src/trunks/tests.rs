@@ -189,3 +189,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_leg_leaves_by_the_trunk_of_its_call_with_the_number_as_that_wants_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("ami");
+    files::write_private(&secret, SECRET.as_bytes()).unwrap();
+    let trunks = Trunks::open(dir.path().join("trunks.conf"), Place::loopback(), secret, None).unwrap();
+    let dialled = |format: u32, address: &str, body: &str| {
+        let entry = with(|settings| settings.number_format = format);
+        *trunks.now.write().unwrap() = by_name(vec![entry]);
+        let number = |text: &str| crate::machine::Number(text.to_owned());
+        let whom = Whom { address: number(address), caller_id: number("+12025550100") };
+        trunks.joining(7, body, &whom, ("carrier", "c-1-1"))
+    };
+    let by = endpoint_at(SECRET, "carrier", 0);
+    for (format, address, to) in [
+        (1, "+12025550188", "+12025550188"),
+        (2, "+12025550188", "12025550188"),
+        (3, "+12025550188", "0012025550188"),
+        (2, "night_desk", "night_desk"),
+    ] {
+        let line = dialled(format, address, "dial|support|30|600").unwrap();
+        assert_eq!(line, format!("1|7|dial|{to}|30|600|+12025550100|{by}|."));
+    }
+    for (address, body) in [("1@x", "dial|support|30|600"), ("+1", "hangup|16"), ("+1", "dial|support|0|1")] {
+        let why = dialled(1, address, body).unwrap_err();
+        assert!(why.starts_with("AST-A170"), "{why}");
+    }
+}

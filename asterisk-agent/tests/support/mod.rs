@@ -378,6 +378,8 @@ pub fn attempt(number: &str, flow: &str) -> v1::DialAttempt {
         fallback: "play|thanks|0".into(),
         fields: Vec::new(),
         detect_machine: false,
+        hold_s: 0,
+        may_bridge: false,
     }
 }
 

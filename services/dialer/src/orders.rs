@@ -48,6 +48,7 @@ struct Owed {
 struct Wants {
     /// What a node does alone when nobody answers.
     fallback: String,
+    hold_s: u32,
     /// The contact's fields it looks at.
     fields: Vec<String>,
 }
@@ -198,12 +199,12 @@ impl Sender {
             self.desk.tell(out).await.map_err(|error| error.to_string())?;
             return Ok(expired(owed.order));
         }
-        let Wants { fallback, fields } = self.wants(&owed.order.flow).await?;
+        let Wants { fallback, hold_s, fields } = self.wants(&owed.order.flow).await?;
         // Only what the flow looks at leaves this process.
         let looked_at = |name: &String| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
         let fields = person.fields.into_iter().filter(|(name, _)| looked_at(name)).take(logic::MAX_FIELDS);
         let fields = fields.map(|(name, value)| ContactField { name, value }).collect();
-        Ok(DialAttempt { number: person.number, fallback, fields, ..owed.order })
+        Ok(DialAttempt { number: person.number, fallback, hold_s, fields, ..owed.order })
     }
 
     /// The list and prefix that forbid a number, looked up where the number is open: just before it is ordered.
@@ -234,6 +235,7 @@ impl Sender {
         let parsed = Flow::parse(&text).map_err(|_| "the flow does not pass its check".to_owned())?;
         let wants = Wants {
             fallback: parsed.fallback_reply().to_owned(),
+            hold_s: parsed.hold_s(),
             fields: parsed.fields().into_iter().map(str::to_owned).collect(),
         };
         lock(&self.flows).insert(flow.to_owned(), wants.clone());
@@ -286,6 +288,8 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
                 .unwrap_or(&campaign.caller_id)
                 .clone(),
             fallback: String::new(),
+            hold_s: 0,
+            may_bridge: flight.channels > 1,
             fields: Vec::new(),
             detect_machine: campaign.rules.detect_machines,
         },

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use asterism_domain::logic::Verb;
 use asterism_domain::wire::{self, Envelope};
 use asterism_domain::{AttemptId, Event, logic};
-use asterism_proto::v1::{ContactField, StepAnswer, StepQuestion};
+use asterism_proto::v1::{Bridge, ContactField, StepAnswer, StepQuestion};
 use asterism_runtime::config::LogicConfig;
 use asterism_runtime::health::Counter;
 use asterism_runtime::spool::Spool;
@@ -122,6 +123,7 @@ impl Responder {
             let event = wire::encode(&told, &envelope());
             drop(tokio::time::timeout_at(until, self.commits.commit(event)).await);
         }
+        let bridge = bridge(&flow, &next.reply);
         let event = wire::encode(&decided(call, question, &next), &envelope());
         let Place { frame, index } = tokio::time::timeout_at(until, self.commits.commit(event))
             .await
@@ -137,6 +139,7 @@ impl Responder {
             reason: next.reason.unwrap_or_default().to_owned(),
             vars: wire_vars(&next.vars),
             tags: next.tags,
+            bridge,
         })
     }
 }
@@ -157,6 +160,14 @@ pub async fn step(
     let asked = logic::Asked { state, status, digits, fields: &fields, vars: &vars };
     let left = until.saturating_duration_since(tokio::time::Instant::now());
     backends.next(flow, backend, question, (&asked, left)).await
+}
+
+/// Whom a reply dials: beside the answer, as the log has the destination's name alone.
+fn bridge(flow: &logic::Flow, reply: &str) -> Option<Bridge> {
+    let Ok(Verb::Dial { to, .. }) = Verb::parse(reply) else { return None };
+    let known = flow.destination(to.as_str())?;
+    let caller_id = known.caller_id.as_ref().map(|id| id.as_str().to_owned()).unwrap_or_default();
+    Some(Bridge { address: known.address.as_str().to_owned(), caller_id })
 }
 
 /// Whether the call has ended: its back end is not asked about that.

@@ -59,7 +59,7 @@ pub fn telling(event: &Event) -> Option<(&'static str, Vec<u8>)> {
             let arguments = PublishManifest { manifest, name, object, sha256, prompts, size_bytes };
             ("media.publish", serde_json::to_vec(&arguments))
         }
-        Event::FlowPublished { flow, name, object, sha256 } => {
+        Event::FlowPublished { flow, name, object, sha256, bridges: _ } => {
             let arguments = PublishFlow { flow, name, object, sha256: hex::encode(sha256) };
             ("flow.publish", serde_json::to_vec(&arguments))
         }
@@ -151,8 +151,8 @@ async fn flow_publish(shelf: &Shelf, json: &[u8]) -> Result<CatalogueCommand, Re
     let PublishFlow { flow, name, object, sha256 } = read(json)?;
     let sha256 = read_hash(&sha256)?;
     let announced = Announced { id: &flow, name: &name, object: &object, sha256: &sha256 };
-    shelf.check_flow(announced).await.map_err(|error| refused(&error))?;
-    Ok(CatalogueCommand::PublishFlow { flow, name, object, sha256 })
+    let bridges = shelf.check_flow(announced).await.map_err(|error| refused(&error))?.bridges();
+    Ok(CatalogueCommand::PublishFlow { flow, name, object, sha256, bridges })
 }
 
 fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Refused> {
@@ -223,6 +223,7 @@ mod tests {
             name: "demo".to_owned(),
             object: "flows/f.toml".to_owned(),
             sha256: vec![7; 32],
+            bridges: true,
         };
         let (verb, json) = telling(&event).unwrap();
         assert_eq!(verb, "flow.publish");

@@ -185,6 +185,7 @@ pub async fn publish_flow(store: &dyn ObjectStore, document: &[u8]) -> Result<(F
         name: flow.name().to_owned(),
         object: object.to_string(),
         sha256: Sha256::digest(document).to_vec(),
+        bridges: flow.bridges(),
     };
     Ok((flow, event))
 }

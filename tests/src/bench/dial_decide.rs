@@ -90,7 +90,13 @@ impl Core {
         let media = Origin::Role(Role::MediaSync);
         core.fold(
             media.clone(),
-            Event::FlowPublished { flow: "f".into(), name: "f".into(), object: "o".into(), sha256: vec![] },
+            Event::FlowPublished {
+                flow: "f".into(),
+                name: "f".into(),
+                object: "o".into(),
+                sha256: vec![],
+                bridges: false,
+            },
         );
         core.fold(
             media,

@@ -63,6 +63,7 @@ impl Asker {
             status: "OK".to_owned(),
             digits: String::new(),
             listened: None,
+            leg: None,
         }
         .encode();
         let request = format!(

@@ -108,6 +108,7 @@ impl World {
             name: "f".into(),
             object: object.clone(),
             sha256: sha256.clone(),
+            bridges: false,
         };
         self.write(Origin::Role(Role::MediaSync), flow);
         let manifest = Event::ManifestPublished {

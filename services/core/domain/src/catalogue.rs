@@ -27,6 +27,8 @@ pub struct Published {
     pub prompts: u32,
     /// Bytes of all prompts.
     pub size_bytes: u64,
+    /// Of a flow: its calls can be joined with somebody.
+    pub bridges: bool,
     /// When it was published.
     pub at: Timestamp,
 }
@@ -42,6 +44,13 @@ pub struct Catalogue {
     pub retired: BTreeSet<String>,
 }
 
+impl Catalogue {
+    /// Channels of its trunk that a call of a flow may need at once: one, and one more if it can be joined with somebody.
+    pub fn channels(&self, flow: &str) -> u32 {
+        1 + u32::from(self.flows.get(flow).is_some_and(|flow| flow.bridges))
+    }
+}
+
 /// A command to media-sync. The shell has read the document and found its name, size and objects right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -51,6 +60,7 @@ pub enum CatalogueCommand {
         name: String,
         object: String,
         sha256: Vec<u8>,
+        bridges: bool,
     },
     PublishManifest {
         manifest: String,
@@ -73,10 +83,11 @@ pub enum CatalogueCommand {
 /// manifest, AST-M101 it is needed.
 pub fn decide(state: &State, command: &CatalogueCommand, _at: Timestamp) -> Result<Vec<Event>, Rejection> {
     match command.clone() {
-        CatalogueCommand::PublishFlow { flow, name, object, sha256 } => {
+        CatalogueCommand::PublishFlow { flow, name, object, sha256, bridges } => {
             check(&flow, &name, &object, &sha256)?;
             let known = state.catalogue.flows.contains_key(&flow);
-            Ok(if known { vec![] } else { vec![Event::FlowPublished { flow, name, object, sha256 }] })
+            let event = Event::FlowPublished { flow, name, object, sha256, bridges };
+            Ok(if known { vec![] } else { vec![event] })
         }
         CatalogueCommand::PublishManifest { manifest, name, object, sha256, prompts, size_bytes } => {
             check(&manifest, &name, &object, &sha256)?;
@@ -151,12 +162,14 @@ pub(crate) fn retired(state: &mut State, manifest: &String) -> Result<(), Effect
 /// Applies a publication.
 pub fn apply(catalogue: &mut Catalogue, event: &Event, at: Timestamp) -> Result<(), Effectless> {
     let (known, id, entry) = match event.clone() {
-        Event::FlowPublished { flow, name, object, sha256 } => {
-            (&mut catalogue.flows, flow, Published { name, object, sha256, prompts: 0, size_bytes: 0, at })
+        Event::FlowPublished { flow, name, object, sha256, bridges } => {
+            let entry = Published { name, object, sha256, prompts: 0, size_bytes: 0, bridges, at };
+            (&mut catalogue.flows, flow, entry)
         }
         Event::ManifestPublished { manifest, name, object, sha256, prompts, size_bytes } => {
             catalogue.retired.remove(&manifest);
-            (&mut catalogue.manifests, manifest, Published { name, object, sha256, prompts, size_bytes, at })
+            let entry = Published { name, object, sha256, prompts, size_bytes, bridges: false, at };
+            (&mut catalogue.manifests, manifest, entry)
         }
         _ => return Ok(()),
     };
@@ -213,7 +226,8 @@ mod tests {
                 unreachable!()
             };
             bend(&mut manifest, &mut name, &mut object, &mut sha256);
-            let command = CatalogueCommand::PublishFlow { flow: manifest, name, object, sha256 };
+            let command =
+                CatalogueCommand::PublishFlow { flow: manifest, name, object, sha256, bridges: false };
             decide(&State::default(), &command, 1).map_err(|rejection| rejection.code)
         };
         assert!(bent(|_, _, _, _| {}).is_ok());

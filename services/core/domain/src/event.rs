@@ -360,6 +360,14 @@ pub enum Event {
         cause: String,
         took_ms: u32,
     },
+    BridgeEnded {
+        attempt: AttemptId,
+        step: u32,
+        status: String,
+        cause: u32,
+        ring_ms: u32,
+        talk_ms: u32,
+    },
     AttemptEnded {
         attempt: AttemptId,
         outcome: Outcome,
@@ -412,6 +420,7 @@ pub enum Event {
         name: String,
         object: String,
         sha256: Vec<u8>,
+        bridges: bool,
     },
     ManifestPublished {
         manifest: String,

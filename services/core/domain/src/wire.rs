@@ -473,6 +473,7 @@ events! {
     AttemptOriginating AttemptOriginating { attempt, boot_id }
     AttemptAnswered AttemptAnswered { attempt }
     MachineJudged MachineJudged { attempt, verdict, cause, took_ms }
+    BridgeEnded BridgeEnded { attempt, step, status, cause, ring_ms, talk_ms }
     AttemptEnded AttemptEnded {
         attempt, outcome, cause, reason, ring_ms, talk_ms, digits, path, never_rang, sip_status, heard
     }
@@ -480,7 +481,7 @@ events! {
     StepDecided StepDecided { call, step, flow, state, next_state, reply, input, tags }
     LogicFailed LogicFailed { call, step, flow, code, reason, elapsed_ms }
     StepTaken StepTaken { call, step, reply, source, decision, input, reason, tags }
-    FlowPublished FlowPublished { flow, name, object, sha256 }
+    FlowPublished FlowPublished { flow, name, object, sha256, bridges }
     ManifestPublished ManifestPublished { manifest, name, object, sha256, prompts, size_bytes }
     ManifestHeld ManifestHeld { node, manifest }
     ManifestDropped ManifestDropped { node, manifest }

@@ -113,6 +113,7 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("WEBHOOK_GIVEN_UP", &[]),
     ("LOGIC_FAILED", &[]),
     ("MACHINE_JUDGED", &[("attempt", "shown-0-1"), ("verdict", "2")]),
+    ("BRIDGE_ENDED", &[("attempt", "shown-0-1")]),
     // Of a node that has ended: void.
     ("MANIFEST_DROPPED", &[]),
     // Running campaigns play it: void.
@@ -379,10 +380,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     let nodes: Vec<_> = state.fleet.nodes.values().map(|node| node.status).collect();
     assert_eq!(nodes, [NodeStatus::Terminated, NodeStatus::Lost]);
     // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, what was
-    // heard of one, and what a copy had beyond the log; the cut of a node that was heard of, what came after its end, what it
-    // holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed or kept, a campaign there is,
-    // and an address for a node that has ended, four times.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (6, 20, 6), "{reasons:?}");
+    // heard of one, how a leg of it ended, and what a copy had beyond the log; the cut of a node that was heard of, what came
+    // after its end, what it holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed or
+    // kept, a campaign there is, an address for a node that has ended, four times, and a flow published before.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (7, 21, 6), "{reasons:?}");
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));

@@ -98,7 +98,7 @@ fn caps_and_paces_are_judged_from_the_log_alone() {
     // Someone who bent the reducer: the cap is broken, and the judge says so.
     let mut bent = lab.state.clone();
     let known = bent.trunks.get_mut("a").unwrap();
-    (known.in_flight, known.above_cap) = (2, 0);
+    (known.channels, known.above_cap) = (2, 0);
     let broken = asterism_domain::invariant::broken(&bent);
     assert!(broken.iter().any(|finding| finding.id == "INV-03"), "{broken:?}");
     assert_eq!((moved, sequence), (lab.state.clone(), lab.state.size));

@@ -190,6 +190,7 @@ impl Rig {
                 name: name.clone(),
                 object: object.clone(),
                 sha256: vec![],
+                bridges: false,
             },
             Event::ManifestPublished {
                 manifest: "m".into(),

@@ -166,7 +166,11 @@ pub fn replayed(state: &State, id: &str, at: Timestamp) -> Option<Outlook> {
 /// Calls at once and starts a second: the least of the campaign's own, of what its trunks carry and of the fleet's; 0 = no cap.
 fn caps(state: &State, campaign: &Campaign) -> (u32, u32) {
     let usable = campaign.trunks.iter().filter_map(|name| state.trunks.get(name)?.usable());
-    let (channels, pace) = trunks(usable.map(|settings| (settings.max_channels, settings.calls_per_second)));
+    // What can be joined with somebody needs two channels of a trunk.
+    let needs = state.catalogue.channels(&campaign.flow);
+    let carries = |cap: u32| if cap == 0 { 0 } else { (cap / needs).max(1) };
+    let (channels, pace) =
+        trunks(usable.map(|settings| (carries(settings.max_channels), settings.calls_per_second)));
     let caps = state.fleet.paced.caps;
     let channels = least(campaign.max_channels, channels);
     let pace = least(campaign.calls_per_second, pace);

@@ -183,6 +183,8 @@ pub struct Attempt {
     pub asked: bool,
     /// The flow hung up.
     pub hung_up: bool,
+    /// Channels of its trunk that are kept for it.
+    pub channels: u32,
 }
 
 impl Attempt {

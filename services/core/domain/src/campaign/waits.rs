@@ -135,7 +135,9 @@ fn of_room(state: &State, known: &Campaign, contact: &Contact, at: Timestamp) ->
     }
     // In a log from before trunks were in it nothing is known of them.
     let told = state.trunks.values().any(|trunk| trunk.settings.is_some());
-    if let Some(why) = all_shut(state, known, contact, &|_, trunk| shut(trunk, at)).filter(|_| told) {
+    let channels = state.catalogue.channels(&known.flow);
+    if let Some(why) = all_shut(state, known, contact, &|_, trunk| shut(trunk, channels, at)).filter(|_| told)
+    {
         return say(why);
     }
     let dialable = || state.fleet.nodes.values().filter(|node| node.dialable());
@@ -161,7 +163,9 @@ fn of_room(state: &State, known: &Campaign, contact: &Contact, at: Timestamp) ->
         let has = |node: &&Node| node.trunks.get(name) == Some(&trunk.revision) && node.free_slots() > 0;
         (!nodes.iter().any(has)).then(|| "no node with a free slot has it as it is set".to_owned())
     };
-    let all = all_shut(state, known, contact, &|name, trunk| shut(trunk, at).or_else(|| lacks(name, trunk)));
+    let all = all_shut(state, known, contact, &|name, trunk| {
+        shut(trunk, channels, at).or_else(|| lacks(name, trunk))
+    });
     all.filter(|_| told).and_then(say)
 }
 
@@ -192,12 +196,12 @@ fn all_shut(
 }
 
 /// Why nothing may be put on a trunk now, whatever the nodes say.
-fn shut(trunk: &Trunk, at: Timestamp) -> Option<String> {
+fn shut(trunk: &Trunk, channels: u32, at: Timestamp) -> Option<String> {
     if let Some(why) = trunk.closed() {
         let rests = trunk.health.breaker.state == BreakerState::Open && trunk.usable().is_some();
         return Some(if rests { format!("it rests: {why}") } else { why });
     }
-    if !trunk.has_room() {
+    if !trunk.has_room(channels) {
         let cap = trunk.usable().map_or(0, |set| set.max_channels);
         return Some(format!("it is at its cap of {cap} channels"));
     }

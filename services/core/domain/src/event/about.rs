@@ -13,6 +13,7 @@ impl Event {
             | Event::AttemptOriginating { attempt, .. }
             | Event::AttemptAnswered { attempt }
             | Event::MachineJudged { attempt, .. }
+            | Event::BridgeEnded { attempt, .. }
             | Event::AttemptEnded { attempt, .. }
             | Event::AttemptUncertain { attempt, .. } => Some(attempt),
             Event::StepDecided { call, .. }

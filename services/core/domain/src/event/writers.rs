@@ -91,6 +91,7 @@ impl Event {
             | Event::AttemptOriginating { .. }
             | Event::AttemptAnswered { .. }
             | Event::MachineJudged { .. }
+            | Event::BridgeEnded { .. }
             | Event::AttemptEnded { .. }
             | Event::AttemptUncertain { .. }
             | Event::StepTaken { .. } => matches!(origin, Origin::Node(_)),

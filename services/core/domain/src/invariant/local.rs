@@ -137,8 +137,8 @@ pub(super) fn trunk_cap(name: &str, trunk: &Trunk) -> Option<String> {
     let set = trunk.settings.as_ref()?;
     // What was in flight when the cap was lowered ends in its own time.
     let cap = set.max_channels.max(trunk.above_cap);
-    (set.max_channels > 0 && trunk.in_flight > cap)
-        .then(|| format!("trunk {name} has {} in flight, its cap is {cap}", trunk.in_flight))
+    (set.max_channels > 0 && trunk.channels > cap)
+        .then(|| format!("trunk {name} has {} channels in use or kept, its cap is {cap}", trunk.channels))
 }
 
 /// INV-04, of an attempt that may be on a node.

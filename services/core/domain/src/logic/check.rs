@@ -36,7 +36,10 @@ pub(super) fn flow(text: &str) -> Result<Flow, Vec<FlowProblem>> {
         graph.check_vars(&mut problems);
         if problems.is_empty() {
             let flow = graph.into_flow(flow_id(text.as_bytes()), &draft.name);
-            return Ok(Flow { backend: draft.backend, ..flow });
+            let Draft { backend, destinations, hold_s, .. } = draft;
+            let destinations =
+                destinations.into_iter().filter_map(|(name, one)| Some((name, one?))).collect();
+            return Ok(Flow { hold_s, backend, destinations, ..flow });
         }
     }
     Err(problems.into_sorted())
@@ -181,6 +184,7 @@ impl<'d> Graph<'d> {
             let answer = (answer.save.is_some() || answer.only.is_some()).then_some(answer);
             let then = match (&shape.otherwise, &shape.field) {
                 (None, _) => Then::End,
+                (Some(target), _) if shape.verb == "dial" => Then::Leg { on, otherwise: resolve(target) },
                 (Some(target), Some(field)) => {
                     Then::Match { field: field.clone(), on, otherwise: resolve(target) }
                 }
@@ -199,7 +203,9 @@ impl<'d> Graph<'d> {
             by_name: self.by_name.clone(),
             start: self.start,
             fallback: self.fallback,
+            hold_s: 0,
             backend: None,
+            destinations: BTreeMap::new(),
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod backend;
 mod check;
+mod destination;
 mod outline;
 mod pattern;
 mod problem;
@@ -26,10 +27,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest, Sha256};
 
 pub use backend::{Backend, BackendKind};
+pub use destination::{Destination, MAX_DESTINATIONS};
 pub use outline::{Does, Outline, StateOutline, Why};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
-pub use verb::{LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name};
+pub use verb::{
+    Address, LEG_OUTCOMES, LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name,
+    leg_outcome,
+};
 
 /// Longest flow document, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
@@ -59,6 +64,12 @@ pub const MAX_VARS: usize = 16;
 pub const MAX_VAR_BYTES: usize = 64;
 /// Most tags one step gives.
 pub const MAX_TAGS: usize = 8;
+/// Longest a bridged leg may ring, in seconds.
+pub const MAX_RING_S: u32 = 120;
+/// Longest two may talk whom a call has joined, in seconds.
+pub const MAX_TALK_S: u32 = 4 * 3_600;
+/// Longest a node holds a call while no logic answers, in seconds.
+pub const MAX_HOLD_S: u32 = 120;
 /// Highest Q.850 cause.
 pub const MAX_CAUSE: u32 = 127;
 /// Most answers one state tells apart.
@@ -81,7 +92,9 @@ pub struct Flow {
     by_name: BTreeMap<String, usize>,
     start: usize,
     fallback: usize,
+    hold_s: u32,
     backend: Option<Backend>,
+    destinations: BTreeMap<String, Destination>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +121,8 @@ enum Then {
     End,
     /// By what was pressed; without keys always `otherwise`.
     Go { on: BTreeMap<String, usize>, otherwise: usize, answer: Option<Answer> },
+    /// By how a bridged leg ended.
+    Leg { on: BTreeMap<String, usize>, otherwise: usize },
     /// At once, by a variable or a field of the contact; the state has no verb.
     Match { field: String, on: BTreeMap<String, usize>, otherwise: usize },
 }
@@ -203,7 +218,7 @@ impl Flow {
             .iter()
             .filter_map(|state| match &state.then {
                 Then::Match { field, .. } => Some(field.as_str()),
-                Then::End | Then::Go { .. } => None,
+                Then::End | Then::Go { .. } | Then::Leg { .. } => None,
             })
             .chain(self.backend.iter().flat_map(|backend| backend.fields.iter().map(String::as_str)))
             .collect();
@@ -225,13 +240,30 @@ impl Flow {
         let none = BTreeSet::new();
         let prompts = self.backend.as_ref().map_or(&none, |backend| &backend.prompts);
         let fields = self.backend.as_ref().map_or(&[][..], |backend| &backend.fields);
-        web::read(answer, web::Allowed { prompts, states: &self.by_name, fields })
+        let (states, destinations) = (&self.by_name, &self.destinations);
+        web::read(answer, web::Allowed { prompts, states, fields, destinations })
     }
 
     /// The step a call comes to that goes on in a state of the flow's own; an unknown one leads to the fallback.
     pub fn enter(&self, state: &str, asked: &Asked<'_>) -> Next {
         let index = self.by_name.get(state).copied().unwrap_or(self.fallback);
         self.step(index, asked, asked.vars.clone())
+    }
+
+    /// How long a node holds a call while no logic answers, in seconds, behind the fallback's first verb; 0 = it ends then.
+    pub fn hold_s(&self) -> u32 {
+        self.hold_s
+    }
+
+    /// One of those its calls can be joined with.
+    pub fn destination(&self, name: &str) -> Option<&Destination> {
+        self.destinations.get(name)
+    }
+
+    /// Whether its calls can be joined with somebody: each may then need a second channel of its trunk.
+    pub fn bridges(&self) -> bool {
+        let dials = |state: &State| matches!(state.then, Then::Leg { .. });
+        self.states.iter().any(dials) || (self.backend.is_some() && !self.destinations.is_empty())
     }
 
     /// What an agent does alone when no answer comes in time: the verb of the fallback state.
@@ -275,6 +307,7 @@ pub fn next(flow: &Flow, asked: &Asked<'_>) -> Next {
     let then = match &flow.states[*done].then {
         // The channel is gone, asking again is a repeat, and so is the answer; a call is never in a state without a verb.
         Then::End | Then::Match { .. } => *done,
+        Then::Leg { on, otherwise } => *on.get(leg_outcome(asked.status)).unwrap_or(otherwise),
         Then::Go { on, otherwise, answer } => {
             // A verb that failed gave no digits a caller meant.
             let failed = matches!(asked.status, "ERROR" | "FAILED" | "HANGUP");
@@ -312,7 +345,7 @@ impl Flow {
             tags.extend(tag.iter().filter(|tag| !tags.contains(tag)).cloned().collect::<Vec<_>>());
             index = match &state.then {
                 Then::End => self.fallback,
-                Then::Go { otherwise, .. } => *otherwise,
+                Then::Go { otherwise, .. } | Then::Leg { otherwise, .. } => *otherwise,
                 Then::Match { field, on, otherwise } => {
                     *on.get(&looked_up(field, &vars, asked.fields)).unwrap_or(otherwise)
                 }

@@ -34,6 +34,8 @@ pub mod code {
     pub const VERB: &str = "AST-F012";
     /// Keys nobody can press in this gather.
     pub const DIGITS: &str = "AST-F013";
+    /// A destination that is none, or that nobody has described.
+    pub const DESTINATION: &str = "AST-F014";
 }
 
 /// One problem of a flow document. The text of the document is quoted only where it is a key or a name.

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::backend::{self, Backend};
-use super::problem::{Problems, Span, Target, code};
+use super::destination::{self, Drafts};
+use super::problem::{Problems, Span, Target, code, did_you_mean};
 use super::values::{
     NAME_RULE, Node, name, names, node, number, only_keys, required, state_name, string, target, wrong_type,
 };
 use super::{
-    MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_MATCH_BYTES, MAX_NAME_BYTES, MAX_PAUSE_S,
-    MAX_PROMPTS, MAX_STATES, MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Pattern, is_name,
+    LEG_OUTCOMES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_HOLD_S, MAX_MATCH_BYTES,
+    MAX_NAME_BYTES, MAX_PAUSE_S, MAX_PROMPTS, MAX_RING_S, MAX_STATES, MAX_TALK_S, MAX_TIMEOUT_S,
+    MAX_VAR_BYTES, MAX_VARS, Pattern, is_name,
 };
 
-const VERBS: [&str; 8] = ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout"];
+const VERBS: [&str; 9] = ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout", "dial"];
 const BARGE_DIGITS: u32 = 1;
 
 /// A document as it was written, before anything between states is checked.
@@ -27,6 +29,8 @@ pub(super) struct Draft {
     pub(super) start: Option<Target>,
     pub(super) backend: Option<Backend>,
     pub(super) fallback: Option<Target>,
+    pub(super) hold_s: u32,
+    pub(super) destinations: Drafts,
     /// In the order of the document.
     pub(super) states: Vec<DraftState>,
 }
@@ -85,7 +89,8 @@ impl Shape {
 /// Reads the top level of a document that is TOML.
 pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>) -> Draft {
     let root = Node { table: root, at: whole, path: String::new() };
-    only_keys(&root, &["name", "start", "fallback", "backend", "states"], "", problems);
+    let known = ["name", "start", "fallback", "hold_s", "backend", "destinations", "states"];
+    only_keys(&root, &known, "", problems);
     let spec = root.get("backend").and_then(|found| node(found, "backend", problems));
     let backend = spec.and_then(|spec| backend::backend(&spec, problems));
     let mut draft = Draft {
@@ -95,6 +100,8 @@ pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>
         start: start(&root, problems),
         backend,
         fallback: target(&root, "fallback", problems),
+        hold_s: number(&root, "hold_s", 0..=MAX_HOLD_S, Some(0), problems).unwrap_or(0),
+        destinations: destination::destinations(&root, problems),
         states: Vec::new(),
     };
     let Some(states) = required(&root, "states", problems).and_then(|found| node(found, "states", problems))
@@ -115,8 +122,8 @@ pub(super) fn draft(root: &DeTable<'_>, whole: Span, problems: &mut Problems<'_>
         if !is_name(key.get_ref()) {
             problems.add(code::BAD_NAME, &key.span(), &path, NAME_RULE);
         }
-        let shape =
-            node((value.get_ref(), value.span()), &path, problems).and_then(|state| shape(&state, problems));
+        let shape = node((value.get_ref(), value.span()), &path, problems)
+            .and_then(|state| shape(&state, &draft, problems));
         draft.states.push(DraftState { name: key.get_ref().to_string(), at: key.span(), shape });
     }
     draft.states.sort_by_key(|state| state.at.start);
@@ -135,13 +142,13 @@ fn start(root: &Node<'_>, problems: &mut Problems<'_>) -> Option<Target> {
     }
 }
 
-fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option<Shape> {
     let verbs: Vec<&'static str> = VERBS.into_iter().filter(|verb| state.get(verb).is_some()).collect();
     let [verb] = verbs[..] else {
         let reason = if verbs.is_empty() {
             // A misspelt verb is named, with the one that was meant.
             only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
-            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout"
+            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout, dial"
                 .to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
@@ -157,6 +164,7 @@ fn shape(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
         "set" => set(state, problems),
         "tag" => tag(state, problems),
         "optout" => optout(state, problems),
+        "dial" => dial(state, draft, problems),
         _ => hangup(state, problems),
     }
 }
@@ -300,6 +308,48 @@ fn optout(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
     let reply =
         if prompts.is_empty() { "optout".to_owned() } else { format!("optout|{}", prompts.join("&")) };
     Some(Shape { prompts, ..Shape::of("optout", Some(reply), None) })
+}
+
+/// `dial = { to = "support" }`: joined with a destination of the flow's, and on by how that ended.
+fn dial(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["dial", "on", "otherwise"], "dial", problems);
+    let otherwise = target(state, "otherwise", problems);
+    let spec = state.get("dial").and_then(|found| node(found, &state.path_of("dial"), problems))?;
+    only_keys(&spec, &["to", "ring_s", "talk_s"], "dial", problems);
+    let found = required(&spec, "to", problems)?;
+    let (at, path) = (found.1.clone(), spec.path_of("to"));
+    let to = name(&found, &path, problems)?;
+    if !draft.destinations.contains_key(&to) {
+        let hint = did_you_mean(&to, draft.destinations.keys().map(String::as_str));
+        let else_ = if hint.is_empty() { format!("; describe it in [destinations.{to}]") } else { hint };
+        let reason = format!("there is no destination {to:?}{else_}");
+        problems.add(code::DESTINATION, &at, &path, reason);
+    }
+    let ring_s = number(&spec, "ring_s", 1..=MAX_RING_S, Some(30), problems);
+    let talk_s = number(&spec, "talk_s", 1..=MAX_TALK_S, Some(3_600), problems);
+    let on = match state.get("on") {
+        None => BTreeMap::new(),
+        Some(found) => outcomes(&node(found, &state.path_of("on"), problems)?, problems),
+    };
+    let reply = format!("dial|{to}|{}|{}", ring_s?, talk_s?);
+    Some(Shape { on, ..Shape::of("dial", Some(reply), Some(otherwise?)) })
+}
+
+/// The table `on` of a dial: how the leg ended, and where that leads.
+fn outcomes(on: &Node<'_>, problems: &mut Problems<'_>) -> BTreeMap<String, Target> {
+    let mut outcomes = BTreeMap::new();
+    for (key, value) in on.table {
+        let outcome: &str = key.get_ref();
+        let path = on.path_of(outcome);
+        if !LEG_OUTCOMES.contains(&outcome) {
+            let reason = format!("a leg ends as one of {}", LEG_OUTCOMES.join(", "));
+            problems.add(code::UNKNOWN_KEY, &key.span(), &path, reason);
+        }
+        if let Some(target) = state_name(&(value.get_ref(), value.span()), path, problems) {
+            outcomes.insert(outcome.to_owned(), target);
+        }
+    }
+    outcomes
 }
 
 fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {

@@ -4,7 +4,9 @@
 //! dialplan could interpret, lengths are bounded and prompts are names only. What [`Verb::parse`] accepts,
 //! [`Verb::encode`] writes back byte for byte, less empty arguments at the end.
 
-use super::{MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_TIMEOUT_S};
+use std::fmt;
+
+use super::{MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RING_S, MAX_TALK_S, MAX_TIMEOUT_S};
 
 /// Arguments a verb has at most.
 pub const VERB_ARGS: usize = 5;
@@ -12,6 +14,9 @@ pub const VERB_ARGS: usize = 5;
 pub const MAX_VERB_BYTES: usize = 900;
 /// Most prompts or parts of speech in one verb on the wire.
 pub const MAX_PARTS: usize = 32;
+
+/// Longest address of somebody who is dialled, in bytes.
+pub const MAX_ADDRESS_BYTES: usize = 64;
 
 const NO_KEY: &str = "none";
 
@@ -33,12 +38,22 @@ pub enum LastVerb {
     Hangup,
     /// `optout`.
     Optout,
+    /// `dial`.
+    Dial,
 }
 
 impl LastVerb {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Start, Self::Play, Self::Gather, Self::Say, Self::Pause, Self::Hangup, Self::Optout];
+    pub const ALL: [Self; 8] = [
+        Self::Start,
+        Self::Play,
+        Self::Gather,
+        Self::Say,
+        Self::Pause,
+        Self::Hangup,
+        Self::Optout,
+        Self::Dial,
+    ];
 
     /// Its word on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -50,6 +65,7 @@ impl LastVerb {
             Self::Pause => "pause",
             Self::Hangup => "hangup",
             Self::Optout => "optout",
+            Self::Dial => "dial",
         }
     }
 
@@ -110,6 +126,19 @@ pub enum Verb {
         /// Names of prompts, may be empty.
         prompts: Vec<String>,
     },
+    /// Calls somebody else and joins the two, until one hangs up or the time is over.
+    Dial {
+        /// In a flow the name of one of its destinations; on the way to the dialplan its address.
+        to: Address,
+        /// How long it may ring, in seconds, 1 to [`MAX_RING_S`].
+        ring_s: u32,
+        /// How long they may talk, in seconds, 1 to [`MAX_TALK_S`].
+        talk_s: u32,
+        /// The number shown; none in a flow, and for the channel's own.
+        caller_id: Option<Address>,
+        /// What the leg leaves by: none in a flow, where it is the call's own trunk.
+        by: Option<Address>,
+    },
 }
 
 /// What can be wrong with a verb.
@@ -149,6 +178,7 @@ impl Verb {
             Self::Pause { .. } => LastVerb::Pause,
             Self::Hangup { .. } => LastVerb::Hangup,
             Self::Optout { .. } => LastVerb::Optout,
+            Self::Dial { .. } => LastVerb::Dial,
         }
     }
 
@@ -188,6 +218,16 @@ impl Verb {
             LastVerb::Pause => (Self::Pause { seconds: number(args[0], 0, MAX_PAUSE_S, "seconds")? }, 1),
             LastVerb::Hangup => (Self::Hangup { cause: number(args[0], 1, MAX_CAUSE, "cause")? }, 1),
             LastVerb::Optout => (Self::Optout { prompts: names(args[0], 0)? }, 1),
+            LastVerb::Dial => {
+                let dial = Self::Dial {
+                    to: Address::parse(args[0]).ok_or(VerbError::BadArgument("to"))?,
+                    ring_s: number(args[1], 1, MAX_RING_S, "ring")?,
+                    talk_s: number(args[2], 1, MAX_TALK_S, "talk")?,
+                    caller_id: maybe(args[3], "caller_id")?,
+                    by: maybe(args[4], "by")?,
+                };
+                (dial, 5)
+            }
         };
         if args[used..].iter().any(|arg| !arg.is_empty()) {
             return Err(VerbError::BadArgument("unused"));
@@ -213,6 +253,16 @@ impl Verb {
             Self::Pause { seconds } => args[0] = seconds.to_string(),
             Self::Hangup { cause } => args[0] = cause.to_string(),
             Self::Optout { prompts } => args[0] = prompts.join("&"),
+            Self::Dial { to, ring_s, talk_s, caller_id, by } => {
+                let text = |address: &Option<Address>| address.as_ref().map(|address| address.0.clone());
+                args = [
+                    to.0.clone(),
+                    ring_s.to_string(),
+                    talk_s.to_string(),
+                    text(caller_id).unwrap_or_default(),
+                    text(by).unwrap_or_default(),
+                ];
+            }
         }
         args
     }
@@ -241,7 +291,7 @@ impl Verb {
     pub fn prompts(&self) -> &[String] {
         match self {
             Self::Play { prompts, .. } | Self::Gather { prompts, .. } | Self::Optout { prompts } => prompts,
-            Self::Say { .. } | Self::Pause { .. } | Self::Hangup { .. } => &[],
+            Self::Say { .. } | Self::Pause { .. } | Self::Hangup { .. } | Self::Dial { .. } => &[],
         }
     }
 
@@ -262,6 +312,57 @@ pub fn is_prompt_name(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_/.-".contains(&byte))
         && name.split('/').all(|segment| !segment.is_empty() && !segment.starts_with('.'))
 }
+
+/// What somebody is dialled by: a number or a name, of letters, digits, `_` and `-`, a `+` before them. `Debug` masks numbers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Address(String);
+
+impl Address {
+    /// 1 to [`MAX_ADDRESS_BYTES`] of its alphabet.
+    pub fn parse(text: &str) -> Option<Self> {
+        let name = text.strip_prefix('+').unwrap_or(text);
+        let fits = (1..=MAX_ADDRESS_BYTES).contains(&text.len())
+            && !name.is_empty()
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tail = self.0.len().saturating_sub(3);
+        if self.0.bytes().any(|byte| byte.is_ascii_alphabetic()) {
+            write!(f, "{}", self.0)
+        } else {
+            write!(f, "•••{}", self.0.get(tail..).unwrap_or_default())
+        }
+    }
+}
+
+fn maybe(text: &str, what: &'static str) -> Result<Option<Address>, VerbError> {
+    match text {
+        "" => Ok(None),
+        text => Address::parse(text).map(Some).ok_or(VerbError::BadArgument(what)),
+    }
+}
+
+/// How a bridged leg ended, as a flow and a back end tell it apart, by the PBX's own word.
+pub fn leg_outcome(status: &str) -> &'static str {
+    match status {
+        "ANSWER" => "answered",
+        "BUSY" => "busy",
+        "NOANSWER" => "no-answer",
+        _ => "failed",
+    }
+}
+
+/// Every outcome of a bridged leg.
+pub const LEG_OUTCOMES: [&str; 4] = ["answered", "busy", "no-answer", "failed"];
 
 fn is_wire(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"|_/.&*#+-".contains(&byte))

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Fields, Verb};
+use super::{Destination, Fields, Verb};
 pub use kept::{MAX_PARTS, Parts, Place};
 use reader::Reader;
 
@@ -43,6 +43,8 @@ pub mod code {
     pub const UNKNOWN_PROMPT: &str = "AST-Q108";
     /// A state the flow does not have.
     pub const UNKNOWN_STATE: &str = "AST-Q109";
+    /// A destination the flow does not describe.
+    pub const UNKNOWN_DESTINATION: &str = "AST-Q110";
 }
 
 /// "What next?", as a back end is asked.
@@ -64,7 +66,7 @@ pub struct WebQuestion<'a> {
     pub state: &'a str,
     /// The verb run last: `start` at the start.
     pub verb: &'a str,
-    /// How it ended: `OK`, `SUCCESS`, `TIMEOUT`, `ERROR` ...
+    /// How it ended: `OK`, `SUCCESS`, `TIMEOUT`, `ERROR` ..., of a dial `ANSWER`, `BUSY`, `NOANSWER`, `CONGESTION` ...
     pub status: &'a str,
     /// What was pressed.
     pub digits: &'a str,
@@ -134,6 +136,8 @@ pub struct Allowed<'a> {
     pub states: &'a BTreeMap<String, usize>,
     /// Fields of a contact that the back end is told.
     pub fields: &'a [String],
+    /// Whom its calls can be joined with.
+    pub destinations: &'a BTreeMap<String, Destination>,
 }
 
 /// Checks an answer. All problems are told at once, up to a bound.

@@ -15,7 +15,7 @@ pub(crate) fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(
         Event::TrunkSet { trunk, settings, configured, .. } => {
             let known = state.trunks.entry(trunk.clone()).or_default();
             let cap = settings.max_channels;
-            known.above_cap = if cap > 0 && known.in_flight > cap { known.in_flight } else { 0 };
+            known.above_cap = if cap > 0 && known.channels > cap { known.channels } else { 0 };
             let revision = settings.revision();
             if known.revision != revision {
                 known.health = Health::default(); // another way to it

@@ -21,7 +21,9 @@ pub struct Trunk {
     pub set_at: Timestamp,
     /// Attempts in flight.
     pub in_flight: u32,
-    /// Attempts that were in flight above the cap when that was lowered, and are still.
+    /// Channels kept for them: one each, two where the call can be joined with somebody.
+    pub channels: u32,
+    /// Channels that were kept above the cap when that was lowered, and are still.
     pub above_cap: u32,
     /// Latest `not_before_ms` given out, for its pace.
     pub last_start_ms: Timestamp,
@@ -35,9 +37,10 @@ impl Trunk {
         self.settings.as_ref().filter(|_| !self.removed)
     }
 
-    /// Whether there is room for one more attempt below its cap.
-    pub fn has_room(&self) -> bool {
-        self.usable().is_none_or(|set| set.max_channels == 0 || self.in_flight < set.max_channels)
+    /// Whether there is room below its cap for one more attempt that may need so many channels.
+    pub fn has_room(&self, channels: u32) -> bool {
+        let kept = self.channels.saturating_add(channels);
+        self.usable().is_none_or(|set| set.max_channels == 0 || kept <= set.max_channels)
     }
 
     /// Attempts in 1,000 s it may start now: its own, or less while it is slowed down; 0 = any number.

@@ -92,7 +92,13 @@ impl Lab {
         let media = Origin::Role(Role::MediaSync);
         lab.write(
             media.clone(),
-            Event::FlowPublished { flow: "f".into(), name: "f".into(), object: "o".into(), sha256: vec![] },
+            Event::FlowPublished {
+                flow: "f".into(),
+                name: "f".into(),
+                object: "o".into(),
+                sha256: vec![],
+                bridges: false,
+            },
         );
         lab.write(
             media,

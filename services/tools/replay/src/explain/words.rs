@@ -348,6 +348,11 @@ fn attempt(event: &Event) -> Option<String> {
             };
             format!("{attempt} was listened to for {took_ms} ms: {heard} ({cause})")
         }
+        Event::BridgeEnded { attempt, step, status, cause, ring_ms, talk_ms } => format!(
+            "{attempt}: the leg dialled by step {step} ended {} (status {status}, cause {cause}) after {ring_ms} ms of ringing and \
+             {talk_ms} ms of talk",
+            asterism_domain::logic::leg_outcome(status)
+        ),
         Event::AttemptEnded {
             attempt,
             outcome,

@@ -114,6 +114,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
                 machine: false,
                 asked: false,
                 hung_up: false,
+                channels: 1,
             };
             intended(state, attempt, new)
         }
@@ -149,6 +150,7 @@ fn of_attempt(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> 
             own_attempt(state, attempt, recorded)?;
             judged(state, attempt, *verdict)
         }
+        Event::BridgeEnded { attempt, .. } => own_attempt(state, attempt, recorded),
         Event::AttemptRefused { attempt, .. } => {
             own_attempt(state, attempt, recorded)?;
             refused(state, attempt, at)
@@ -279,6 +281,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     if new.manifest.is_empty() {
         new.manifest.clone_from(&campaign.manifest);
     }
+    new.channels = state.catalogue.channels(&campaign.flow);
     if ![&campaign.manifest, &campaign.manifest_before].contains(&&new.manifest) {
         return Err(Effectless::void("the prompts are none of the campaign's"));
     }
@@ -326,7 +329,7 @@ fn intended(state: &mut State, attempt: &AttemptId, mut new: Attempt) -> Result<
     home.attempts.insert(attempt.clone());
     home.unanswered.insert(attempt.clone());
     state.fleet.paced.took(home, new.not_before_ms);
-    trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), new.not_before_ms);
+    trunks::took(state.trunks.entry(new.trunk.clone()).or_default(), &new);
     campaign.in_flight.insert(attempt.clone(), new);
     state.in_flight += 1;
     state.peak_in_flight = state.peak_in_flight.max(state.in_flight);

@@ -46,7 +46,7 @@ pub(super) fn may_carry(
     if home.trunks.get(&new.trunk) != Some(&trunk.revision) {
         return Err(Effectless::void("the node does not have the trunk"));
     }
-    if !trunk.has_room() {
+    if !trunk.has_room(new.channels) {
         return Err(Effectless::void("the trunk is at its cap"));
     }
     if !keeps_pace(trunk.last_start_ms, new.not_before_ms, trunk.per_1000_s()) {
@@ -62,9 +62,10 @@ pub(super) fn may_carry(
 }
 
 /// Counts an attempt that was put on it.
-pub(super) fn took(trunk: &mut Trunk, not_before_ms: Timestamp) {
+pub(super) fn took(trunk: &mut Trunk, new: &Attempt) {
     trunk.in_flight += 1;
-    trunk.last_start_ms = trunk.last_start_ms.max(not_before_ms);
+    trunk.channels += new.channels;
+    trunk.last_start_ms = trunk.last_start_ms.max(new.not_before_ms);
     if trunk.health.breaker.state == BreakerState::HalfOpen {
         trunk.health.breaker.probes += 1;
         trunk.health.breaker.probes_up += 1;
@@ -74,7 +75,8 @@ pub(super) fn took(trunk: &mut Trunk, not_before_ms: Timestamp) {
 /// An attempt that left it.
 pub(super) fn left(trunk: &mut Trunk, gone: &Attempt) {
     trunk.in_flight -= 1;
-    trunk.above_cap = trunk.above_cap.min(trunk.in_flight);
+    trunk.channels = trunk.channels.saturating_sub(gone.channels);
+    trunk.above_cap = trunk.above_cap.min(trunk.channels);
     let breaker = &mut trunk.health.breaker;
     if breaker.is_probe(gone.intended_at) {
         breaker.probes_up = breaker.probes_up.saturating_sub(1);

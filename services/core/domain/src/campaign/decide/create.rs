@@ -40,6 +40,13 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
     found.extend(limit_problems(&new.limits, at));
     found.extend(one_trunk(&new.limits.rules, &new.trunks));
     found.extend(choose::problems(&new.trunks, &caller_ids(&new.limits), &state.trunks));
+    let channels = state.catalogue.channels(&new.flow);
+    let caps = new.trunks.iter().filter_map(|name| state.trunks.get(name).and_then(Trunk::usable));
+    let mut caps = caps.map(|set| set.max_channels).peekable();
+    if caps.peek().is_some() && caps.all(|cap| (1..channels).contains(&cap)) {
+        let why = "the flow can join its calls with somebody, and no trunk has room for two channels";
+        found.push(Rejection::new("AST-A180", why));
+    }
     if lead_outside(state, &new.trunks) && !new.live && new.allowed_hashes.is_empty() {
         let why =
             "the trunk leads outside this machine: name the numbers allowed before go-live, or use --live";

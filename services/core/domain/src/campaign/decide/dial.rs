@@ -315,8 +315,9 @@ impl<'a> Budget<'a> {
                 (id, Free { slots: node.free_slots(), next_us: after(node.last_start_ms, at, node_pace) })
             })
             .collect();
-        let channels = paced.room(state.in_flight);
-        let fleet = Room { channels, next_us: after(paced.last_start_ms, at, paced.per_1000_s()) };
+        let next_us = after(paced.last_start_ms, at, paced.per_1000_s());
+        // The fleet's cap is one of calls: a leg to somebody else is none.
+        let fleet = Room { channels: paced.room(state.in_flight), probes: u32::MAX, next_us };
         Self {
             state,
             tick,
@@ -359,10 +360,11 @@ impl<'a> Budget<'a> {
     ) -> Option<Claim<'a>> {
         let (at, settings) = (self.at, trunk.usable()?);
         let lookahead_ms = LOOKAHEAD_MS.min(self.window_ms() / 2);
+        let needs = self.state.catalogue.channels(&campaign.flow);
         let room = self.trunks.entry(name).or_insert_with(|| Room::of(trunk, at));
         let start_us = earliest_us.max(room.next_us).max(self.fleet.next_us);
         let too_late = |start_us: u64| start_us / 1000 > at + lookahead_ms;
-        if room.channels == 0 || self.fleet.channels == 0 || too_late(start_us) {
+        if !room.has(needs) || !self.fleet.has(1) || too_late(start_us) {
             return None;
         }
         let nodes = &self.state.fleet.nodes;
@@ -377,8 +379,8 @@ impl<'a> Budget<'a> {
             .min()
             .filter(|(start_us, ..)| !too_late(*start_us))?;
         let paced = &self.state.fleet.paced;
-        room.took(start_us, trunk.per_1000_s());
-        self.fleet.took(start_us, paced.per_1000_s());
+        room.took(needs, start_us, trunk.per_1000_s());
+        self.fleet.took(1, start_us, paced.per_1000_s());
         match self.free.get_mut(node) {
             Some(free) if free.slots > 1 => {
                 free.slots -= 1;
@@ -407,20 +409,26 @@ struct Free {
 /// What a trunk, or the fleet, may carry still in this tick.
 struct Room {
     channels: u32,
+    probes: u32,
     next_us: u64,
 }
 
 impl Room {
-    fn took(&mut self, start_us: u64, per_1000_s: u32) {
-        self.channels -= 1;
+    fn has(&self, channels: u32) -> bool {
+        self.channels >= channels && self.probes > 0
+    }
+
+    fn took(&mut self, channels: u32, start_us: u64, per_1000_s: u32) {
+        self.channels -= channels;
+        self.probes -= 1;
         self.next_us = start_us + spacing_us(per_1000_s);
     }
 
     fn of(trunk: &Trunk, at: Timestamp) -> Self {
         let cap = trunk.usable().map_or(0, |set| set.max_channels);
-        let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.in_flight) };
+        let channels = if cap == 0 { u32::MAX } else { cap.saturating_sub(trunk.channels) };
         let probes = trunk.health.probes_left().unwrap_or(u32::MAX);
-        Self { channels: channels.min(probes), next_us: after(trunk.last_start_ms, at, trunk.per_1000_s()) }
+        Self { channels, probes, next_us: after(trunk.last_start_ms, at, trunk.per_1000_s()) }
     }
 }
 

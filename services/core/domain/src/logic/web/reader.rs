@@ -8,8 +8,8 @@ use super::{
     Allowed, Follows, Kept, MAX_ACTIONS, MAX_CACHE_S, MAX_PARTS, Parts, ReplyProblem, WebReply, code,
 };
 use crate::logic::{
-    MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_TAGS, MAX_TIMEOUT_S, MAX_VAR_BYTES,
-    MAX_VARS, Verb, is_name,
+    Address, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_RING_S, MAX_TAGS, MAX_TALK_S,
+    MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Verb, is_name,
 };
 
 /// Most problems of one answer that are told.
@@ -181,11 +181,11 @@ impl<'a> Reader<'a> {
                 }
                 Some(Action::Goto(state))
             }
-            "play" | "gather" | "pause" | "hangup" | "optout" => {
+            "play" | "gather" | "pause" | "hangup" | "optout" | "dial" => {
                 self.verb(verb, value, &path).map(Action::Verb)
             }
             _ => {
-                let known = "play, gather, pause, hangup, optout, set, tag, goto";
+                let known = "play, gather, pause, hangup, optout, dial, set, tag, goto";
                 self.add(code::VERB, &path, format!("no verb; there are {known}"));
                 None
             }
@@ -253,11 +253,32 @@ impl<'a> Reader<'a> {
                 let cause = self.number(spec, "cause", path, (1, MAX_CAUSE), Some(16))?;
                 Some(Verb::Hangup { cause })
             }
+            "dial" => self.dial(spec, path),
             _ => {
                 self.only(spec, &["prompts"], path);
                 Some(Verb::Optout { prompts: self.prompts(spec, path, 0)? })
             }
         }
+    }
+
+    /// Only by name: no back end can have a number dialled that the flow does not have.
+    fn dial(&mut self, spec: &Map<String, Value>, path: &str) -> Option<Verb> {
+        self.only(spec, &["to", "ring_s", "talk_s"], path);
+        let ring_s = self.number(spec, "ring_s", path, (1, MAX_RING_S), Some(30));
+        let talk_s = self.number(spec, "talk_s", path, (1, MAX_TALK_S), Some(3_600));
+        let at = format!("{path}.to");
+        let Some(found) = spec.get("to") else {
+            self.add(code::MISSING_KEY, &at, "the destination is missing");
+            return None;
+        };
+        let to = self.name(found, &at)?;
+        if !self.allowed.destinations.contains_key(&to) {
+            let reason = format!("the flow describes no destination {to}; add [destinations.{to}] to it");
+            self.add(code::UNKNOWN_DESTINATION, &at, reason);
+            return None;
+        }
+        let to = Address::parse(&to)?;
+        Some(Verb::Dial { to, ring_s: ring_s?, talk_s: talk_s?, caller_id: None, by: None })
     }
 
     /// The outer `None` is a problem already reported.

@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use super::reader::MAX_PROBLEMS;
 use super::*;
-use crate::logic::{MAX_TAGS, MAX_VARS, is_name};
+use crate::logic::{Address, MAX_TAGS, MAX_VARS, is_name};
 
 fn prompts() -> BTreeSet<String> {
     ["hello", "menu", "bye"].map(str::to_owned).into()
@@ -17,7 +17,10 @@ fn states() -> BTreeMap<String, usize> {
 }
 
 fn judged(answer: &Value) -> Result<WebReply, Vec<ReplyProblem>> {
-    read(answer, Allowed { prompts: &prompts(), states: &states(), fields: &["tier".to_owned()] })
+    let support = Destination { address: Address::parse("+12025550188").unwrap(), caller_id: None };
+    let destinations = BTreeMap::from([("support".to_owned(), support)]);
+    let fields = &["tier".to_owned()];
+    read(answer, Allowed { prompts: &prompts(), states: &states(), fields, destinations: &destinations })
 }
 
 fn problem(answer: &Value) -> String {
@@ -49,6 +52,7 @@ fn an_answer_with_everything_is_read() {
     for (answer, text) in [
         (json!({"do": [{"hangup": {}}]}), "hangup|16"),
         (json!({"do": [{"optout": {"prompts": ["bye"]}}]}), "optout|bye"),
+        (json!({"do": [{"dial": {"to": "support"}}], "state": "a"}), "dial|support|30|3600"),
         (json!({"do": [{"pause": {"duration_s": 3}}], "state": "a"}), "pause|3"),
         (json!({"do": [{"play": {"prompts": ["bye"], "barge": true}}], "state": "a"}), "play|bye|1"),
     ] {
@@ -111,6 +115,15 @@ fn everything_else_is_refused_with_place_and_reason() {
             "AST-Q105 do[0].gather.finish_key: one of 0-9, * and #",
         ),
         (
+            json!({"do": [{"dial": {"to": "boss"}}], "state": "a"}),
+            "AST-Q110 do[0].dial.to: the flow describes no destination boss",
+        ),
+        (
+            json!({"do": [{"dial": {"to": "+12025550188"}}], "state": "a"}),
+            "AST-Q106 do[0].dial.to: names are",
+        ),
+        (json!({"do": [{"dial": {}}], "state": "a"}), "AST-Q104 do[0].dial.to: the destination is missing"),
+        (
             json!({"do": [{"hangup": {}}], "cache": {"for_s": 0}}),
             "AST-Q105 cache.for_s: 1 to 86400 is allowed",
         ),
@@ -159,6 +172,11 @@ fn near() -> impl Strategy<Value = Value> {
         "finish_key",
         "duration_s",
         "cause",
+        "dial",
+        "to",
+        "ring_s",
+        "talk_s",
+        "support",
         "for_s",
         "by",
         "hello",
