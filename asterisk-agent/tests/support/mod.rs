@@ -15,6 +15,7 @@ use asterism_proto::hash::sha256;
 use asterism_proto::{PublicKey, notice, v1};
 use prost::Message;
 
+pub mod alone;
 pub mod carrier;
 pub mod dns;
 pub mod gateway;
