@@ -158,7 +158,9 @@ impl Trunks {
             number if number.starts_with('+') => self.written(trunk, number),
             name => name.to_owned(),
         };
-        let (to, by) = (Address::parse(&address), Address::parse(&self.endpoint(&secret, trunk, call)));
+        // The dialplan has the server of this call, where there are several, from its order.
+        let (endpoint, _) = self.target(&secret, trunk, call).map_err(|why| failed(&why))?;
+        let (to, by) = (Address::parse(&address), Address::parse(&endpoint));
         let (Some(to), Some(by)) = (to, by) else { return Err(failed("its address is none")) };
         let caller_id = Address::parse(&whom.caller_id.0);
         let reply = Reply { step, verb: Verb::Dial { to, ring_s, talk_s, caller_id, by: Some(by) } };

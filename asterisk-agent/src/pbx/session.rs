@@ -219,7 +219,7 @@ impl<'a> Connection<'a> {
         let (endpoint, server) = target.map_err(ami::Error::Target)?;
         let number = self.config.trunks.written(&originate.trunk, &originate.number.0);
         let technology = &self.config.technology;
-        let channel = match server {
+        let channel = match &server {
             None => format!("{technology}/{number}@{endpoint}"),
             Some(server) => format!("{technology}/{endpoint}/sip:{}@{server}", number.replace('#', "%23")),
         };
@@ -236,6 +236,7 @@ impl<'a> Connection<'a> {
                     ("FLOW", &originate.flow),
                     ("AST_C", &originate.campaign),
                     ("DETECT", if originate.detect_machine { "1" } else { "" }),
+                    ("PIN", server.as_deref().unwrap_or_default()),
                 ],
             },
         )

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 const FILE: &str = include_str!("../../../compose/logic/openapi.json");
 /// What is beyond a schema: the order of things and what is missing for it, sums, bytes, and what the flow itself has.
-const BEYOND: [&str; 5] = ["AST-Q104", "AST-Q105", "AST-Q107", "AST-Q108", "AST-Q109"];
+const BEYOND: [&str; 6] = ["AST-Q104", "AST-Q105", "AST-Q107", "AST-Q108", "AST-Q109", "AST-Q110"];
 
 fn file() -> Value {
     serde_json::from_str(FILE).unwrap()
@@ -20,7 +20,8 @@ fn file() -> Value {
 fn flow() -> Flow {
     Flow::parse(
         "name = \"survey\"\nfallback = \"end\"\n[backend]\nkind = \"http\"\nurl = \"http://127.0.0.1/next\"\n\
-         prompts = [\"q1\", \"welcome\", \"bye\"]\nfields = [\"tier\"]\n[states.end]\nhangup = {}\n",
+         prompts = [\"q1\", \"welcome\", \"bye\"]\nfields = [\"tier\"]\n\
+         [destinations.support]\nnumber = \"+12025550188\"\n[states.end]\nhangup = {}\n",
     )
     .unwrap()
 }
@@ -200,10 +201,12 @@ fn spec() -> impl Strategy<Value = Value> {
         member("finish_key", vec![json!(""), json!("#")]),
         member("cause", vec![json!(16)]),
         member("duration_s", vec![json!(3)]),
-        0_u8..128,
+        member("to", vec![json!("support"), json!("sales")]),
+        member("ring_s", vec![json!(20)]),
+        0_u32..512,
     );
-    members.prop_map(|(a, b, c, d, e, f, g, keep)| {
-        let all = [a, b, c, d, e, f, g];
+    members.prop_map(|(a, b, c, d, e, f, g, h, i, keep)| {
+        let all = [a, b, c, d, e, f, g, h, i];
         let kept = all.into_iter().enumerate().filter(|(at, _)| keep & (1 << at) != 0);
         Value::Object(kept.filter_map(|(_, member)| member).collect())
     })
@@ -211,7 +214,7 @@ fn spec() -> impl Strategy<Value = Value> {
 
 fn action() -> impl Strategy<Value = Value> {
     let verb = prop::sample::select(vec![
-        "set", "tag", "play", "gather", "pause", "hangup", "optout", "goto", "system",
+        "set", "tag", "play", "gather", "pause", "hangup", "optout", "dial", "goto", "system",
     ]);
     let well = prop::sample::select(vec![
         json!({"play": {"prompts": ["q1"]}}),
@@ -219,6 +222,8 @@ fn action() -> impl Strategy<Value = Value> {
         json!({"pause": {"duration_s": 1}}),
         json!({"hangup": {}}),
         json!({"optout": {}}),
+        json!({"dial": {"to": "support"}}),
+        json!({"dial": {"to": "nobody"}}),
         json!({"goto": "end"}),
         json!({"tag": "a"}),
         json!({"set": {"a": "b"}}),
@@ -240,6 +245,7 @@ fn in_order() -> impl Strategy<Value = Vec<Value>> {
         json!({"pause": {"duration_s": 1}}),
         json!({"hangup": {}}),
         json!({"optout": {}}),
+        json!({"dial": {"to": "support", "ring_s": 20}}),
         json!({"goto": "end"}),
     ]);
     (prop::collection::vec(quick, 0..3), last).prop_map(|(mut actions, last)| {

@@ -35,7 +35,7 @@ pub enum LaunchOutcome {
 
 /// A command to the scaler.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::large_enum_variant)] // the tick is the common case, and none is kept
 pub enum FleetCommand {
     /// The scaler's own tick.
     Tick { policy: FleetPolicy, hearing: Hearing, inventory: Option<Inventory> },

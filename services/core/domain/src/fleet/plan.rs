@@ -113,6 +113,7 @@ pub struct FleetView<'a> {
 
 /// What is to be done, and why.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // what is news are facts, each of its own
 pub struct Plan {
     /// Nodes wanted.
     pub wanted: u32,

@@ -113,6 +113,7 @@ pub struct Uncovered {
 
 /// A node as the log knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // what is known of a node are facts, each of its own
 pub struct Node {
     /// The launch intent it came from.
     pub intent: IntentId,

@@ -72,7 +72,7 @@ impl Flow {
             let (on, otherwise, answer) = match &state.then {
                 Then::End => return StateOutline { name: &state.name, does, save: None, ways: Vec::new() },
                 Then::Go { on, otherwise, answer } => (on, *otherwise, answer.as_ref()),
-                Then::Match { on, otherwise, .. } => (on, *otherwise, None),
+                Then::Leg { on, otherwise } | Then::Match { on, otherwise, .. } => (on, *otherwise, None),
             };
             let mut ways: Vec<(Why<'_>, &str)> = Vec::new();
             if let Some(Answer { only: Some((_, invalid)), .. }) = answer {

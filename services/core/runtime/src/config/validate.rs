@@ -145,7 +145,7 @@ impl<'a> Checks<'a> {
             self.range(&format!("scaler.ec2.call_slots.{name}"), (*slots).into(), 1, 10_000);
         }
         let ec2 = &scaler.ec2;
-        if ec2.address_pool.is_some() != !ec2.addresses.is_empty() {
+        if ec2.address_pool.is_some() == ec2.addresses.is_empty() {
             let what =
                 "a pool is a name and at least one address: scaler.ec2.address_pool and scaler.ec2.addresses";
             self.say("AST-C014", "scaler.ec2", what);

@@ -130,6 +130,9 @@ pub(super) fn said(text: &str) -> Vec<String> {
             lines.push("hang up".to_owned());
             lines
         }
+        Ok(Verb::Dial { to, ring_s, talk_s, .. }) => {
+            vec![format!("join with {}", to.as_str()), format!("rings {ring_s} s, talk {talk_s} s")]
+        }
         // A verb without words of its own here is shown as the dialplan has it.
         Ok(_) | Err(_) => vec![text.trim_end_matches('|').replace('|', " ")],
     }

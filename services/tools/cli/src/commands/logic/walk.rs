@@ -5,7 +5,7 @@
 use std::io::{BufRead, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use asterism_domain::logic::{Flow, LastVerb, MAX_STEPS, Next, Verb};
+use asterism_domain::logic::{Flow, LEG_OUTCOMES, LastVerb, MAX_STEPS, Next, Verb};
 use asterism_logic_responder::backend::{Backends, Failure};
 use asterism_logic_responder::cache::Cache;
 use asterism_logic_responder::responder;
@@ -131,14 +131,16 @@ impl Keys {
         Self { prompts: !is_json && std::io::stdin().is_terminal() }
     }
 
-    /// What became of a verb; none where the caller hangs up. Only what asks for keys waits for a line.
+    /// What became of a verb; none where the caller hangs up. Only what asks for keys, or joins, waits for a line.
     fn done(&mut self, verb: &Verb) -> Result<Option<Done>, CliError> {
-        let Verb::Gather { max_digits, finish_key, .. } = verb else {
-            return Ok(Some(Done { status: "OK", digits: String::new() }));
+        let asks = match verb {
+            Verb::Gather { .. } => "keys (Enter: none, h: hang up)",
+            Verb::Dial { .. } => "how that ends (answered, busy, no-answer, failed; h: hang up)",
+            _ => return Ok(Some(Done { status: "OK", digits: String::new() })),
         };
         loop {
             if self.prompts {
-                let _ = write!(std::io::stderr(), "      keys (Enter: none, h: hang up)> ");
+                let _ = write!(std::io::stderr(), "      {asks}> ");
             }
             let mut line = String::new();
             let read = std::io::stdin().lock().read_line(&mut line).map_err(|error| {
@@ -148,7 +150,11 @@ impl Keys {
             if read == 0 || typed == "h" {
                 return Ok(None);
             }
-            match pressed(typed, *max_digits, *finish_key) {
+            let said = match verb {
+                Verb::Gather { max_digits, finish_key, .. } => pressed(typed, *max_digits, *finish_key),
+                _ => joined(typed),
+            };
+            match said {
                 Ok(done) => return Ok(Some(done)),
                 Err(why) if self.prompts => {
                     let _ = writeln!(std::io::stderr(), "      {why}");
@@ -159,6 +165,18 @@ impl Keys {
             }
         }
     }
+}
+
+/// How a leg ended, in the word that a flow has for it.
+fn joined(typed: &str) -> Result<Done, String> {
+    let status = match typed {
+        "answered" => "ANSWER",
+        "busy" => "BUSY",
+        "no-answer" => "NOANSWER",
+        "failed" => "CONGESTION",
+        other => return Err(format!("{other:?} is no end of it; there are {}", LEG_OUTCOMES.join(", "))),
+    };
+    Ok(Done { status, digits: String::new() })
 }
 
 /// What a phone makes of these keys: the finishing key and the last one that fits end it, else the time does.
@@ -237,6 +255,8 @@ mod tests {
         assert_eq!(pressed("12#", 4, Some('#')).unwrap(), done("OK", "12"));
         assert_eq!(pressed("12#", 4, None).unwrap(), done("TIMEOUT", "12#"));
         assert_eq!(pressed("#", 4, Some('#')).unwrap(), done("OK", ""));
+        assert_eq!(joined("busy").unwrap(), done("BUSY", ""));
+        assert!(joined("").unwrap_err().contains("answered, busy, no-answer, failed"));
         assert!(pressed("a", 4, None).unwrap_err().contains("'a' is no key"));
     }
 }
