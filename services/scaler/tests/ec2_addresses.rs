@@ -96,7 +96,7 @@ async fn what_another_machine_has_is_taken_from_nobody_and_told() {
     let other = other.items("instancesSet").next().unwrap().at(&["instanceId"]).to_owned();
     let allocation = sky.moto.addresses()[0].at(&["allocationId"]).to_owned();
     sky.moto.ask(&format!("Action=AssociateAddress&InstanceId={other}&AllocationId={allocation}"));
-    let policy = pooled(&[address.clone()]);
+    let policy = pooled(std::slice::from_ref(&address));
     let scaler = rig.scaler("one", sky.config(policy, &[ON_DEMAND]), sky.cloud(500).await).await;
     rig.campaign("c", 2).await;
     eventually("it was asked for", || scaler.counters.address_failures.get() >= 2).await;

@@ -169,7 +169,7 @@ async fn killed_around_an_address(test: &str, fault: Fault) {
     let first = Program::start_with(&rig, &sky.proxy, "one", &lines);
     sky.met(&fault.name(), 1).await;
     rig.log().read(|state| {
-        assert!(has(state, AddressStatus::Intended), "promised in the log before it is asked for")
+        assert!(has(state, AddressStatus::Intended), "promised in the log before it is asked for");
     });
     first.kill9();
     sky.proxy.release();

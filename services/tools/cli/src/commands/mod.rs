@@ -110,7 +110,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Emergency(command) => emergency::run(&context, command).await?,
         Command::Trunk(command) => trunk::run(&context, command).await?,
         Command::Webhook(command) => webhook::run(&context, command).await?,
-        Command::Call(args) => return call::run(&context, args).await,
+        Command::Call(args) => return Box::pin(call::run(&context, args)).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
         Command::Logic(command) => return Box::pin(logic::run(&context, &command)).await,
