@@ -159,7 +159,7 @@ fn a_retry_that_asks_for_it_takes_another_trunk_and_says_so() {
     assert_eq!(lab.written.iter().filter(|one| told(&one.event)).count(), 2);
     // The other one is full: it waits for it.
     let other = lab.state.trunks["b"].settings.clone().unwrap();
-    lab.state.trunks.get_mut("b").unwrap().in_flight = 1;
+    lab.state.trunks.get_mut("b").unwrap().channels = 1;
     lab.trunk("b", asterism_domain::trunk::TrunkSettings { max_channels: 1, ..other });
     assert_eq!(intended(&lab.tick()), []);
     let person = &lab.state.campaigns["c"].contacts[0];

@@ -195,7 +195,7 @@ fn a_cap_that_is_lowered_draws_down_as_calls_end_and_lets_nothing_in_before() {
         let look = judge.before(&state, one);
         state.apply(one);
         if one.sequence as usize == last {
-            state.trunks.get_mut("a").unwrap().in_flight += 1;
+            state.trunks.get_mut("a").unwrap().channels += 1;
         }
         let broken = judge.after(&state, one, look);
         found.extend(broken.into_iter().map(|finding| (finding.id, one.sequence as usize)));

@@ -387,7 +387,7 @@ fn why_somebody_waits_is_said_in_plain_words() {
     end(&mut lab, &on_a[0].0, Outcome::Congestion, 503, Heard::OnlyTheEnd);
     let says =
         |lab: &Lab| waits::waits_for(&lab.state, "c", &lab.state.campaigns["c"].contacts[0], lab.now).0;
-    lab.state.trunks.get_mut("b").unwrap().in_flight = 1;
+    lab.state.trunks.get_mut("b").unwrap().channels = 1;
     assert_eq!(says(&lab), "for a trunk: a: it turned this contact away; b: it is at its cap of 1 channels");
     let gone = TrunkCommand::Configured([("a".to_owned(), first())].into());
     lab.dialer(&CampaignCommand::Trunk(gone));

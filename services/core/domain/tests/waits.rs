@@ -279,7 +279,7 @@ fn moved(over: bool) -> Case {
     ring(&mut lab, 0, Some(Outcome::Busy));
     if over {
         lab.now += 3 * HOUR;
-        lab.state.trunks.get_mut("b").unwrap().in_flight = 1;
+        lab.state.trunks.get_mut("b").unwrap().channels = 1;
     }
     Case::new(lab).says(0)
 }
