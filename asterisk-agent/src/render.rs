@@ -209,9 +209,7 @@ impl AsteriskSettings {
             include_str!("render/templates/pjsip.conf"),
             &[("SIP_ADDRESS", &address), ("SIP_PORT", &self.sip_port.to_string())],
         );
-        Ok(text
-            .replace("@EXTERNAL@\n", &external)
-            .replace("@TLS@\n", &tls.replace("@EXTERNAL@\n", &external)))
+        Ok(text.replace("@EXTERNAL@\n", &external).replace("@TLS@\n", &tls))
     }
 
     /// What trunks need to know of this node.

@@ -7,9 +7,11 @@ mod support;
 use support::alone::{Alone, free_udp, sipp};
 use support::real::installed;
 
-/// Replies the dialplan must not use, each by its call. The first two bytes of `1|1|` make them look right.
+/// Replies the dialplan must not use, each by its call. No id begins another one: Asterisk takes a channel whose id begins
+/// with a new one's for the same.
+/// The first two bytes of `1|1|` make them look right.
 const LIES: [(&str, &[u8]); 24] = [
-    ("shell", b"1|1|play|${SHELL(touch /tmp/canary-shell)}|0||||."),
+    ("shell-prompt", b"1|1|play|${SHELL(touch /tmp/canary-prompt)}|0||||."),
     ("shell-verb", b"1|1|${SHELL(touch /tmp/canary-verb)}|x|||||."),
     ("shell-step", b"1|${SHELL(touch /tmp/canary-step)}|pause|1|||||."),
     ("expression", b"1|$[0+1]|pause|1|||||."),
@@ -73,7 +75,7 @@ async fn a_reply_that_could_be_evaluated_is_not_used() {
     let Some((root, program)) = installed("agent: real Asterisk, hostile replies") else { return };
     let (here, carrier) = (tempfile::tempdir().unwrap(), free_udp());
     let mut asterisk = Alone::start(&root, carrier, lies).await;
-    let _carrier = sipp(&program, here.path(), "carrier.xml", carrier, &[]);
+    let _carrier = sipp(&program, here.path(), "carrier.xml", carrier, &[]).await;
     let ids: Vec<&str> = LIES.iter().map(|(id, _)| *id).chain(["long"]).collect();
     for id in &ids {
         asterisk.call(id, "+15550100158").await;
@@ -94,7 +96,7 @@ async fn what_the_far_end_says_is_never_evaluated() {
     let Some((root, program)) = installed("agent: real Asterisk, hostile far end") else { return };
     let (here, carrier) = (tempfile::tempdir().unwrap(), free_udp());
     let mut asterisk = Alone::start(&root, carrier, lies).await;
-    let far_end = sipp(&program, here.path(), "hostile.xml", carrier, &EXPRESSION);
+    let far_end = sipp(&program, here.path(), "hostile.xml", carrier, &EXPRESSION).await;
     asterisk.call("talks", "+15550100150").await;
     asterisk.until_ended(&["talks"]).await;
     let ended = asterisk.ended("talks");
@@ -103,7 +105,7 @@ async fn what_the_far_end_says_is_never_evaluated() {
     drop(far_end);
     let to = format!("127.0.0.1:{}", asterisk.sip_port);
     let more = [&EXPRESSION[..], &["-m", "1", &to]].concat();
-    let mut caller = sipp(&program, here.path(), "hostile_in.xml", carrier, &more);
+    let mut caller = sipp(&program, here.path(), "hostile_in.xml", carrier, &more).await;
     let status = tokio::task::spawn_blocking(move || caller.0.wait().unwrap()).await.unwrap();
     assert!(status.success(), "whoever calls in is not sent away: {status}");
     nothing_was_run(&asterisk);

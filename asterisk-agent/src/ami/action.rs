@@ -37,13 +37,13 @@ impl Action {
     }
 
     /// Adds a channel variable to an Originate. Asterisk splits that header at commas and the dialplan expands
-    /// `$`, quotes and brackets, so names are `[A-Za-z_][A-Za-z0-9_]*` and values `A-Za-z0-9` and `_-./:@+#*`.
+    /// `$`, quotes and brackets, so names are `[A-Za-z_][A-Za-z0-9_]*` and values `A-Za-z0-9` and `_-./:@+#*;=`.
     pub fn variable(self, name: &str, value: &str) -> Result<Self, Error> {
         let head = name.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
         if !head || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(Error::BadVariable { name: "?".to_owned() });
         }
-        if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:@+#*".contains(&b)) {
+        if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:@+#*;=".contains(&b)) {
             return Err(Error::BadVariable { name: name.to_owned() });
         }
         self.header("Variable", &format!("{name}={value}"))

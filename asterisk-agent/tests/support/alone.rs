@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use asterism_agent::ami::{Action, Originate};
 use asterism_agent::render::{AsteriskSettings, endpoint, plain_trunk};
@@ -15,7 +15,7 @@ use axum::routing::post;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{Process, wait};
+use super::{PATIENCE, Process, wait};
 
 const AMI_SECRET: &str = "a1b2c3d4e5f6a7b8c9d0";
 
@@ -120,7 +120,12 @@ impl Alone {
 
     /// Waits until each of these has reported its end.
     pub async fn until_ended(&self, ids: &[&str]) {
-        wait("every call ends", || ids.iter().all(|id| !self.ended(id).is_empty())).await;
+        let up = || ids.iter().filter(|id| self.ended(id).is_empty()).copied().collect::<Vec<_>>();
+        let deadline = Instant::now() + PATIENCE;
+        while !up().is_empty() {
+            assert!(Instant::now() < deadline, "not ended: {:?}\n{}", up(), self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await; // the pause of a poll
+        }
     }
 
     /// Its own log.
@@ -186,12 +191,16 @@ fn free_tcp() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// `SIPp` with a scenario of the tests' folder, for as long as it is held.
-pub fn sipp(program: &Path, dir: &Path, scenario: &str, port: u16, more: &[&str]) -> Process {
+/// `SIPp` with a scenario of the tests' folder, for as long as it is held. It listens: who calls before is turned away by the
+/// kernel, and such a call asks nothing.
+pub async fn sipp(program: &Path, dir: &Path, scenario: &str, port: u16, more: &[&str]) -> Process {
     let scenario = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(scenario);
     let mut command = Command::new(program);
     command.arg("-sf").arg(scenario).args(["-i", "127.0.0.1", "-p", &port.to_string()]);
     command.args(["-mi", "127.0.0.1", "-mp", &(free_udp() & !1).to_string(), "-nostdin"]).args(more);
     command.current_dir(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Process(command.spawn().unwrap())
+    let sipp = Process(command.spawn().unwrap());
+    let here = format!(": 0100007F:{port:04X} ");
+    wait("SIPp listens", || std::fs::read_to_string("/proc/net/udp").unwrap().contains(&here)).await;
+    sipp
 }
