@@ -171,7 +171,7 @@ fn a_flow_is_drawn() {
     let (status, out, err) =
         asterism(&["logic", "draw", "survey.toml", "--out", picture.to_str().unwrap()], "");
     assert_eq!(status, 0, "{err}");
-    assert!(out.contains("survey.svg: 15 states"), "{out}");
+    assert!(out.contains("survey.svg: 19 states"), "{out}");
     let file = std::fs::read_to_string(&picture).unwrap();
     assert_eq!(asterism(&["logic", "draw", "survey.toml"], "").1, file, "the same each time");
     let (_, json, _) = asterism(&["--json", "logic", "draw", "survey.toml"], "");
