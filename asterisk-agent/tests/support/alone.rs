@@ -165,18 +165,18 @@ async fn end(State(shared): State<Shared>, body: Bytes) -> &'static str {
 
 /// Logs in and waits until the PBX has booted.
 async fn connected(port: u16) -> TcpStream {
-    let deadline = std::time::Instant::now() + super::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let mut ami = loop {
         match TcpStream::connect(("127.0.0.1", port)).await {
             Ok(stream) => break stream,
-            Err(error) => assert!(std::time::Instant::now() < deadline, "{error}"),
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
         }
         tokio::time::sleep(Duration::from_millis(50)).await; // the pause of a poll
     };
     ami.write_all(&Action::login("login", "agent", AMI_SECRET).unwrap().encode()).await.unwrap();
     let (mut said, mut bytes) = (String::new(), [0; 4096]);
     while !said.contains("FullyBooted") {
-        let count = tokio::time::timeout(super::PATIENCE, ami.read(&mut bytes)).await.unwrap().unwrap();
+        let count = tokio::time::timeout(PATIENCE, ami.read(&mut bytes)).await.unwrap().unwrap();
         assert!(count > 0, "ami was closed: {said}");
         said.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
