@@ -331,7 +331,8 @@ impl crate::media::Addresses for AskMedia {
         Box::pin(async move {
             let bus = self.bus.as_ref().ok_or("the bus is away")?;
             let sounds = sounds.iter().map(|sound| sound.to_vec()).collect();
-            let asked = v1::AddressRequest { manifest: manifest.to_owned(), sounds }.encode_to_vec();
+            let asked =
+                v1::AddressRequest { manifest: manifest.to_owned(), sounds, recording: None }.encode_to_vec();
             let answer = bus
                 .request(&self.subject, asked, ADDRESSES_TIMEOUT)
                 .await

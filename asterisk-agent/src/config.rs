@@ -92,6 +92,9 @@ pub struct RunArgs {
     /// Folder where the dialplan leaves reports nobody took [default: DIR/journal].
     #[arg(long, env = "ASTERISM_JOURNAL_DIR")]
     pub journal_dir: Option<PathBuf>,
+    /// Folder where the PBX records [default: DIR/recordings].
+    #[arg(long, env = "ASTERISM_RECORDINGS_DIR")]
+    pub recordings_dir: Option<PathBuf>,
     /// Folder of the PBX's sounds [default: DIR/sounds].
     #[arg(long, env = "ASTERISM_SOUNDS_DIR")]
     pub sounds_dir: Option<PathBuf>,

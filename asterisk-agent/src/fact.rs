@@ -53,6 +53,10 @@ pub enum Body {
     ManifestDropped(v1::ManifestDropped),
     /// The PBX has a trunk.
     TrunkHeld(v1::TrunkHeld),
+    /// A step recorded something, and its file is synced.
+    RecordingMade(v1::RecordingMade),
+    /// Nobody will ever have what it recorded.
+    RecordingLost(v1::RecordingLost),
 }
 
 impl Fact {
@@ -78,6 +82,8 @@ impl Fact {
             Body::Ended(b) => &b.attempt,
             Body::Uncertain(b) => &b.attempt,
             Body::StepTaken(b) => &b.call,
+            Body::RecordingMade(b) => &b.call,
+            Body::RecordingLost(b) => &b.call,
             Body::NodeReady(_)
             | Body::NodeStopped(_)
             | Body::NodeLoad(_)
@@ -117,6 +123,8 @@ impl Fact {
             Body::ManifestHeld(b) => (EventType::ManifestHeld, b.encode_to_vec()),
             Body::ManifestDropped(b) => (EventType::ManifestDropped, b.encode_to_vec()),
             Body::TrunkHeld(b) => (EventType::TrunkHeld, b.encode_to_vec()),
+            Body::RecordingMade(b) => (EventType::RecordingMade, b.encode_to_vec()),
+            Body::RecordingLost(b) => (EventType::RecordingLost, b.encode_to_vec()),
         }
     }
 

@@ -63,6 +63,11 @@ fn metrics(status: &Status, refused: u64) -> String {
     gauge("asterism_node_clock_offset_ms", "Offset of the machine's clock, ms.", status.clock_offset_ms);
     let lacks = i64::from(!status.prompts_problem.is_empty());
     gauge("asterism_node_prompts_lacking", "Whether prompts that were ordered could not be had.", lacks);
+    gauge(
+        "asterism_node_recordings_unsent",
+        "Recordings not known to be stored.",
+        status.recordings_unsent.into(),
+    );
     gauge("asterism_node_checkpoint_size", "Size of the newest checkpoint checked.", count(status.witnessed));
     gauge("asterism_node_notices_refused", "Checkpoint notices that were not believed.", count(refused));
     text
@@ -78,6 +83,6 @@ mod tests {
         assert!(text.contains("\nasterism_node_spool_bytes 7\n"), "{text}");
         assert!(text.contains("\nasterism_node_ready 1\n"), "{text}");
         assert!(text.contains("\nasterism_node_notices_refused 4\n"), "{text}");
-        assert_eq!(text.lines().count(), 33);
+        assert_eq!(text.lines().count(), 36);
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::Sample;
 use crate::dialplan::{EndReport, Question};
-use crate::machine::{PbxEvent, PbxUp};
+use crate::machine::{Made, PbxEvent, PbxUp};
 
 /// Inputs waiting for the loop; senders wait beyond.
 pub const INPUTS_MAX: usize = 4_096;
@@ -80,6 +80,12 @@ pub enum Input {
         /// Empty if nothing is.
         problem: String,
     },
+    /// A recording's file was looked at: what it is, or why nobody will ever have it; `None` = not now.
+    RecordingTaken(String, Option<Result<Made, String>>),
+    /// The log has that the store has a recording.
+    RecordingStored(String),
+    /// A recording's file is gone.
+    RecordingGone(String, String),
     /// Time to end in order.
     Stop,
 }

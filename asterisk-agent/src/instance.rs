@@ -102,6 +102,7 @@ struct Places {
     ami_secret: PathBuf,
     step_secret: PathBuf,
     journal: PathBuf,
+    recordings: PathBuf,
     sounds: PathBuf,
 }
 
@@ -123,10 +124,12 @@ pub async fn run(args: InstanceArgs) -> Result<(), Error> {
         ami_secret: dir.join("secret/ami"),
         step_secret: dir.join("secret/step"),
         journal: dir.join(if asterisk { "spool/journal" } else { "journal" }),
+        recordings: dir.join(if asterisk { "spool/recording" } else { "recordings" }),
         sounds: dir.join(if asterisk { "data/sounds" } else { "sounds" }),
         dir: dir.clone(),
     };
-    for path in [&dir.join("secret"), &dir.join("etc"), &dir.join("log"), &places.journal, &places.sounds] {
+    let own = [dir.join("secret"), dir.join("etc"), dir.join("log")];
+    for path in own.iter().chain([&places.journal, &places.recordings, &places.sounds]) {
         files::private_dir(path)?;
     }
     let secrets = [files::secret_or_new(&places.ami_secret)?, files::secret_or_new(&places.step_secret)?];
@@ -179,6 +182,7 @@ fn simulator(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path, am
         .pair("--step-secret-file", places.step_secret.display())
         .pair("--node", &args.node.node)
         .pair("--journal-dir", places.journal.display())
+        .pair("--recordings-dir", places.recordings.display())
         .pair("--sounds-dir", places.sounds.display())
         .pair("--clock-scale", args.clock_scale)
         .pair("--trunks-file", places.trunks().display())
@@ -299,6 +303,7 @@ fn agent(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Pro
         .pair("--step-timeout-ms", args.step_timeout_ms)
         .pair("--http-listen", SocketAddr::from((Ipv4Addr::LOCALHOST, ports.http)))
         .pair("--journal-dir", places.journal.display())
+        .pair("--recordings-dir", places.recordings.display())
         .pair("--sounds-dir", places.sounds.display())
         .pair("--trunks-file", places.trunks().display())
         .word("--bind-rtp")

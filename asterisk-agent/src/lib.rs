@@ -20,6 +20,7 @@ pub mod machine;
 pub mod media;
 pub mod notice;
 pub mod pbx;
+pub mod recordings;
 pub mod render;
 pub mod run;
 pub mod shell;

@@ -14,6 +14,7 @@ mod life;
 mod lost;
 mod memory;
 mod order;
+mod recording;
 mod step;
 mod witness;
 
@@ -49,6 +50,7 @@ pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};
 pub use memory::{MEMORY_MAX, Memory, PastKey, past_key};
 pub use order::{ATTEMPTS_PER_ORDER_MAX, WINDOW_MAX_MS};
+pub use recording::{Made, Recording};
 pub use witness::{Judged, Witnessed};
 
 use crate::fact::{Body, Fact};
@@ -79,6 +81,10 @@ pub enum Change {
     DropManifest(String),
     /// The newest checkpoint checked, and what is wrong with the log.
     PutWitnessed(Box<Witnessed>),
+    /// A recording is expected, or made.
+    PutRecording(String, Box<Recording>),
+    /// It is stored, or lost.
+    DropRecording(String),
 }
 
 /// What the shell does once the output is synced, or written ahead.
@@ -133,6 +139,17 @@ pub enum Effect {
         /// What was ordered.
         order: v1::TrunkOrder,
     },
+    /// Look at a recording's file; [`Machine::on_recording_taken`] follows.
+    TakeRecording(String),
+    /// Send it; [`Machine::on_recording_stored`] follows, or [`Machine::on_recording_gone`].
+    SendRecording {
+        /// Its name.
+        name: String,
+        /// What it is.
+        made: Made,
+    },
+    /// Remove its file.
+    RemoveRecording(String),
     /// Ask the ledger for a checkpoint.
     RequestCheckpoint,
     /// Ask the PBX which channels it has; [`Machine::on_channels`] follows.
@@ -212,6 +229,8 @@ pub struct Saved {
     pub manifests: BTreeSet<String>,
     /// The newest checkpoint checked.
     pub witnessed: Witnessed,
+    /// Recordings the store is not known to have.
+    pub recordings: BTreeMap<String, Recording>,
 }
 
 /// The node's state.
@@ -231,6 +250,7 @@ pub struct Machine {
     told: BTreeSet<String>,
     /// Trunks the PBX proved to have with the newest order, with their revisions: none before the first of this process.
     trunks: Vec<(String, String)>,
+    recordings: recording::Recordings,
     life: life::Life,
     witness: witness::Witness,
 }
@@ -260,6 +280,7 @@ impl Machine {
             held: BTreeSet::new(),
             told: saved.manifests,
             trunks: Vec::new(),
+            recordings: recording::Recordings::load(saved.recordings),
             life: life::Life::default(),
             witness: witness::Witness::new(saved.witnessed),
         }

@@ -29,9 +29,10 @@ use futures_util::future::BoxFuture;
 pub use list::{MANIFEST_MAX_BYTES, PROMPT_MAX_BYTES, PROMPTS_MAX};
 pub use tls::trust_file;
 
-use self::download::{Failure, Pace};
+use self::download::Pace;
+pub(crate) use self::download::{Failure, exchange, refusal};
 use self::list::Listed;
-use self::tls::Trust;
+pub(crate) use self::tls::Trust;
 use crate::Error;
 use crate::files;
 
@@ -363,6 +364,23 @@ fn verify(sounds: &Path, manifest: &str) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The path of a `file://` address, behind the scheme.
+pub(crate) fn path_of_url(encoded: &str) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let (mut bytes, mut rest) = (Vec::new(), encoded.as_bytes());
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        if *first == b'%' {
+            let (digits, after) = tail.split_at_checked(2)?;
+            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+            rest = after;
+        } else {
+            bytes.push(*first);
+        }
+    }
+    Some(std::ffi::OsString::from_vec(bytes).into())
 }
 
 fn is_manifest_id(name: &str) -> bool {

@@ -131,7 +131,7 @@ impl AsteriskSettings {
     /// Writes all files into `dir/etc` and makes the folders Asterisk needs.
     pub fn write(&self) -> Result<(), Error> {
         let rendered = self.files()?;
-        for name in ["etc", "var", "data/sounds/en", "spool/journal", "run", "log"] {
+        for name in ["etc", "var", "data/sounds/en", "spool/journal", "spool/recording", "run", "log"] {
             files::private_dir(&self.dir.join(name))?;
         }
         for file in rendered {

@@ -14,11 +14,12 @@ use crate::config::RunArgs;
 use crate::input::{INPUTS_MAX, Input, Inputs};
 use crate::machine::Machine;
 use crate::pbx::{self, PbxConfig};
+use crate::recordings::Recorder;
 use crate::shell::{self, Parts, Status};
 use crate::spool::{Signer, Spool};
 use crate::store::Store;
 use crate::trunks::{Credentials, Place, Trunks};
-use crate::{Error, address, files, health, media, notice, step_server};
+use crate::{Error, address, files, health, media, notice, recordings, step_server};
 
 /// How often a port that is taken is tried again: an agent that died a moment ago may still have it.
 const PORT_RETRY: Duration = Duration::from_millis(100);
@@ -42,7 +43,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     files::private_dir(&args.dir)?;
     let journal_dir = args.journal_dir.clone().unwrap_or_else(|| args.dir.join("journal"));
     let sounds_dir = args.sounds_dir.clone().unwrap_or_else(|| args.dir.join("sounds"));
-    for dir in [&journal_dir, &sounds_dir] {
+    let recordings_dir = args.recordings_dir.clone().unwrap_or_else(|| args.dir.join("recordings"));
+    for dir in [&journal_dir, &sounds_dir, &recordings_dir] {
         std::fs::create_dir_all(dir).map_err(Error::file("create", dir))?;
     }
     let (status, status_view) = watch::channel(Status::default());
@@ -107,6 +109,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         exit_on_stdin_eof()?;
     }
     let prompts = Arc::new(media::Fetcher::new(&sounds_dir, args.media_max_kib_per_s.saturating_mul(1024)));
+    let recorder =
+        Recorder::start(&recordings_dir, &args.node.node, subjects.addresses.clone(), inputs.clone());
     let parts = Parts {
         machine,
         spool: Spool::new(args.spool_mib * 1024 * 1024, loaded.spool),
@@ -117,6 +121,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         step_timeout: args.step_timeout(),
         journal_dir,
         prompts,
+        recorder,
+        found: recordings::names(&recordings_dir)?,
         trunks,
         pbx: pbx_commands,
         public_address,

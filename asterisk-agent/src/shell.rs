@@ -29,6 +29,7 @@ use crate::input::{Input, Inputs};
 use crate::machine::{Effect, Gate, Judged, Machine, Output, PbxUp, SpoolView};
 use crate::media::Fetcher;
 use crate::pbx::PbxCommand;
+use crate::recordings::Recorder;
 use crate::spool::{Signer, Spool, SpoolChange};
 use crate::store::{Commit, Committed, Committer, Store, StoreChange};
 use crate::trunks::Trunks;
@@ -62,6 +63,10 @@ pub struct Parts {
     pub journal_dir: PathBuf,
     /// Prompts: what fetches them to where they live.
     pub prompts: Arc<Fetcher>,
+    /// Recordings: their files, and who sends them.
+    pub recorder: Recorder,
+    /// Recordings whose files were there when the agent started.
+    pub found: Vec<String>,
     /// Trunks: their files and what is on them.
     pub trunks: Arc<Trunks>,
     /// To the PBX.
@@ -132,6 +137,9 @@ pub async fn run(parts: Parts, mut inputs: mpsc::Receiver<Input>) -> Result<(), 
         stopping: None,
         failed: None,
     };
+    let found = std::mem::take(&mut shell.parts.found);
+    let out = shell.parts.machine.on_boot_recordings(&found);
+    shell.carry(out, After::default());
     loop {
         tokio::select! {
             biased;
@@ -273,6 +281,7 @@ impl Shell {
         let machine = &mut self.parts.machine;
         let out = match input {
             Input::Bus(bus) => {
+                self.parts.recorder.on_bus(bus.clone());
                 self.bus = Some(bus);
                 return;
             }
@@ -324,6 +333,9 @@ impl Shell {
             Input::Channels(channels) => machine.on_channels(&channels, now_ms),
             Input::Manifest(manifest) => machine.on_manifest(&manifest),
             Input::Trunks { ticket, held, problem } => machine.on_trunks_tried(ticket, &held, &problem),
+            Input::RecordingTaken(name, taken) => machine.on_recording_taken(&name, taken),
+            Input::RecordingStored(name) => machine.on_recording_stored(&name),
+            Input::RecordingGone(name, why) => machine.on_recording_gone(&name, &why),
             Input::Stop => {
                 self.stopping = Some(now);
                 self.heart.beat_now();

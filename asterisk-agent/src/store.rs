@@ -41,6 +41,7 @@ pub struct Store {
     attempts: sled::Tree,
     past: sled::Tree,
     manifests: sled::Tree,
+    recordings: sled::Tree,
     facts: sled::Tree,
     frames: frames::Frames,
     /// `term/<role>`, `drain`, `ready`, `epoch`, `framed`, `committed`, `witnessed`.
@@ -119,6 +120,10 @@ impl Store {
         for entry in self.entries(&self.manifests) {
             loaded.machine.manifests.insert(self.text(&entry?.0)?);
         }
+        for entry in self.entries(&self.recordings) {
+            let (key, value) = entry?;
+            loaded.machine.recordings.insert(self.text(&key)?, self.decode(&value)?);
+        }
         for entry in self.entries(&self.meta) {
             let (key, value) = entry?;
             let key = self.text(&key)?;
@@ -173,6 +178,8 @@ impl Store {
             Change::PutWitnessed(seen) => self.put(&self.meta, b"witnessed", seen.as_ref()),
             Change::PutManifest(manifest) => self.put(&self.manifests, manifest.as_bytes(), &()),
             Change::DropManifest(manifest) => self.remove(&self.manifests, manifest.as_bytes()),
+            Change::PutRecording(name, it) => self.put(&self.recordings, name.as_bytes(), it.as_ref()),
+            Change::DropRecording(name) => self.remove(&self.recordings, name.as_bytes()),
         }
     }
 

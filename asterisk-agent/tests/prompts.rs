@@ -87,7 +87,7 @@ fn an_agent_killed_at_each_step_of_fetching_has_the_set_whole_in_the_end() {
             let asked = v1::AddressRequest::decode(payload).unwrap();
             let url = |sound: &Vec<u8>| format!("file://{}", from.join(hex::encode(sound)).display());
             let urls = asked.sounds.iter().map(url).collect();
-            async move { Ok(v1::AddressReply { urls }.encode_to_vec()) }
+            async move { Ok(v1::AddressReply { urls, ..v1::AddressReply::default() }.encode_to_vec()) }
         };
         let subject = Subject::address_request(support::FLEET).unwrap();
         let _media = serve(&fleet.bus, support::spec("media-sync", subject), addresses).await.unwrap();

@@ -83,6 +83,21 @@ const RESPONDER: [&str; 3] = ["decision.unsent", "decision.acknowledged", "answe
 const MEDIA: [&str; 6] =
     ["media.begun", "media.filled", "media.listed", "media.part", "media.renamed", "media.sound"];
 
+/// Of recordings, the agent's and media-sync's: `tests/recordings.rs` kills at each.
+const RECORDINGS: [&str; 11] = [
+    "recording.hashed",
+    "recording.unwritten",
+    "recording.written",
+    "recording.placed",
+    "recording.half",
+    "recording.sent",
+    "recording.verified",
+    "recording.committed",
+    "recording.confirmed",
+    "recording.dropped",
+    "recording.removed",
+];
+
 fn of(program: &str, points: &[&str]) -> Vec<String> {
     points.iter().map(|point| format!("{program}:{point}")).collect()
 }
@@ -100,13 +115,21 @@ fn every_point_there_is_has_its_kill_here() {
         "services/core/runtime/src",
         "services/dialer/src",
         "services/logic-responder/src",
+        "services/media-sync/src",
     ] {
         named.extend(named_in(&root().join(folder)));
     }
-    let listed = DIALER.iter().chain(&AGENT).chain(&RESPONDER).chain(&MEDIA).map(|name| (*name).to_owned());
-    assert_eq!(named, listed.collect::<BTreeSet<_>>());
-    let suite = std::fs::read_to_string(root().join("asterisk-agent/tests/prompts.rs")).unwrap();
-    assert!(MEDIA.iter().all(|point| suite.contains(&format!("\"{point}\""))), "a point without its kill");
+    let listed = DIALER.iter().chain(&AGENT).chain(&RESPONDER).chain(&MEDIA).chain(&RECORDINGS);
+    assert_eq!(named, listed.map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
+    for (suite, points) in
+        [("asterisk-agent/tests/prompts.rs", &MEDIA[..]), ("tests/tests/recordings.rs", &RECORDINGS[..])]
+    {
+        let suite = std::fs::read_to_string(root().join(suite)).unwrap();
+        assert!(
+            points.iter().all(|point| suite.contains(&format!("\"{point}\""))),
+            "a point without its kill"
+        );
+    }
 }
 
 /// Kills at one point after the other, for those processes that the test itself starts again.

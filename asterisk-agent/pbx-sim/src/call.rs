@@ -201,4 +201,10 @@ impl Ctx {
     pub(crate) fn scaled(&self, ms: u32) -> Duration {
         Duration::from_millis(u64::from(ms)) / self.config.clock_scale.get()
     }
+
+    /// How many simulated ms have passed in this time.
+    pub(crate) fn simulated_ms(&self, passed: Duration) -> u32 {
+        let ms = passed.as_micros().saturating_mul(self.config.clock_scale.get().into()) / 1_000;
+        u32::try_from(ms).unwrap_or(u32::MAX)
+    }
 }

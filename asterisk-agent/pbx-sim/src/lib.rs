@@ -25,6 +25,7 @@ mod endpoints;
 mod error;
 mod event;
 mod join;
+mod recording;
 mod session;
 mod sim;
 mod step;

@@ -46,6 +46,8 @@ pub struct SimConfig {
     pub trunks_file: Option<PathBuf>,
     /// Where end reports go that nobody took; created if absent.
     pub journal_dir: Option<PathBuf>,
+    /// Where recordings go; created if absent. Without one `record` fails.
+    pub recordings_dir: Option<PathBuf>,
     /// Folder of the sounds, in which a prompt is `en/NAME.ulaw`; without one every prompt is there.
     pub sounds_dir: Option<PathBuf>,
     /// Divides every duration of the simulated world; deadlines of real sockets stay. 1 but in tests.
@@ -63,6 +65,7 @@ impl std::fmt::Debug for SimConfig {
             .field("node", &self.node)
             .field("trunks", &self.trunks)
             .field("journal_dir", &self.journal_dir)
+            .field("recordings_dir", &self.recordings_dir)
             .field("sounds_dir", &self.sounds_dir)
             .field("clock_scale", &self.clock_scale)
             .finish_non_exhaustive()
@@ -104,7 +107,7 @@ impl Sim {
             return Err(Error::NodeName);
         }
         let step = StepServer::parse(&config.step_url, &config.step_secret)?;
-        if let Some(folder) = &config.journal_dir {
+        for folder in config.journal_dir.iter().chain(&config.recordings_dir) {
             std::fs::create_dir_all(folder).map_err(|source| Error::file("create", folder, source))?;
         }
         let listener = TcpListener::bind(config.ami_listen).await.map_err(|source| Error::Listen {

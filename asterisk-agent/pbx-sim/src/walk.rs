@@ -5,12 +5,13 @@
 use std::time::Duration;
 
 use asterism_agent::dialplan::{
-    END_PATH, END_TAKEN, EndReport, Heard, Listened, MAX_MISSES, Question, Reply, STEP_PATH, Verb,
+    END_PATH, END_TAKEN, EndReport, Finish, Heard, Listened, MAX_MISSES, Question, Reply, STEP_PATH, Verb,
 };
 use tokio::time::Instant;
 
 use crate::callees::{Callee, Habit, Presses};
 use crate::channel::Channel;
+use crate::recording;
 use crate::sim::Ctx;
 use crate::step::StepClient;
 
@@ -30,6 +31,8 @@ const BARGE_WAIT_MS: u32 = 10;
 /// behind it, or the longest greeting a human gives.
 const HUMAN_MS: u32 = 1_800;
 const MACHINE_MS: u32 = 1_500;
+/// How long a callee speaks into a recording, in ms.
+const SPOKEN_MS: u32 = 2_000;
 /// Most digits `StoreDTMF` keeps.
 const MAX_TYPED: usize = 32;
 /// Between the keys of a callee who presses at a fixed time, in ms.
@@ -195,6 +198,10 @@ impl Call<'_> {
                 self.wait(seconds * 1000, Listening::No).await?;
                 "OK"
             }
+            Verb::Record { max_s, silence_s, finish } => {
+                self.channel.goto("vrecord", 2, "Record");
+                self.record(*max_s, *silence_s, *finish).await?
+            }
             Verb::Hangup { cause } => {
                 "done".clone_into(&mut self.report.status);
                 self.channel.goto("vhangup", 2, "Hangup");
@@ -265,6 +272,29 @@ impl Call<'_> {
         Ok(status)
     }
 
+    /// `Record()`: the callee speaks a while and is silent then. What was said before a hang-up is kept.
+    async fn record(&mut self, max_s: u32, silence_s: u32, finish: Finish) -> Result<&'static str, Gone> {
+        let longest_ms = max_s * 1000;
+        let ends_ms = if silence_s > 0 { longest_ms.min(SPOKEN_MS + silence_s * 1000) } else { longest_ms };
+        let (began, mut passed_ms) = (Instant::now(), 0);
+        let ended = loop {
+            let key = self.wait(ends_ms - passed_ms, Listening::Yes).await;
+            passed_ms = self.ctx.simulated_ms(began.elapsed()).min(ends_ms);
+            match key {
+                Err(gone) => break Err(gone),
+                Ok(None) => break Ok(if ends_ms < longest_ms { "SILENCE" } else { "TIMEOUT" }),
+                Ok(Some(key)) if ends(finish, key) => break Ok("DTMF"),
+                Ok(Some(_)) => {}
+            }
+        };
+        let written = recording::write(self.ctx.config.recordings_dir.as_deref(), &self.report, passed_ms);
+        if let Err(error) = written {
+            tracing::warn!(channel = %self.report.channel_id, %error, "not recorded");
+            return ended.map(|_| "ERROR");
+        }
+        ended
+    }
+
     /// Lets time pass; returns early with a key where the verb listens, or because someone hung up.
     pub(crate) async fn wait(&mut self, ms: u32, listening: Listening) -> Result<Option<char>, Gone> {
         let start = Instant::now();
@@ -326,6 +356,16 @@ impl Call<'_> {
         if let Err(error) = std::fs::write(folder.join(&self.report.channel_id), body + "\n") {
             tracing::error!(channel = %self.report.channel_id, %error, "end report lost: journal not written");
         }
+    }
+}
+
+/// Whether a key ends a recording.
+fn ends(finish: Finish, key: char) -> bool {
+    match finish {
+        Finish::Hash => key == '#',
+        Finish::Star => key == '*',
+        Finish::Any => true,
+        Finish::None => false,
     }
 }
 

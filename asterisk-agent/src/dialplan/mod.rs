@@ -12,7 +12,7 @@ mod question;
 mod reply;
 
 use asterism_domain::logic::VerbError;
-pub use asterism_domain::logic::{Address, LastVerb, Verb};
+pub use asterism_domain::logic::{Address, Finish, LastVerb, Verb};
 pub use leg::Leg;
 pub use listened::{Heard, Listened};
 pub use question::{EndReport, Question, is_channel_id};

@@ -66,8 +66,8 @@ impl Reply {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use asterism_domain::logic::{
-        Address, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RING_S, MAX_TALK_S, MAX_TIMEOUT_S,
-        VerbError, is_prompt_name,
+        Address, Finish, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RECORD_S, MAX_RING_S,
+        MAX_TALK_S, MAX_TIMEOUT_S, VerbError, is_prompt_name,
     };
     use proptest::prelude::*;
 
@@ -124,6 +124,8 @@ mod tests {
                     by: Some(address("a1b2")),
                 },
             ),
+            ("1|1|record|60|3|#|||.", Verb::Record { max_s: 60, silence_s: 3, finish: Finish::Hash }),
+            ("1|1|record|3600|0|none|||.", Verb::Record { max_s: 3_600, silence_s: 0, finish: Finish::None }),
         ] {
             let reply = Reply { step: 1, verb };
             assert_eq!(Reply::parse(text), Ok(reply.clone()));
@@ -163,6 +165,10 @@ mod tests {
             ("1|1|gather|a|1|0|1|#|.", bad("timeout")),
             ("1|1|gather|a|1|5|1|##|.", bad("finish_key")),
             ("1|1|hangup|128|||||.", bad("cause")),
+            ("1|1|record|0|3|#|||.", bad("max_s")),
+            ("1|1|record|3601|3|#|||.", bad("max_s")),
+            ("1|1|record|60|61|#|||.", bad("silence")),
+            ("1|1|record|60|3|9|||.", bad("finish")),
             ("1|1|play|${SHELL}|0||||.", Error::BadAlphabet),
             ("1|1|pause|1|||||.\n", Error::BadAlphabet),
         ] {
@@ -218,6 +224,8 @@ mod tests {
                     caller_id,
                     by
                 }),
+            (1..=MAX_RECORD_S, 0..=MAX_TIMEOUT_S, proptest::sample::select(Finish::ALL.to_vec()))
+                .prop_map(|(max_s, silence_s, finish)| Verb::Record { max_s, silence_s, finish }),
         ]
     }
 

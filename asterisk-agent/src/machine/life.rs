@@ -305,6 +305,7 @@ impl Machine {
             self.life.listed_ms = now_ms;
             out.effects.push(Effect::ListChannels);
         }
+        self.take_recordings(&mut out);
         self.say_load(now_ms, cpu_permille, &mut out);
         self.finish_drain(now_ms, spool, &mut out);
         out
@@ -354,6 +355,10 @@ impl Machine {
 
     fn finish_drain(&mut self, now_ms: u64, spool: SpoolView, out: &mut Output) {
         if !self.drain.on || self.drain.empty_said || !self.active.is_empty() || !self.life.admitted {
+            return;
+        }
+        // What the log knows of is waited for by the scaler.
+        if !self.recordings.are_told() {
             return;
         }
         // A fact of this very output is not in the spool yet: it cannot be covered.

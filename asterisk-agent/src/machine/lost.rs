@@ -10,7 +10,7 @@ const HELD_PER_FACT: usize = 60;
 
 impl Machine {
     /// This node has told somebody that it holds no frame up to this one, which the log misses. Ready, its manifests, the
-    /// trunks of the newest order, the attempts it holds and the end of its drain are said again, once for each longer loss. What
+    /// trunks of the newest order, the attempts it holds, its recordings and the end of its drain are said again, once for each longer loss. What
     /// was ordered before the agent was started anew the dialer owes, and orders again, as long as the log does not have it.
     pub fn on_frames_lost(&mut self, lost_to: u64) -> Output {
         let mut out = Output::default();
@@ -25,6 +25,7 @@ impl Machine {
             out.facts.push(Fact::of_node(Body::ManifestHeld(body)));
         }
         out.facts.extend(self.names_its_trunks());
+        out.facts.extend(self.names_its_recordings());
         out.facts.extend(self.names_what_it_holds());
         if self.drain.empty_said {
             // Empty is said again once a checkpoint covers what is said now.

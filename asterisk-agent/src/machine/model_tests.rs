@@ -142,6 +142,8 @@ impl World {
             Change::PutManifest(manifest) => drop(saved.manifests.insert(manifest)),
             Change::DropManifest(manifest) => drop(saved.manifests.remove(&manifest)),
             Change::PutWitnessed(witnessed) => saved.witnessed = *witnessed,
+            Change::PutRecording(name, it) => drop(saved.recordings.insert(name, *it)),
+            Change::DropRecording(name) => drop(saved.recordings.remove(&name)),
         }
     }
 

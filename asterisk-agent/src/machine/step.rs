@@ -138,10 +138,13 @@ impl Machine {
         let input = std::mem::take(&mut attempt.watch.input);
         attempt.talk.step = step;
         attempt.talk.line = line;
+        let recorded = taken.reply.clone();
         let body = Body::StepTaken(v1::StepTaken { call: call.to_owned(), step, input, ..taken });
         out.facts.push(Fact::of_campaign(&attempt.campaign, body));
-        out.effects.push(effect(call, step, attempt));
+        let answer = effect(call, step, attempt);
         self.save(call, &mut out);
+        self.expect_recording(call, step, &recorded, &mut out);
+        out.effects.push(answer);
         out
     }
 }

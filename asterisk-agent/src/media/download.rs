@@ -9,7 +9,7 @@ use std::time::Duration;
 use asterism_proto::hash::Hash;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper::{Request, Response, StatusCode, Uri};
@@ -37,7 +37,7 @@ const REFUSAL_MAX_BYTES: usize = 4096;
 
 /// Why a file did not come.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nobody vouches for the server.
     Untrusted(String),
     /// The disk has no room.
@@ -175,7 +175,7 @@ impl Source {
 }
 
 /// The code of S3's error document, like `RequestTimeTooSkewed`: a bounded look, and nothing but letters of it.
-async fn refusal(mut body: Incoming) -> Option<String> {
+pub(crate) async fn refusal(mut body: Incoming) -> Option<String> {
     let mut text = Vec::new();
     let look = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -297,6 +297,22 @@ pub(super) fn hash_file(path: &Path, size_max: u64) -> Result<(u64, Hash), Strin
 
 /// Connects and asks; the head of the answer.
 async fn open(uri: &Uri, trust: &Trust, step: Duration) -> Result<Response<Incoming>, Failure> {
+    let authority = uri.authority().ok_or("its url names no server")?;
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let request = Request::get(target).header(HOST, authority.as_str()).body(Empty::<Bytes>::new());
+    exchange(uri, request.map_err(|error| error.to_string())?, trust, (step, step)).await
+}
+
+/// Connects within one time, sends a request and waits for the head of the answer for another.
+pub(crate) async fn exchange<B>(
+    uri: &Uri,
+    request: Request<B>,
+    trust: &Trust,
+    (step, answer): (Duration, Duration),
+) -> Result<Response<Incoming>, Failure>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
+{
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
@@ -310,26 +326,20 @@ async fn open(uri: &Uri, trust: &Trust, step: Duration) -> Result<Response<Incom
         .await
         .map_err(|_| "no connection to its server in time")?
         .map_err(|error| format!("no connection to its server: {error}"))?;
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    let request = Request::get(target).header(HOST, authority.as_str()).body(Empty::<Bytes>::new());
-    let request = request.map_err(|error| error.to_string())?;
     if secure {
         let stream = timeout(step, trust.connect(host, stream))
             .await
             .map_err(|_| "no tls with its server in time")??;
-        ask(stream, request, step).await
+        ask(stream, request, answer).await
     } else {
-        ask(stream, request, step).await
+        ask(stream, request, answer).await
     }
 }
 
-async fn ask<S>(
-    stream: S,
-    request: Request<Empty<Bytes>>,
-    step: Duration,
-) -> Result<Response<Incoming>, Failure>
+async fn ask<S, B>(stream: S, request: Request<B>, step: Duration) -> Result<Response<Incoming>, Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + Unpin + 'static,
 {
     let broken = |error: hyper::Error| format!("the connection to its server broke: {error}");
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;

@@ -27,14 +27,14 @@ pub fn trust_file(path: &Path) -> Result<(), Error> {
 
 /// The certificates that vouch for a server, read when the first server is met.
 #[derive(Debug, Default)]
-pub(super) struct Trust {
+pub(crate) struct Trust {
     named: Option<PathBuf>,
     config: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Trust {
     /// What this process was told to trust.
-    pub(super) fn of_process() -> Self {
+    pub(crate) fn of_process() -> Self {
         Self { named: NAMED.get().cloned(), config: OnceLock::new() }
     }
 

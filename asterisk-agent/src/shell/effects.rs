@@ -61,6 +61,9 @@ impl Shell {
             Effect::Forget(manifest) => self.forget(manifest),
             Effect::Trunks { ticket, order } => self.have_trunks(ticket, order),
             Effect::Cosign { log, size, root } => self.cosign(&log, TreeHead { size, root }),
+            Effect::TakeRecording(name) => self.parts.recorder.take(name, self.parts.inputs.clone()),
+            Effect::SendRecording { name, made } => self.parts.recorder.send(name, made),
+            Effect::RemoveRecording(name) => self.parts.recorder.remove(&name),
             Effect::RequestCheckpoint => {
                 let Some(bus) = self.bus.clone() else { return };
                 let subject = self.parts.subjects.checkpoint_request.clone();

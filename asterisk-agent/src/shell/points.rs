@@ -15,6 +15,7 @@ fn around(body: &Body) -> Option<(&'static str, &'static str)> {
         Body::Ended(_) => ("ended.unwritten", "ended.written"),
         Body::Uncertain(_) => ("uncertain.unwritten", "uncertain.written"),
         Body::StepTaken(_) => ("step.unwritten", "step.written"),
+        Body::RecordingMade(_) => ("recording.unwritten", "recording.written"),
         _ => return None,
     })
 }

@@ -20,6 +20,10 @@ pub struct Status {
     pub why_not_ready: String,
     /// Why prompts that are ordered are not there, empty if nothing failed lately.
     pub prompts_problem: String,
+    /// Recordings that are not known to be in the store.
+    pub recordings_unsent: u32,
+    /// Why the one that was tried last is not, empty if nothing failed.
+    pub recordings_problem: String,
     /// The state word of heartbeats.
     pub state: String,
     /// Slots.
@@ -89,6 +93,8 @@ impl Shell {
         Status {
             why_not_ready: self.parts.machine.why_not_ready().unwrap_or_default().to_owned(),
             prompts_problem: self.parts.prompts.problem().unwrap_or_default(),
+            recordings_unsent: self.parts.machine.unsent(),
+            recordings_problem: self.parts.recorder.problem().unwrap_or_default(),
             state: self.parts.machine.state_word().to_owned(),
             slots: self.parts.machine.slots(),
             spool_frames: spool.frame_count() as u64,
@@ -127,6 +133,8 @@ impl Shell {
             leaving: self.parts.machine.leaving(),
             prompts_problem: status.prompts_problem,
             public_address: self.parts.public_address.borrow().clone(),
+            recordings_unsent: status.recordings_unsent,
+            recordings_problem: status.recordings_problem,
         }
         .encode_to_vec()
     }

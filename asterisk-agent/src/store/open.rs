@@ -44,6 +44,7 @@ pub(super) fn open(dir: &Path) -> Result<Store, Error> {
         attempts: tree("attempts")?,
         past: tree("past")?,
         manifests: tree("manifests")?,
+        recordings: tree("recordings")?,
         facts: tree("facts")?,
         frames: super::frames::Frames::open(&db).map_err(|error| bad(error.to_string()))?,
         meta: tree("meta")?,

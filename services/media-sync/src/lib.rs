@@ -2,12 +2,13 @@
 //!
 //! [`publish`] puts documents and sounds into the object store; [`commands`] commits that they are there, after
 //! [`shelf`] has read them back; [`orders`] tells nodes to fetch what running campaigns play until their own facts prove
-//! that they hold it.
+//! that they hold it; [`recordings`] takes what calls recorded into the store.
 
 mod addresses;
 pub mod commands;
 pub mod orders;
 pub mod publish;
+mod recordings;
 pub mod shelf;
 pub mod sweep;
 
@@ -54,10 +55,12 @@ pub async fn run(config: MediaConfig, deps: Deps, store: Arc<dyn ObjectStore>) -
     let desk = deps.lead(Role::MediaSync, catalogue::decide)?;
     let shelf = Arc::new(Shelf::new(store, config.url_valid_s));
     commands::serve(&deps, &desk, &shelf);
-    let _addresses = addresses::serve(&deps.log, &shelf).await?;
+    let keeper = Arc::new(recordings::Keeper::new(&deps.log, &desk, &shelf));
+    let _addresses = addresses::serve(&deps.log, &shelf, &keeper).await?;
     let (mut shutdown, mut failure) = (deps.shutdown.clone(), deps.log.failure());
     tokio::select! {
         () = orders::run(&config, &deps, &desk, &shelf) => {}
+        () = keeper.run() => {}
         _ = failure.wait_for(Option::is_some) => {}
         () = shutdown.requested() => {}
     }

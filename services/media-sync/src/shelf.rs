@@ -130,6 +130,11 @@ impl Shelf {
         Self { store, url_valid_s, shelved: Mutex::default(), sweeping: RwLock::default() }
     }
 
+    /// For how long addresses are good.
+    pub(crate) fn url_valid_s(&self) -> u32 {
+        self.url_valid_s
+    }
+
     /// The store itself.
     pub(crate) fn store(&self) -> &dyn ObjectStore {
         self.store.as_ref()

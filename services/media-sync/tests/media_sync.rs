@@ -355,7 +355,8 @@ async fn of_a_large_set_the_order_names_the_document_and_nodes_ask_for_what_they
     let subject = Subject::address_request(FLEET).unwrap();
     let hashes: Vec<Vec<u8>> = sources.iter().map(|source| sha256(&source.bytes)).collect();
     let ask = async |manifest: &str, sounds: &[Vec<u8>]| {
-        let asked = AddressRequest { manifest: manifest.to_owned(), sounds: sounds.to_vec() };
+        let asked =
+            AddressRequest { manifest: manifest.to_owned(), sounds: sounds.to_vec(), recording: None };
         let answer = bus.request(&subject, asked.encode_to_vec(), Duration::from_secs(10)).await;
         answer.map(|bytes| AddressReply::decode(bytes.as_slice()).unwrap().urls)
     };

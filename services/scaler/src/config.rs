@@ -83,6 +83,7 @@ impl From<&Config> for ScalerConfig {
                 unreachable_terminate_after_ms: scaler.unreachable_terminate_after_ms,
                 gone_after_ms: scaler.gone_after_ms,
                 refusing_terminate_after_ms: scaler.refusing_terminate_after_ms,
+                recordings_wait_ms: scaler.recordings_wait_ms,
                 budget_reserve_ms: scaler.budget_reserve_ms,
             },
             tick_ms: scaler.tick_ms,

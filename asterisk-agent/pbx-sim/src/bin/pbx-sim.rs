@@ -51,6 +51,9 @@ struct Args {
     /// Folder for end reports that nobody took.
     #[arg(long)]
     journal_dir: Option<PathBuf>,
+    /// Folder for what `record` records; without one it fails.
+    #[arg(long)]
+    recordings_dir: Option<PathBuf>,
     /// Folder of the sounds: a prompt whose file is not in it fails. Without one no prompt does.
     #[arg(long)]
     sounds_dir: Option<PathBuf>,
@@ -96,6 +99,7 @@ fn main() -> anyhow::Result<()> {
         trunks: args.trunks,
         trunks_file: args.trunks_file,
         journal_dir: args.journal_dir,
+        recordings_dir: args.recordings_dir,
         sounds_dir: args.sounds_dir,
         clock_scale: args.clock_scale,
     };

@@ -80,6 +80,7 @@ pub fn config(
         node: "n1".into(),
         trunks: vec!["trunk".into()],
         journal_dir: Some(folder.path().join("journal")),
+        recordings_dir: Some(folder.path().join("recordings")),
         sounds_dir: None,
         trunks_file: None,
         clock_scale: NonZeroU32::new(scale).unwrap(),

@@ -9,6 +9,7 @@ use crate::event::Event;
 use crate::fleet::NodeStatus;
 use crate::ids::{NodeId, Timestamp};
 use crate::logic::is_name;
+use crate::recording::{self, RecordingCommand};
 use crate::state::{Effectless, State};
 
 /// Longest object name, in bytes.
@@ -74,6 +75,7 @@ pub enum CatalogueCommand {
         manifest: String,
         reason: String,
     },
+    Recording(RecordingCommand),
 }
 
 /// Decides on a publication; what is published already needs no event.
@@ -107,6 +109,7 @@ pub fn decide(state: &State, command: &CatalogueCommand, _at: Timestamp) -> Resu
             refuse_needed(state, &manifest).map_err(|()| Rejection::new("AST-M101", why))?;
             Ok(vec![Event::ManifestRetired { manifest, reason }])
         }
+        CatalogueCommand::Recording(command) => recording::decide(state, &command),
     }
 }
 

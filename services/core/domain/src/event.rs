@@ -10,6 +10,7 @@ use crate::fleet::{FleetLimits, PriceLine};
 use crate::ids::{
     AttemptId, CampaignId, ContactId, IntentId, Listened, NodeId, NumberHash, Outcome, Timestamp,
 };
+use crate::recording::RecordingId;
 use crate::rules::{CampaignRules, Exclusion};
 use crate::trunk::TrunkSettings;
 use crate::trunk::health::{BreakerState, Heard};
@@ -130,6 +131,11 @@ pub enum Event {
     ManifestHeld { node: NodeId, manifest: String },
     ManifestRetired { manifest: String, reason: String },
     ManifestDropped { node: NodeId, manifest: String },
+    RecordingMade { node: NodeId, call: AttemptId, step: u32, sha256: Vec<u8>, size_bytes: u64, duration_ms: u32 },
+    RecordingStored { node: NodeId, call: AttemptId, step: u32, object: String, sha256: Vec<u8>, size_bytes: u64 },
+    RecordingLost { node: NodeId, call: AttemptId, step: u32, reason: String },
+    RecordingsErased { recordings: Vec<RecordingId>, reason: String },
+    RecordingsKept { campaign: CampaignId, days: u32, reason: String },
 
     TrunkSet { trunk: String, settings: TrunkSettings, configured: bool, reason: String },
     TrunkRemoved { trunk: String, reason: String },

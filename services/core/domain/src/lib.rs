@@ -18,6 +18,7 @@ pub mod logic;
 pub mod media;
 pub mod outcome;
 pub mod paces;
+pub mod recording;
 pub mod report;
 pub mod rules;
 pub mod state;

@@ -13,6 +13,7 @@ use crate::emergency::{self, Emergency};
 use crate::event::{Event, Recorded};
 use crate::fleet::state::Fleet;
 use crate::ids::{NumberHash, Timestamp, by_number};
+use crate::recording::{self, Recordings};
 use crate::rules::{DoNotCall, NumberUse};
 use crate::trunk::Trunk;
 use crate::webhook::{self, Outbox, Watch};
@@ -74,6 +75,8 @@ pub struct State {
     pub campaigns: Campaigns,
     /// Published flows and manifests.
     pub catalogue: Catalogue,
+    /// Recordings of calls that are in the object store.
+    pub recordings: Recordings,
     /// Do-not-call lists.
     pub do_not_call: BTreeMap<String, DoNotCall>,
     /// Numbers that rang or are in flight, by keyed hash, over all campaigns.
@@ -259,6 +262,11 @@ impl State {
             Event::FlowPublished { .. } | Event::ManifestPublished { .. } => {
                 catalogue::apply(&mut self.catalogue, &recorded.event, recorded.at)
             }
+            Event::RecordingMade { .. }
+            | Event::RecordingStored { .. }
+            | Event::RecordingLost { .. }
+            | Event::RecordingsErased { .. }
+            | Event::RecordingsKept { .. } => recording::apply(self, &recorded.event, recorded.at),
             Event::TrunkSet { .. }
             | Event::TrunkRemoved { .. }
             | Event::TrunkHeld { .. }

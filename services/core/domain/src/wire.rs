@@ -486,6 +486,11 @@ events! {
     ManifestHeld ManifestHeld { node, manifest }
     ManifestDropped ManifestDropped { node, manifest }
     ManifestRetired ManifestRetired { manifest, reason }
+    RecordingMade RecordingMade { node, call, step, sha256, size_bytes, duration_ms }
+    RecordingStored RecordingStored { node, call, step, object, sha256, size_bytes }
+    RecordingLost RecordingLost { node, call, step, reason }
+    RecordingsErased RecordingsErased { recordings, reason }
+    RecordingsKept RecordingsKept { campaign, days, reason }
     TrunkSet TrunkSet { trunk, settings, configured, reason }
     TrunkRemoved TrunkRemoved { trunk, reason }
     TrunkHeld TrunkHeld { node, trunk, revision }

@@ -127,6 +127,13 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     ("ADDRESS_ASSOCIATED", &[]),
     ("ADDRESS_SHOWN", &[]),
     ("ADDRESS_RELEASED", &[]),
+    ("RECORDING_MADE", &[]),
+    // Of other bytes: void.
+    ("RECORDING_STORED", &[]),
+    ("RECORDING_LOST", &[]),
+    // Not in the store: void.
+    ("RECORDINGS_ERASED", &[]),
+    ("RECORDINGS_KEPT", &[]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -170,6 +177,7 @@ fn body_of(pool: &DescriptorPool, kind: &str) -> MessageDescriptor {
 fn sample(field: &FieldDescriptor) -> Value {
     let text = |name: &str| match name {
         "attempt" | "attempts" | "call" | "cuts" => "demo-0-1".to_owned(),
+        "recordings" => "demo-0-1-1".to_owned(),
         "intent" => "intent-1".to_owned(),
         "node" => "i-1".to_owned(),
         "campaign" => "demo".to_owned(),
@@ -382,8 +390,10 @@ fn the_story_is_one_of_events_that_take_effect() {
     // The lost frames, a step of a decision the log does not have, a step of a call that is over, an end of one, what was
     // heard of one, how a leg of it ended, and what a copy had beyond the log; the cut of a node that was heard of, what came
     // after its end, what it holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed or
-    // kept, a campaign there is, an address for a node that has ended, four times, and a flow published before.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (7, 21, 6), "{reasons:?}");
+    // kept, a campaign there is, an address for a node that has ended, four times, a flow published before, and a recording
+    // that is not what was made, nor in the store.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (7, 23, 6), "{reasons:?}");
+    assert_eq!((state.recordings.lost, state.recordings.keep_days.len()), (1, 1));
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;
     assert_eq!((ruled.imported, ruled.waiting, ruled.excluded), (4, 3, 1));

@@ -100,6 +100,7 @@ fn absurd_policy() -> impl Strategy<Value = FleetPolicy> {
             unreachable_terminate_after_ms: unreachable,
             gone_after_ms: gone,
             refusing_terminate_after_ms: refusing,
+            recordings_wait_ms: 600_000,
             budget_reserve_ms: reserve,
         }
     })

@@ -101,6 +101,24 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// A URL from which a node can fetch the object for `valid_for_s` seconds: `file:///...` for a folder, a signed
     /// `http(s)` address for S3. Whether the object exists is not checked.
     async fn fetch_url(&self, name: &ObjectName, valid_for_s: u32) -> Result<String, Error>;
+
+    /// Where a node may send an object of this SHA-256, for `valid_for_s` seconds. A server that checks checksums refuses
+    /// other bytes; not every server does, so read back what came.
+    async fn upload_url(
+        &self,
+        name: &ObjectName,
+        sha256: &[u8; 32],
+        valid_for_s: u32,
+    ) -> Result<Upload, Error>;
+}
+
+/// Where an object is to be sent, and what is sent with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload {
+    /// `file:///...` for a folder, a signed `http(s)` address for S3, for one PUT.
+    pub url: String,
+    /// Headers that are sent as they are: the signature covers them.
+    pub headers: Vec<(String, String)>,
 }
 
 /// Opens `file:///folder` or `s3://bucket/prefix?endpoint=...&region=...&key_file=...`. A folder that does not exist is created.

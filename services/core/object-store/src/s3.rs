@@ -29,7 +29,7 @@ use crate::location::S3Location;
 use crate::retry::{Attempt, Retry};
 use crate::{
     Entry, Error, MAX_OBJECT_BYTES, MAX_PAGE_ENTRIES, MAX_URL_VALID_S, ObjectMeta, ObjectName, ObjectStore,
-    Page, PutResult, check_content, name,
+    Page, PutResult, Upload, check_content, name,
 };
 
 /// One try of one operation, body included.
@@ -379,6 +379,30 @@ impl ObjectStore for S3Store {
         let request = self.client.get_object().bucket(&self.at.bucket).key(self.key(name));
         match request.presigned(signing).await {
             Ok(request) => Ok(request.uri().to_owned()),
+            Err(e) => Err(Error::Denied { what: self.what(name), why: shorten(&DisplayErrorContext(e)) }),
+        }
+    }
+
+    async fn upload_url(
+        &self,
+        name: &ObjectName,
+        sha256: &[u8; 32],
+        valid_for_s: u32,
+    ) -> Result<Upload, Error> {
+        let valid = Duration::from_secs(u64::from(valid_for_s.clamp(1, MAX_URL_VALID_S)));
+        let refused = |why| Error::Refused { what: self.what(name), why };
+        let signing = PresigningConfig::expires_in(valid).map_err(|e| refused(e.to_string()))?;
+        let request = self
+            .client
+            .put_object()
+            .bucket(&self.at.bucket)
+            .key(self.key(name))
+            .checksum_sha256(STANDARD.encode(sha256));
+        match request.presigned(signing).await {
+            Ok(request) => Ok(Upload {
+                url: request.uri().to_owned(),
+                headers: request.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            }),
             Err(e) => Err(Error::Denied { what: self.what(name), why: shorten(&DisplayErrorContext(e)) }),
         }
     }

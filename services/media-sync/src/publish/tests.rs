@@ -3,7 +3,7 @@
 
 use asterism_audio::{NARROW_HZ, wav};
 use asterism_domain::media::PromptEntry;
-use asterism_object_store::{FolderStore, ObjectMeta, Page, list_all};
+use asterism_object_store::{FolderStore, ObjectMeta, Page, Upload, list_all};
 use async_trait::async_trait;
 use std::fs;
 use std::path::Path;
@@ -96,6 +96,14 @@ impl ObjectStore for Counting {
     }
     async fn fetch_url(&self, name: &ObjectName, valid_for_s: u32) -> Result<String, object_store::Error> {
         self.0.fetch_url(name, valid_for_s).await
+    }
+    async fn upload_url(
+        &self,
+        name: &ObjectName,
+        sha256: &[u8; 32],
+        valid_for_s: u32,
+    ) -> Result<Upload, object_store::Error> {
+        self.0.upload_url(name, sha256, valid_for_s).await
     }
 }
 

@@ -91,6 +91,7 @@ pub fn config() -> ScalerConfig {
             unreachable_terminate_after_ms: 60_000,
             gone_after_ms: 1_500,
             refusing_terminate_after_ms: 1_000,
+            recordings_wait_ms: 1_000,
             budget_reserve_ms: 0,
             ..FleetPolicy::default()
         },

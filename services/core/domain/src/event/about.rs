@@ -18,6 +18,9 @@ impl Event {
             | Event::AttemptUncertain { attempt, .. } => Some(attempt),
             Event::StepDecided { call, .. }
             | Event::LogicFailed { call, .. }
+            | Event::RecordingMade { call, .. }
+            | Event::RecordingStored { call, .. }
+            | Event::RecordingLost { call, .. }
             | Event::StepTaken { call, .. } => Some(call),
             _ => None,
         }
@@ -37,7 +40,8 @@ impl Event {
             | Event::CampaignStopped { campaign, .. }
             | Event::CampaignCompleted { campaign }
             | Event::CampaignBudgetReached { campaign, .. }
-            | Event::CampaignLive { campaign, .. } => Some(campaign),
+            | Event::CampaignLive { campaign, .. }
+            | Event::RecordingsKept { campaign, .. } => Some(campaign),
             other => other.attempt().map(|attempt| &attempt.campaign),
         }
     }
@@ -62,6 +66,9 @@ impl Event {
             | Event::AttemptIntended { node, .. }
             | Event::ManifestHeld { node, .. }
             | Event::ManifestDropped { node, .. }
+            | Event::RecordingMade { node, .. }
+            | Event::RecordingStored { node, .. }
+            | Event::RecordingLost { node, .. }
             | Event::TrunkHeld { node, .. } => Some(node),
             _ => None,
         }

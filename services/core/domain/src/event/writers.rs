@@ -68,8 +68,16 @@ impl Event {
             | Event::WebhookDelivered { .. }
             | Event::WebhookGivenUp { .. }
             | Event::WebhookResent { .. } => *origin == Origin::Role(Role::Dialer),
-            Event::FlowPublished { .. } | Event::ManifestPublished { .. } | Event::ManifestRetired { .. } => {
+            Event::FlowPublished { .. }
+            | Event::ManifestPublished { .. }
+            | Event::ManifestRetired { .. }
+            | Event::RecordingStored { .. }
+            | Event::RecordingsErased { .. }
+            | Event::RecordingsKept { .. } => *origin == Origin::Role(Role::MediaSync),
+            // The node whose file is not there; media-sync for a node that is gone.
+            Event::RecordingLost { node, .. } => {
                 *origin == Origin::Role(Role::MediaSync)
+                    || matches!(origin, Origin::Node(writer) if writer == node)
             }
             Event::StepDecided { .. } | Event::LogicFailed { .. } => {
                 matches!(origin, Origin::Proc(Role::LogicResponder, _))
@@ -83,6 +91,7 @@ impl Event {
             | Event::NodeHolds { node, .. }
             | Event::ManifestHeld { node, .. }
             | Event::ManifestDropped { node, .. }
+            | Event::RecordingMade { node, .. }
             | Event::TrunkHeld { node, .. } => {
                 matches!(origin, Origin::Node(writer) if writer == node)
             }

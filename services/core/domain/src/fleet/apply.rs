@@ -73,6 +73,7 @@ pub fn apply(fleet: &mut Fleet, recorded: &Recorded) -> Result<Orphaned, Effectl
             let known = existing(fleet, node)?;
             if known.status == NodeStatus::Draining && known.drain == *drain {
                 known.empty = true;
+                known.empty_at = Some(at);
                 return Ok(unproved(known));
             }
         }
@@ -321,6 +322,8 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             drain: 0,
             held: false,
             empty: false,
+            empty_at: None,
+            recordings: std::collections::BTreeMap::new(),
             refuses_log: None,
             uncovered: None,
             down_since: None,

@@ -23,6 +23,7 @@ use super::seen::{self, Need};
 use super::staffing::Staff;
 use super::state::{Fleet, Node, NodeStatus};
 use crate::ids::{NodeId, Timestamp};
+use crate::recording;
 
 /// Attempts an unreachable node may hold to be ended by the plan: their names fit one frame.
 pub const CUTS_MAX: usize = 300;
@@ -64,6 +65,8 @@ pub struct FleetPolicy {
     pub gone_after_ms: u64,
     /// A node that refuses the log, drained and without a call, is kept for so long before it is ended: people may look.
     pub refusing_terminate_after_ms: u64,
+    /// An empty node that has recordings to send is waited for so long; what it has not sent by then is lost.
+    pub recordings_wait_ms: u64,
     /// The fleet is drained when its budget leaves less than its nodes cost in this time.
     pub budget_reserve_ms: u64,
 }
@@ -89,6 +92,7 @@ impl Default for FleetPolicy {
             unreachable_terminate_after_ms: 900_000,
             gone_after_ms: 300_000,
             refusing_terminate_after_ms: 300_000,
+            recordings_wait_ms: 600_000,
             budget_reserve_ms: 600_000,
         }
     }
@@ -211,6 +215,7 @@ pub fn plan(view: &FleetView<'_>, policy: &FleetPolicy, at: Timestamp) -> Plan {
             node.status == NodeStatus::Draining
                 && may_terminate(node)
                 && !plan.undrain.contains(id)
+                && recording::may_end(node, policy.recordings_wait_ms, at)
                 && (going || node.held || node.refuses_log.is_some() || paid::may_end(node, policy, at))
         })
         .map(|(id, _)| id.clone());

@@ -10,6 +10,7 @@ use super::limits::Limited;
 use super::prices::{NodePrice, Prices};
 use crate::ids::{AttemptId, IntentId, NodeId, Timestamp};
 use crate::paces::Paced;
+use crate::recording::{Made, RecordingId};
 
 /// Where a launch intent stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +150,10 @@ pub struct Node {
     pub held: bool,
     /// The node said it is empty in the current drain.
     pub empty: bool,
+    /// When it said so.
+    pub empty_at: Option<Timestamp>,
+    /// Recordings it has that the store has not.
+    pub recordings: BTreeMap<RecordingId, Made>,
     /// Since when it refuses the log: it was shown two histories and takes no calls any more.
     pub refuses_log: Option<Timestamp>,
     /// In the current drain it said that it is empty and uncovered.

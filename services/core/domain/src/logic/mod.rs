@@ -32,8 +32,8 @@ pub use outline::{Does, Outline, StateOutline, Why};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
 pub use verb::{
-    Address, LEG_OUTCOMES, LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError, is_prompt_name,
-    leg_outcome,
+    Address, Finish, LEG_OUTCOMES, LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError,
+    is_prompt_name, leg_outcome,
 };
 
 /// Longest flow document, in bytes.
@@ -52,6 +52,8 @@ pub const MAX_TIMEOUT_S: u32 = 60;
 pub const MAX_ATTEMPTS: u32 = 9;
 /// Longest pause, in seconds.
 pub const MAX_PAUSE_S: u32 = 600;
+/// Longest recording, in seconds.
+pub const MAX_RECORD_S: u32 = 3_600;
 /// Longest value a `match` tells apart, in bytes.
 pub const MAX_MATCH_BYTES: usize = 64;
 /// Most fields of one contact that go with a call, and most bytes of all of them, names included.

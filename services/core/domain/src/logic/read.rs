@@ -14,11 +14,12 @@ use super::values::{
 };
 use super::{
     LEG_OUTCOMES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_HOLD_S, MAX_MATCH_BYTES,
-    MAX_NAME_BYTES, MAX_PAUSE_S, MAX_PROMPTS, MAX_RING_S, MAX_STATES, MAX_TALK_S, MAX_TIMEOUT_S,
-    MAX_VAR_BYTES, MAX_VARS, Pattern, is_name,
+    MAX_NAME_BYTES, MAX_PAUSE_S, MAX_PROMPTS, MAX_RECORD_S, MAX_RING_S, MAX_STATES, MAX_TALK_S,
+    MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Pattern, is_name, verb::Finish,
 };
 
-const VERBS: [&str; 9] = ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout", "dial"];
+const VERBS: [&str; 10] =
+    ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout", "dial", "record"];
 const BARGE_DIGITS: u32 = 1;
 
 /// A document as it was written, before anything between states is checked.
@@ -66,7 +67,7 @@ pub(super) struct Shape {
 impl Shape {
     /// Whether the verb waits for the caller or the clock, so that a loop through it is no busy loop.
     pub(super) fn waits(&self) -> bool {
-        matches!(self.verb, "gather" | "pause")
+        matches!(self.verb, "gather" | "pause" | "record")
     }
 
     /// A verb of these words, that leads on by nothing.
@@ -148,7 +149,7 @@ fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option
         let reason = if verbs.is_empty() {
             // A misspelt verb is named, with the one that was meant.
             only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
-            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout, dial"
+            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout, dial, record"
                 .to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
@@ -165,6 +166,7 @@ fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option
         "tag" => tag(state, problems),
         "optout" => optout(state, problems),
         "dial" => dial(state, draft, problems),
+        "record" => record(state, problems),
         _ => hangup(state, problems),
     }
 }
@@ -350,6 +352,34 @@ fn outcomes(on: &Node<'_>, problems: &mut Problems<'_>) -> BTreeMap<String, Targ
         }
     }
     outcomes
+}
+
+/// `record = { max_s = 60, silence_s = 3, finish = "#" }`: what the callee says becomes a recording.
+fn record(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
+    only_keys(state, &["record", "next"], "record", problems);
+    let otherwise = target(state, "next", problems);
+    let spec = state.get("record").and_then(|found| node(found, &state.path_of("record"), problems))?;
+    only_keys(&spec, &["max_s", "silence_s", "finish"], "record", problems);
+    let max_s = number(&spec, "max_s", 1..=MAX_RECORD_S, None, problems);
+    let silence_s = number(&spec, "silence_s", 0..=MAX_TIMEOUT_S, Some(3), problems);
+    let finish = match spec.get("finish") {
+        None => Finish::default(),
+        Some(found) => {
+            let (path, at) = (spec.path_of("finish"), found.1.clone());
+            let finish = Finish::parse(string(&found, &path, problems)?);
+            if finish.is_none() {
+                problems.add(
+                    code::DIGITS,
+                    &at,
+                    &path,
+                    "a recording ends by \"#\", \"*\", \"any\" key or \"none\"",
+                );
+            }
+            finish?
+        }
+    };
+    let reply = format!("record|{}|{}|{}", max_s?, silence_s?, finish.as_str());
+    Some(Shape::of("record", Some(reply), Some(otherwise?)))
 }
 
 fn pause(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {

@@ -6,7 +6,9 @@
 
 use std::fmt;
 
-use super::{MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RING_S, MAX_TALK_S, MAX_TIMEOUT_S};
+use super::{
+    MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_RECORD_S, MAX_RING_S, MAX_TALK_S, MAX_TIMEOUT_S,
+};
 
 /// Arguments a verb has at most.
 pub const VERB_ARGS: usize = 5;
@@ -40,6 +42,8 @@ pub enum LastVerb {
     Optout,
     /// `dial`.
     Dial,
+    /// `record`.
+    Record,
 }
 
 impl LastVerb {
@@ -53,6 +57,7 @@ impl LastVerb {
         Self::Hangup,
         Self::Optout,
         Self::Dial,
+        Self::Record,
     ];
 
     /// Its word on the wire.
@@ -66,6 +71,7 @@ impl LastVerb {
             Self::Hangup => "hangup",
             Self::Optout => "optout",
             Self::Dial => "dial",
+            Self::Record => "record",
         }
     }
 
@@ -78,6 +84,40 @@ impl LastVerb {
     /// Whether its result is digits that someone pressed.
     pub const fn has_digits(self) -> bool {
         matches!(self, Self::Play | Self::Gather | Self::Say)
+    }
+}
+
+/// Which keys end a recording.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// `#`.
+    #[default]
+    Hash,
+    /// `*`.
+    Star,
+    /// Any key.
+    Any,
+    /// None.
+    None,
+}
+
+impl Finish {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Hash, Self::Star, Self::Any, Self::None];
+
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hash => "#",
+            Self::Star => "*",
+            Self::Any => "any",
+            Self::None => NO_KEY,
+        }
+    }
+
+    /// Reads what is written.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|finish| finish.as_str() == text)
     }
 }
 
@@ -120,6 +160,15 @@ pub enum Verb {
     Hangup {
         /// The Q.850 cause, 1 to [`MAX_CAUSE`]; 16 is a normal end.
         cause: u32,
+    },
+    /// Records what the callee says, until silence, a key or the time is up.
+    Record {
+        /// The longest, in seconds, 1 to [`MAX_RECORD_S`].
+        max_s: u32,
+        /// Silence that ends it, in seconds, up to [`MAX_TIMEOUT_S`]; 0 = none does.
+        silence_s: u32,
+        /// The keys that end it.
+        finish: Finish,
     },
     /// The callee will never be called again: plays a goodbye and ends the call.
     Optout {
@@ -179,6 +228,7 @@ impl Verb {
             Self::Hangup { .. } => LastVerb::Hangup,
             Self::Optout { .. } => LastVerb::Optout,
             Self::Dial { .. } => LastVerb::Dial,
+            Self::Record { .. } => LastVerb::Record,
         }
     }
 
@@ -228,6 +278,14 @@ impl Verb {
                 };
                 (dial, 5)
             }
+            LastVerb::Record => {
+                let record = Self::Record {
+                    max_s: number(args[0], 1, MAX_RECORD_S, "max_s")?,
+                    silence_s: number(args[1], 0, MAX_TIMEOUT_S, "silence")?,
+                    finish: Finish::parse(args[2]).ok_or(VerbError::BadArgument("finish"))?,
+                };
+                (record, 3)
+            }
         };
         if args[used..].iter().any(|arg| !arg.is_empty()) {
             return Err(VerbError::BadArgument("unused"));
@@ -263,6 +321,11 @@ impl Verb {
                     text(by).unwrap_or_default(),
                 ];
             }
+            Self::Record { max_s, silence_s, finish } => {
+                args[0] = max_s.to_string();
+                args[1] = silence_s.to_string();
+                finish.as_str().clone_into(&mut args[2]);
+            }
         }
         args
     }
@@ -291,13 +354,17 @@ impl Verb {
     pub fn prompts(&self) -> &[String] {
         match self {
             Self::Play { prompts, .. } | Self::Gather { prompts, .. } | Self::Optout { prompts } => prompts,
-            Self::Say { .. } | Self::Pause { .. } | Self::Hangup { .. } | Self::Dial { .. } => &[],
+            Self::Say { .. }
+            | Self::Pause { .. }
+            | Self::Hangup { .. }
+            | Self::Dial { .. }
+            | Self::Record { .. } => &[],
         }
     }
 
     /// Whether it waits for the caller or the clock, so that a loop through it is no busy loop.
     pub const fn waits(&self) -> bool {
-        matches!(self, Self::Gather { .. } | Self::Pause { .. })
+        matches!(self, Self::Gather { .. } | Self::Pause { .. } | Self::Record { .. })
     }
 
     /// Whether the call ends with it.

@@ -186,6 +186,8 @@ pub struct ScalerConfig {
     /// How long a node that refuses the log (AST-A025) is kept once it holds no call and has said all it had to say, so that
     /// people can look at it; then it is terminated.
     pub refusing_terminate_after_ms: u64,
+    /// An empty node that has recordings to send is waited for so long; what it has not sent by then is lost, ms.
+    pub recordings_wait_ms: u64,
     /// The fleet is drained when the budget leaves less than its nodes cost in this time: as long as a drain may take.
     pub budget_reserve_ms: u64,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
@@ -219,6 +221,7 @@ impl Default for ScalerConfig {
             unreachable_terminate_after_ms: policy.unreachable_terminate_after_ms,
             gone_after_ms: policy.gone_after_ms,
             refusing_terminate_after_ms: policy.refusing_terminate_after_ms,
+            recordings_wait_ms: policy.recordings_wait_ms,
             budget_reserve_ms: policy.budget_reserve_ms,
             http_listen: ANY_PORT,
             agent_bin: None,

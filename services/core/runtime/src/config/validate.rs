@@ -130,6 +130,7 @@ impl<'a> Checks<'a> {
         self.range("scaler.boot_deadline_ms", scaler.boot_deadline_ms, 1_000, DAY_MS);
         self.range("scaler.not_ready_grace_ms", scaler.not_ready_grace_ms, 1_000, DAY_MS);
         self.range("scaler.refusing_terminate_after_ms", scaler.refusing_terminate_after_ms, 0, DAY_MS);
+        self.range("scaler.recordings_wait_ms", scaler.recordings_wait_ms, 0, DAY_MS);
         self.range("scaler.gone_after_ms", scaler.gone_after_ms, 1_000, DAY_MS);
         self.range("scaler.budget_reserve_ms", scaler.budget_reserve_ms, 0, DAY_MS);
         let (unreachable, dead) = (scaler.unreachable_terminate_after_ms, config.agent.dead_after_ms);

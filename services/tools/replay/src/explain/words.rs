@@ -130,6 +130,18 @@ fn node(event: &Event) -> Option<String> {
         Event::ManifestDropped { node, manifest } => {
             format!("{node} drops the prompts of {}: nothing needs them", short(manifest))
         }
+        Event::RecordingMade { node, call, step, size_bytes, duration_ms, .. } => format!(
+            "{node} has the recording of step {step} of {call}: {size_bytes} bytes, {} s",
+            duration_ms.div_ceil(1_000)
+        ),
+        Event::RecordingStored { node, call, step, object, .. } => {
+            format!(
+                "the recording of step {step} of {call} is in the store as {object}; {node} may remove its file"
+            )
+        }
+        Event::RecordingLost { call, step, reason, .. } => {
+            format!("the recording of step {step} of {call} is lost: {reason}")
+        }
         Event::ManifestHeld { node, manifest } => format!("{node} holds the prompts of {}", short(manifest)),
         Event::TrunkHeld { node, trunk, .. } => format!("{node} has the trunk {trunk}"),
         _ => return None,
@@ -416,6 +428,15 @@ fn logic(event: &Event) -> String {
         }
         Event::ManifestRetired { manifest, reason } => {
             format!("the prompts of {} are retired: {reason}", short(manifest))
+        }
+        Event::RecordingsErased { recordings, reason } => {
+            format!("{} recordings are erased: {reason}", recordings.len())
+        }
+        Event::RecordingsKept { campaign, days: 0, reason } => {
+            format!("recordings of {campaign} are kept until somebody erases them: {reason}")
+        }
+        Event::RecordingsKept { campaign, days, reason } => {
+            format!("recordings of {campaign} are kept {days} days: {reason}")
         }
         Event::Unreadable { why } => format!("it cannot be read: {why}"),
         other => format!("{other:?}"),

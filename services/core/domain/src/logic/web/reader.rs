@@ -8,8 +8,8 @@ use super::{
     Allowed, Follows, Kept, MAX_ACTIONS, MAX_CACHE_S, MAX_PARTS, Parts, ReplyProblem, WebReply, code,
 };
 use crate::logic::{
-    Address, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_RING_S, MAX_TAGS, MAX_TALK_S,
-    MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Verb, is_name,
+    Address, Finish, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_PAUSE_S, MAX_PROMPTS, MAX_RECORD_S, MAX_RING_S,
+    MAX_TAGS, MAX_TALK_S, MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Verb, is_name,
 };
 
 /// Most problems of one answer that are told.
@@ -181,11 +181,11 @@ impl<'a> Reader<'a> {
                 }
                 Some(Action::Goto(state))
             }
-            "play" | "gather" | "pause" | "hangup" | "optout" | "dial" => {
+            "play" | "gather" | "pause" | "hangup" | "optout" | "dial" | "record" => {
                 self.verb(verb, value, &path).map(Action::Verb)
             }
             _ => {
-                let known = "play, gather, pause, hangup, optout, dial, set, tag, goto";
+                let known = "play, gather, pause, hangup, optout, dial, record, set, tag, goto";
                 self.add(code::VERB, &path, format!("no verb; there are {known}"));
                 None
             }
@@ -248,6 +248,13 @@ impl<'a> Reader<'a> {
                 let seconds = self.number(spec, "duration_s", path, (1, MAX_PAUSE_S), None)?;
                 Some(Verb::Pause { seconds })
             }
+            "record" => {
+                self.only(spec, &["max_s", "silence_s", "finish_key"], path);
+                let max_s = self.number(spec, "max_s", path, (1, MAX_RECORD_S), None);
+                let silence_s = self.number(spec, "silence_s", path, (0, MAX_TIMEOUT_S), Some(3));
+                let finish = self.ends_by(spec, path)?;
+                Some(Verb::Record { max_s: max_s?, silence_s: silence_s?, finish })
+            }
             "hangup" => {
                 self.only(spec, &["cause"], path);
                 let cause = self.number(spec, "cause", path, (1, MAX_CAUSE), Some(16))?;
@@ -279,6 +286,23 @@ impl<'a> Reader<'a> {
         }
         let to = Address::parse(&to)?;
         Some(Verb::Dial { to, ring_s: ring_s?, talk_s: talk_s?, caller_id: None, by: None })
+    }
+
+    fn ends_by(&mut self, spec: &Map<String, Value>, path: &str) -> Option<Finish> {
+        let path = format!("{path}.finish_key");
+        let text = match spec.get("finish_key") {
+            None => return Some(Finish::default()),
+            Some(Value::String(text)) => text,
+            Some(other) => {
+                self.wrong_type(&path, "a text", other);
+                return None;
+            }
+        };
+        let finish = Finish::parse(text);
+        if finish.is_none() {
+            self.add(code::OUT_OF_BOUNDS, &path, "one of #, *, any and none");
+        }
+        finish
     }
 
     /// The outer `None` is a problem already reported.

@@ -54,6 +54,11 @@ fn an_answer_with_everything_is_read() {
         (json!({"do": [{"optout": {"prompts": ["bye"]}}]}), "optout|bye"),
         (json!({"do": [{"dial": {"to": "support"}}], "state": "a"}), "dial|support|30|3600"),
         (json!({"do": [{"pause": {"duration_s": 3}}], "state": "a"}), "pause|3"),
+        (json!({"do": [{"record": {"max_s": 60}}], "state": "a"}), "record|60|3|#"),
+        (
+            json!({"do": [{"record": {"max_s": 9, "silence_s": 0, "finish_key": "any"}}], "state": "a"}),
+            "record|9|0|any",
+        ),
         (json!({"do": [{"play": {"prompts": ["bye"], "barge": true}}], "state": "a"}), "play|bye|1"),
     ] {
         let Follows::Verb(verb, _) = judged(&answer).unwrap().then else { panic!("no verb") };
@@ -161,6 +166,8 @@ fn near() -> impl Strategy<Value = Value> {
         "pause",
         "hangup",
         "optout",
+        "record",
+        "max_s",
         "set",
         "tag",
         "goto",

@@ -1,0 +1,202 @@
+//! Recordings of calls: each that a node made is in the store, byte for byte, whatever died on the way, or the log says
+//! that it is lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use asterism_cli::{import, ops};
+use asterism_dialer::commands::CreateCampaign;
+use asterism_domain::{Event, State};
+use asterism_proto::Role;
+use asterism_tests::crash::Points;
+use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
+use sha2::{Digest, Sha256};
+
+const PATIENCE: Duration = Duration::from_mins(4);
+const CONTACTS: u64 = 40;
+
+/// A greeting, then whoever answers is recorded.
+const FLOW: &str = r##"
+name = "message"
+start = "welcome"
+fallback = "end"
+
+[states.welcome]
+play = ["welcome"]
+next = "message"
+
+[states.message]
+record = { max_s = 10, silence_s = 1, finish = "#" }
+next = "thanks"
+
+[states.thanks]
+play = ["bye"]
+next = "end"
+
+[states.end]
+hangup = {}
+"##;
+
+/// Starts a campaign of the first so many of the demo's contacts.
+async fn campaign(stack: &Stack, contacts: u64, calls_per_second: u32) {
+    let store = asterism_object_store::open(&stack.config.objects_url().unwrap()).await.unwrap();
+    let demo = root().join("compose/demo");
+    let flow = stack.path().join("message.toml");
+    fs::write(&flow, FLOW).unwrap();
+    let client = &stack.client;
+    let prompts = ops::publish_prompts(client, store.as_ref(), &demo.join("prompts"), "demo").await.unwrap();
+    let flow = ops::publish_flow(client, store.as_ref(), &flow).await.unwrap();
+    let create: CreateCampaign = serde_json::from_value(serde_json::json!({
+        "campaign": CAMPAIGN, "flow": flow.id(), "manifest": prompts.manifest_id, "trunk": "carrier",
+        "ring_timeout_ms": 5_000, "max_attempts": 1, "caller_id": CALLER,
+        "calls_per_second": calls_per_second,
+    }))
+    .unwrap();
+    ops::create_campaign(client, &create).await.unwrap();
+    let (list, options) = (demo.join("contacts.csv"), import::Options::default());
+    ops::import_contacts(client, CAMPAIGN, &list, &options, Some(contacts), |_| {}).await.unwrap();
+    ops::start_campaign(client, CAMPAIGN).await.unwrap();
+}
+
+async fn stop_fleet(stack: &Stack) {
+    let stop = serde_json::json!({ "reason": "the test is over" });
+    stack.client.role(Role::Scaler, "fleet.stop", &stop).await.unwrap();
+}
+
+/// The campaign ends, and the fleet is sent home.
+async fn to_the_end(stack: &Stack) {
+    let ended = |state: &State| state.campaigns.get(CAMPAIGN).is_some_and(|it| it.ended_at.is_some());
+    stack.wait("the end of the campaign", PATIENCE, ended).await;
+    stop_fleet(stack).await;
+    let gone = |state: &State| state.fleet.existing().count() == 0 && state.fleet.peak_nodes > 0;
+    stack.wait("the end of the fleet", PATIENCE, gone).await;
+}
+
+/// The folder behind the services' object store.
+fn objects(stack: &Stack) -> PathBuf {
+    Path::new(stack.config.objects_url().unwrap().strip_prefix("file://").unwrap()).to_owned()
+}
+
+/// Files of recordings still on nodes.
+fn left_on_nodes(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for path in fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "wav") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn pending(state: &State) -> usize {
+    state.fleet.nodes.values().map(|node| node.recordings.len()).sum()
+}
+
+/// Steps that were to record, in calls that were up.
+fn recorded(stack: &Stack) -> BTreeSet<String> {
+    let records = |event: &Event| match event {
+        Event::StepTaken { call, step, reply, .. } if reply.starts_with("record|") => {
+            Some(format!("{call}-{step}"))
+        }
+        _ => None,
+    };
+    stack.sealed_events().iter().filter_map(|recorded| records(&recorded.event)).collect()
+}
+
+/// Each stored recording is in the store as the log says it is.
+fn all_whole(stack: &Stack) -> usize {
+    let folder = objects(stack);
+    let mut count = 0;
+    for recorded in stack.sealed_events() {
+        let Event::RecordingStored { object, sha256, size_bytes, .. } = recorded.event else { continue };
+        let bytes = fs::read(folder.join(&object)).unwrap();
+        assert_eq!(bytes.len() as u64, size_bytes, "{object}");
+        assert_eq!(Sha256::digest(&bytes).as_slice(), sha256, "{object}");
+        assert!(size_bytes > 44 + 16 * 1_000, "{object}: a callee speaks two seconds");
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test]
+async fn what_callees_say_is_in_the_store_before_their_nodes_go() {
+    let stack = Box::pin(Stack::start(2, 20)).await;
+    campaign(&stack, CONTACTS, 0).await;
+    to_the_end(&stack).await;
+    stack.replay_agrees().await;
+    let (lost, left) = stack.log.read(|state| (state.recordings.lost, pending(state)));
+    let wanted = recorded(&stack);
+    assert!(wanted.len() > 5, "{} calls were recorded", wanted.len());
+    let stored: BTreeSet<String> =
+        stack.log.read(|state| state.recordings.of(CAMPAIGN).map(|(id, _)| id.to_string()).collect());
+    assert_eq!((lost, left), (0, 0), "{}", stack.logs());
+    assert_eq!(stored, wanted);
+    assert_eq!(all_whole(&stack), wanted.len());
+    assert_eq!(left_on_nodes(&stack.path().join("data/nodes")), Vec::<PathBuf>::new());
+}
+
+/// The agent's steps with a recording, in their order.
+const AGENT: [&str; 9] = [
+    "recording.hashed",
+    "recording.unwritten",
+    "recording.written",
+    "recording.placed",
+    "recording.half",
+    "recording.sent",
+    "recording.confirmed",
+    "recording.dropped",
+    "recording.removed",
+];
+/// Media-sync's: between reading back and committing, and between that and the answer.
+const MEDIA_SYNC: [&str; 2] = ["recording.verified", "recording.committed"];
+
+#[tokio::test]
+async fn whoever_is_killed_at_each_step_every_recording_is_stored_or_said_to_be_lost() {
+    let crashes = tempfile::tempdir().unwrap();
+    let points = Points::new(crashes.path());
+    let options = StackOptions { max_nodes: 2, capacity: 20, pbx: StackPbx::Sim };
+    let mut stack = Box::pin(Stack::start_with_env(options, vec![points.variable()])).await;
+    campaign(&stack, 400, 5).await;
+    let mut armed: Vec<String> = AGENT.iter().map(|point| format!("asterism-agent:{point}")).collect();
+    armed.extend(MEDIA_SYNC.iter().map(|point| format!("asterism-media-sync:{point}")));
+    for point in &armed {
+        points.arm(point, 1);
+        let began = Instant::now();
+        while !points.hit().contains(point) {
+            assert!(began.elapsed() < PATIENCE, "{point} was not passed\n{}", stack.logs());
+            tokio::time::sleep(Duration::from_millis(50)).await; // the pause of a poll
+        }
+        if point.starts_with("asterism-media-sync") {
+            stack.kill_service("asterism-media-sync"); // dead already: it is waited for
+            stack.start_service("asterism-media-sync");
+        }
+    }
+    to_the_end(&stack).await;
+
+    stack.replay_agrees().await;
+    let (wanted, whole) = (recorded(&stack), all_whole(&stack));
+    let stored: BTreeSet<String> =
+        stack.log.read(|state| state.recordings.of(CAMPAIGN).map(|(id, _)| id.to_string()).collect());
+    let mut lost = BTreeSet::new();
+    for event in stack.sealed_events() {
+        if let Event::RecordingLost { call, step, reason, .. } = event.event {
+            // A call whose agent was away for too long was hung up before it recorded.
+            assert!(reason.contains("no file"), "{call}: {reason}");
+            lost.insert(format!("{call}-{step}"));
+        }
+    }
+    assert_eq!(stack.log.read(pending), 0, "nobody knows what became of them");
+    assert!(stored.is_disjoint(&lost));
+    assert_eq!(stored.union(&lost).cloned().collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(whole, stored.len());
+    assert!(lost.len() < AGENT.len() && stored.len() > 30, "{} stored, {lost:?} lost", stored.len());
+    assert_eq!(left_on_nodes(&stack.path().join("data/nodes")), Vec::<PathBuf>::new());
+}
