@@ -48,7 +48,7 @@ pub enum LastVerb {
 
 impl LastVerb {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Start,
         Self::Play,
         Self::Gather,
