@@ -1,6 +1,7 @@
 //! `asterism-agent run`: opens what the node has, starts the tasks around the loop, and runs it.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,24 +69,15 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     };
     let mut machine = Machine::new(&args.node.node, args.node.capacity, loaded.machine);
     let adopted = machine.attempts().count();
-    for manifest in media::held(&sounds_dir)? {
-        if !machine.on_boot_manifest(&manifest) {
-            media::remove(&sounds_dir, &manifest)?;
-        }
-    }
     tracing::info!(node = args.node.node, %fleet, attempts = adopted, "agent starts");
+    keep_held(&mut machine, &sounds_dir)?;
 
     let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, args.step_port)), "--step-port").await?;
     tokio::spawn({
         let inputs = inputs.clone();
         async move { step_server::serve(listener, &step_secret, inputs).await }
     });
-    let trunks_file = args.trunks_file.clone().unwrap_or_else(|| args.dir.join("trunks.conf"));
-    let place = Place { advertised: args.advertised_address, bind_rtp: args.bind_rtp };
-    let credentials = args.trunk_credentials_file.clone();
-    // A file that cannot be used is told now, not with the first order.
-    Credentials::load(credentials.as_deref())?;
-    let trunks = Arc::new(Trunks::open(trunks_file, place, args.ami_secret_file.clone(), credentials)?);
+    let trunks = Arc::new(trunks(&args)?);
     tokio::spawn({
         let trunks = Arc::clone(&trunks);
         async move { trunks.keep_looking().await }
@@ -134,6 +126,25 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         // It ends only with what waiting cannot cure; the calls go on without an agent until they end.
         Err(error) = bus_task => Err(error),
     }
+}
+
+/// Sets of prompts that are here from before; what the machine has no use for goes.
+fn keep_held(machine: &mut Machine, sounds_dir: &Path) -> Result<(), Error> {
+    for manifest in media::held(sounds_dir)? {
+        if !machine.on_boot_manifest(&manifest) {
+            media::remove(sounds_dir, &manifest)?;
+        }
+    }
+    Ok(())
+}
+
+fn trunks(args: &RunArgs) -> Result<Trunks, Error> {
+    let file = args.trunks_file.clone().unwrap_or_else(|| args.dir.join("trunks.conf"));
+    let place = Place { advertised: args.advertised_address, bind_rtp: args.bind_rtp };
+    let credentials = args.trunk_credentials_file.clone();
+    // A file that cannot be used is told now, not with the first order.
+    Credentials::load(credentials.as_deref())?;
+    Trunks::open(file, place, args.ami_secret_file.clone(), credentials)
 }
 
 /// The node's key, made when the node is: a file only its owner can read.
