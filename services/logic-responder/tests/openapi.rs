@@ -203,10 +203,11 @@ fn spec() -> impl Strategy<Value = Value> {
         member("duration_s", vec![json!(3)]),
         member("to", vec![json!("support"), json!("sales")]),
         member("ring_s", vec![json!(20)]),
-        0_u32..512,
+        member("max_s", vec![json!(60)]),
+        0_u32..1024,
     );
-    members.prop_map(|(a, b, c, d, e, f, g, h, i, keep)| {
-        let all = [a, b, c, d, e, f, g, h, i];
+    members.prop_map(|(a, b, c, d, e, f, g, h, i, j, keep)| {
+        let all = [a, b, c, d, e, f, g, h, i, j];
         let kept = all.into_iter().enumerate().filter(|(at, _)| keep & (1 << at) != 0);
         Value::Object(kept.filter_map(|(_, member)| member).collect())
     })
@@ -214,7 +215,7 @@ fn spec() -> impl Strategy<Value = Value> {
 
 fn action() -> impl Strategy<Value = Value> {
     let verb = prop::sample::select(vec![
-        "set", "tag", "play", "gather", "pause", "hangup", "optout", "dial", "goto", "system",
+        "set", "tag", "play", "gather", "pause", "hangup", "optout", "dial", "record", "goto", "system",
     ]);
     let well = prop::sample::select(vec![
         json!({"play": {"prompts": ["q1"]}}),
@@ -224,6 +225,7 @@ fn action() -> impl Strategy<Value = Value> {
         json!({"optout": {}}),
         json!({"dial": {"to": "support"}}),
         json!({"dial": {"to": "nobody"}}),
+        json!({"record": {"max_s": 60, "finish_key": "any"}}),
         json!({"goto": "end"}),
         json!({"tag": "a"}),
         json!({"set": {"a": "b"}}),
@@ -246,6 +248,7 @@ fn in_order() -> impl Strategy<Value = Vec<Value>> {
         json!({"hangup": {}}),
         json!({"optout": {}}),
         json!({"dial": {"to": "support", "ring_s": 20}}),
+        json!({"record": {"max_s": 60, "silence_s": 0}}),
         json!({"goto": "end"}),
     ]);
     (prop::collection::vec(quick, 0..3), last).prop_map(|(mut actions, last)| {

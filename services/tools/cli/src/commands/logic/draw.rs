@@ -133,6 +133,10 @@ pub(super) fn said(text: &str) -> Vec<String> {
         Ok(Verb::Dial { to, ring_s, talk_s, .. }) => {
             vec![format!("join with {}", to.as_str()), format!("rings {ring_s} s, talk {talk_s} s")]
         }
+        Ok(Verb::Record { max_s, silence_s, finish }) => {
+            let ends = if silence_s == 0 { String::new() } else { format!(", {silence_s} s of silence") };
+            vec!["record".to_owned(), format!("{max_s} s{ends} or key {}", finish.as_str())]
+        }
         // A verb without words of its own here is shown as the dialplan has it.
         Ok(_) | Err(_) => vec![text.trim_end_matches('|').replace('|', " ")],
     }
