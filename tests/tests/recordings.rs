@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use asterism_cli::{import, ops};
@@ -12,7 +13,8 @@ use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::{Event, State};
 use asterism_proto::Role;
 use asterism_tests::crash::Points;
-use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
+use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, program, root};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -164,6 +166,64 @@ async fn what_callees_say_is_in_the_store_before_their_nodes_go() {
     assert_eq!(stored.union(&lost).cloned().collect::<BTreeSet<_>>(), wanted);
     assert_eq!(all_whole(&stack), stored.len());
     assert_eq!(left_on_nodes(&stack.path().join("data/nodes")), Vec::<PathBuf>::new());
+    people_can_have_them_and_have_them_erased(&stack, &stored);
+}
+
+fn people_can_have_them_and_have_them_erased(stack: &Stack, wanted: &BTreeSet<String>) {
+    let all = wanted.len();
+    let listed = done(stack, &["recordings", "list", "--campaign", CAMPAIGN]);
+    let names: BTreeSet<String> = listed["stored"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| line["recording"].as_str().unwrap().into())
+        .collect();
+    assert_eq!((&names, listed["unsent"].as_u64()), (wanted, Some(0)));
+    let one = wanted.first().unwrap().as_str();
+    assert_eq!(done(stack, &["recordings", "fetch", "some", one])["fetched"], 1);
+    let fetched = done(stack, &["recordings", "fetch", "some", "--campaign", CAMPAIGN]);
+    assert_eq!((fetched["fetched"].as_u64(), fetched["kept"].as_u64()), (Some(all as u64 - 1), Some(1)));
+    assert_eq!(left_on_nodes(&stack.path().join("some")).len(), all);
+    refused(stack, &["recordings", "fetch", "some", "c-9999-1-1"], "AST-M087");
+    refused(stack, &["recordings", "keep", "nobody", "9"], "AST-M082");
+    refused(stack, &["recordings", "erase"], "required");
+
+    let would = done(stack, &["recordings", "erase", "--campaign", CAMPAIGN, "--dry-run"]);
+    assert_eq!((would["recordings"].as_array().unwrap().len(), would["erased"].as_u64()), (all, Some(0)));
+    let old = ["recordings", "erase", "--campaign", CAMPAIGN, "--older-than-days", "1"];
+    assert_eq!(done(stack, &old)["erased"], 0, "none is a day old");
+    assert_eq!(done(stack, &["recordings", "erase", one, "--reason", "asked for it"])["erased"], 1);
+    refused(stack, &["recordings", "erase", one], "AST-M087");
+    assert_eq!(done(stack, &["recordings", "keep", CAMPAIGN, "30"])["due"], 0);
+    let listed = done(stack, &["recordings", "list"]);
+    let line = &listed["stored"][0];
+    let days = (line["erased_at_ms"].as_u64().unwrap() - line["stored_at_ms"].as_u64().unwrap()) / 86_400_000;
+    assert_eq!(
+        (listed["stored"].as_array().unwrap().len(), listed["erased"].as_u64(), days),
+        (all - 1, Some(1), 30)
+    );
+    assert_eq!(left_on_nodes(&objects(stack).join("recordings")).len(), all - 1, "its object is gone");
+}
+
+fn asterism(stack: &Stack, words: &[&str]) -> Output {
+    let config = stack.path().join("asterism.toml");
+    let mut command = Command::new(program("asterism"));
+    let command = command.arg("--json").arg("--config").arg(config).args(words).stdin(Stdio::null());
+    command.current_dir(stack.path()).output().unwrap()
+}
+
+/// A command that succeeds, and what it printed.
+fn done(stack: &Stack, words: &[&str]) -> Value {
+    let ran = asterism(stack, words);
+    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
+/// A command that fails, and says so.
+fn refused(stack: &Stack, words: &[&str], why: &str) {
+    let ran = asterism(stack, words);
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(!ran.status.success() && said.contains(why), "{words:?}: {said}");
 }
 
 /// The agent's steps with a recording, in their order.

@@ -13,11 +13,22 @@ use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::recordings::Keeper;
+use crate::records;
 use crate::shelf::{Announced, Shelf, ShelfError};
 use crate::sweep;
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 5] = ["media.publish", "flow.publish", "media.list", "flow.list", "media.gc"];
+pub const VERBS: [&str; 8] = [
+    "media.publish",
+    "flow.publish",
+    "media.list",
+    "flow.list",
+    "media.gc",
+    "recordings.list",
+    "recordings.erase",
+    "recordings.keep",
+];
 
 /// `media.publish`: the manifest and its sounds are in the object store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,11 +116,18 @@ pub struct FlowLine {
 }
 
 /// Answers commands while this process leads.
-pub(crate) fn serve(deps: &Deps, desk: &Desk<CatalogueCommand>, shelf: &Arc<Shelf>) {
-    let (log, office, shelf) = (deps.log.clone(), desk.clone(), shelf.clone());
+pub(crate) fn serve(deps: &Deps, desk: &Desk<CatalogueCommand>, shelf: &Arc<Shelf>, keeper: &Arc<Keeper>) {
+    let (log, office, shelf, keeper) = (deps.log.clone(), desk.clone(), shelf.clone(), keeper.clone());
     deps.serve_commands(Role::MediaSync, desk, move |command| {
-        let (log, desk, shelf) = (log.clone(), office.clone(), shelf.clone());
-        async move { handle(&log, &desk, &shelf, command).await }
+        let (log, desk, shelf, keeper) = (log.clone(), office.clone(), shelf.clone(), keeper.clone());
+        async move {
+            match command.verb.as_str() {
+                "recordings.list" => records::list(&log, &command, keeper.keep_days()),
+                "recordings.erase" => records::erase(&keeper, &desk, &command).await,
+                "recordings.keep" => records::keep(&log, &desk, &command).await,
+                _ => handle(&log, &desk, &shelf, command).await,
+            }
+        }
     });
 }
 

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod orders;
 pub mod publish;
 mod recordings;
+pub mod records;
 pub mod shelf;
 pub mod sweep;
 
@@ -28,11 +29,13 @@ pub struct MediaConfig {
     pub url_valid_s: u32,
     /// Time before an order is repeated to a node that took it and has not proved anything yet.
     pub repeat_after_ms: u64,
+    /// Days recordings of a campaign are kept that has no number of its own; 0 = until they are erased.
+    pub recordings_keep_days: u32,
 }
 
 impl Default for MediaConfig {
     fn default() -> Self {
-        Self { url_valid_s: 3_600, repeat_after_ms: 5_000 }
+        Self { url_valid_s: 3_600, repeat_after_ms: 5_000, recordings_keep_days: 0 }
     }
 }
 
@@ -54,8 +57,8 @@ pub enum Error {
 pub async fn run(config: MediaConfig, deps: Deps, store: Arc<dyn ObjectStore>) -> Result<(), Error> {
     let desk = deps.lead(Role::MediaSync, catalogue::decide)?;
     let shelf = Arc::new(Shelf::new(store, config.url_valid_s));
-    commands::serve(&deps, &desk, &shelf);
-    let keeper = Arc::new(recordings::Keeper::new(&deps.log, &desk, &shelf));
+    let keeper = Arc::new(recordings::Keeper::new(&deps.log, &desk, &shelf, config.recordings_keep_days));
+    commands::serve(&deps, &desk, &shelf, &keeper);
     let _addresses = addresses::serve(&deps.log, &shelf, &keeper).await?;
     let (mut shutdown, mut failure) = (deps.shutdown.clone(), deps.log.failure());
     tokio::select! {

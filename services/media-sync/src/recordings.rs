@@ -12,13 +12,13 @@ use asterism_domain::catalogue::CatalogueCommand;
 use asterism_domain::recording::{self, Made, RecordingCommand, RecordingId};
 use asterism_domain::{NodeId, State};
 use asterism_nats::{ServiceError, crash};
-use asterism_object_store::{Error as StoreError, MAX_OBJECT_BYTES, ObjectName};
+use asterism_object_store::{Error as StoreError, MAX_OBJECT_BYTES, MAX_PAGE_ENTRIES, ObjectName};
 use asterism_proto::v1::{ContactField, RecordingOffer, RecordingPlace};
-use asterism_runtime::leader::{AskError, Desk};
+use asterism_runtime::leader::{AskError, Desk, now_ms};
 use asterism_runtime::log::Log;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::shelf::Shelf;
 
@@ -28,6 +28,10 @@ const READ_AT_ONCE: usize = 2;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Recordings of nodes that are gone, settled in one look.
 const SETTLED_AT_ONCE: usize = 32;
+/// Time between two looks for objects of erased recordings.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// Half an object that is older belongs to nobody.
+const HALF_MAX_AGE_MS: u64 = 3_600_000;
 /// "Too early", as HTTP has it: the node asks again soon.
 const SOON: u16 = 425;
 
@@ -38,6 +42,8 @@ pub(crate) struct Keeper {
     desk: Desk<CatalogueCommand>,
     shelf: Arc<Shelf>,
     reading: Semaphore,
+    /// Days a campaign's are kept that has no number of its own; 0 = until they are erased.
+    keep_days: u32,
 }
 
 /// What the store has under a recording's name.
@@ -48,9 +54,9 @@ enum Found {
 }
 
 impl Keeper {
-    pub(crate) fn new(log: &Log, desk: &Desk<CatalogueCommand>, shelf: &Arc<Shelf>) -> Self {
+    pub(crate) fn new(log: &Log, desk: &Desk<CatalogueCommand>, shelf: &Arc<Shelf>, keep_days: u32) -> Self {
         let (log, desk, shelf) = (log.clone(), desk.clone(), shelf.clone());
-        Self { log, desk, shelf, reading: Semaphore::new(READ_AT_ONCE) }
+        Self { log, desk, shelf, reading: Semaphore::new(READ_AT_ONCE), keep_days }
     }
 
     /// Answers a node.
@@ -133,11 +139,90 @@ impl Keeper {
         Ok(if whole { Found::Whole } else { Found::Other })
     }
 
-    /// Settles what nodes that are gone had, while this process leads. Never ends by itself.
+    /// Days a campaign's are kept that has no number of its own.
+    pub(crate) fn keep_days(&self) -> u32 {
+        self.keep_days
+    }
+
+    /// What the store has of these.
+    pub(crate) fn objects(&self, ids: &[RecordingId]) -> Vec<ObjectName> {
+        self.log.read(|state| {
+            let name = |id: &RecordingId| {
+                let stored = state.recordings.stored.get(id)?;
+                ObjectName::new(recording::object(state, id, &stored.made.sha256)).ok()
+            };
+            ids.iter().filter_map(name).collect()
+        })
+    }
+
+    /// Removes objects behind the event that says so. What stays is removed by the next sweep.
+    pub(crate) async fn remove(&self, objects: &[ObjectName]) {
+        for object in objects {
+            if let Err(error) = self.shelf.store().delete(object).await {
+                tracing::warn!(%object, %error, "an erased recording is removed by the next sweep");
+            }
+        }
+    }
+
+    /// Erases what its campaign's days are over for: the log says so first.
+    async fn erase_due(&self) {
+        let now_ms = self.log.now_ms();
+        let due = self.log.read(|state| recording::due(state, self.keep_days, now_ms.max(state.at)));
+        if due.is_empty() {
+            return;
+        }
+        let recordings: Vec<RecordingId> = due.into_iter().map(|(id, _)| id).collect();
+        let objects = self.objects(&recordings);
+        let reason = "the days its campaign keeps recordings are over".to_owned();
+        let erase = CatalogueCommand::Recording(RecordingCommand::Erase { recordings, reason });
+        match self.desk.tell(erase).await {
+            Ok(_) => {
+                crash::point("recording.erased");
+                self.remove(&objects).await;
+            }
+            Err(error) => tracing::debug!(%error, "recordings are erased later"),
+        }
+    }
+
+    /// Removes what lies in this log's folder and is no recording any more: whoever erased it died before its object went.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let folder = self.log.read(recording::folder);
+        let mut after = None;
+        loop {
+            let page = self.shelf.store().list(&folder, after.as_ref(), MAX_PAGE_ENTRIES).await?;
+            let gone: Vec<ObjectName> = self.log.read(|state| {
+                let names = page.entries.iter().map(|entry| &entry.name);
+                names.filter(|name| !recording::is_known(state, name.as_str())).cloned().collect()
+            });
+            for object in gone {
+                // Half of one that is being written beside its place lives shortly.
+                let written = self.shelf.store().head(&object).await?.map_or(0, |meta| meta.modified_at_ms);
+                if object.as_str().ends_with(".wav") || now_ms().saturating_sub(written) > HALF_MAX_AGE_MS {
+                    self.shelf.store().delete(&object).await?;
+                }
+            }
+            match page.next {
+                Some(next) if self.desk.term().is_some() => after = Some(next),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Settles what nodes that are gone had, and erases what is due, while this process leads. Never ends by itself.
     pub(crate) async fn run(&self) {
+        let mut swept: Option<Instant> = None;
         loop {
             if self.desk.term().is_some() {
                 self.settle().await;
+                self.erase_due().await;
+                if swept.is_none_or(|at| at.elapsed() >= SWEEP_EVERY) {
+                    swept = Some(Instant::now());
+                    if let Err(error) = self.sweep().await {
+                        tracing::warn!(%error, "recordings that were erased are looked for later");
+                    }
+                }
+            } else {
+                swept = None; // who leads anew looks at once
             }
             sleep(LOOK_EVERY).await;
         }

@@ -40,7 +40,7 @@ impl Running {
         let fixture = Box::pin(Fixture::start()).await;
         let deps = Box::pin(fixture.process("media")).await;
         let store = Arc::new(FolderStore::open(&fixture.dir.path().join("objects")).await.unwrap());
-        let config = MediaConfig { url_valid_s: 60, repeat_after_ms: 100 };
+        let config = MediaConfig { url_valid_s: 60, repeat_after_ms: 100, ..MediaConfig::default() };
         let task = tokio::spawn(run(config, deps.clone(), store.clone()));
         Self { fixture, deps, store, task, commands: 0 }
     }

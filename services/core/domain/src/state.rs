@@ -266,7 +266,7 @@ impl State {
             | Event::RecordingStored { .. }
             | Event::RecordingLost { .. }
             | Event::RecordingsErased { .. }
-            | Event::RecordingsKept { .. } => recording::apply(self, &recorded.event, recorded.at),
+            | Event::RecordingsKept { .. } => recording::apply(self, recorded),
             Event::TrunkSet { .. }
             | Event::TrunkRemoved { .. }
             | Event::TrunkHeld { .. }

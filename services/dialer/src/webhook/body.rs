@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use asterism_domain::State;
 use asterism_domain::campaign::ContactStatus;
 use asterism_domain::ids::AttemptId;
+use asterism_domain::recording;
 use asterism_domain::webhook::{Notice, NoticeId, SettledContact};
 use asterism_runtime::role::Deps;
 use asterism_runtime::seal;
@@ -63,9 +64,18 @@ pub(super) fn say(state: &State, id: NoticeId, notice: &Notice) -> Map<String, V
     put("kind", json!(notice.kind));
     put("time_ms", json!(notice.at));
     put("campaign", json!(notice.campaign));
-    match &notice.contact {
-        Some(contact) => settled(&notice.campaign, contact, &mut put),
-        None => ended(state, &notice.campaign, &mut put),
+    match (&notice.contact, &notice.recording) {
+        (Some(contact), _) => settled(&notice.campaign, contact, &mut put),
+        (None, Some((id, made))) => {
+            put("recording", json!(id));
+            put("attempt", json!(id.call.to_string()));
+            put("contact", json!(id.call.contact));
+            put("object", json!(recording::object(state, id, &made.sha256)));
+            put("sha256", json!(hex::encode(made.sha256)));
+            put("size_bytes", json!(made.size_bytes));
+            put("duration_ms", json!(made.duration_ms));
+        }
+        (None, None) => ended(state, &notice.campaign, &mut put),
     }
     said
 }

@@ -17,7 +17,13 @@ fn of(campaign: &str, contact: Option<u32>) -> Notice {
         digits: String::new(),
         end: None,
     });
-    Notice { kind: NoticeKind::ContactSettled, at: 0, campaign: campaign.to_owned(), contact }
+    Notice {
+        kind: NoticeKind::ContactSettled,
+        at: 0,
+        campaign: campaign.to_owned(),
+        contact,
+        recording: None,
+    }
 }
 
 fn owed(contacts: &[u32]) -> BTreeMap<NoticeId, Notice> {

@@ -8,6 +8,7 @@ pub mod lab;
 pub mod media;
 pub mod plan;
 pub mod prices;
+pub mod recordings;
 pub mod trunk;
 mod values;
 pub mod webhook;
@@ -114,6 +115,9 @@ Examples:
     /// Prompts: publish a folder, list what is published
     #[command(subcommand)]
     Media(MediaCommand),
+    /// Recordings of calls: list them, fetch them, erase them, say how long they are kept
+    #[command(subcommand)]
+    Recordings(recordings::RecordingsCommand),
     /// Flows: check one, draw it, try it without a phone
     #[command(subcommand)]
     Logic(LogicCommand),

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::Event;
+use crate::event::{Event, Recorded};
 use crate::fleet::Node;
 use crate::ids::{AttemptId, CampaignId, NodeId, Timestamp};
 use crate::state::{Effectless, State};
@@ -96,6 +96,8 @@ pub struct Stored {
     pub made: Made,
     /// When media-sync had read it back.
     pub at: Timestamp,
+    /// Where the log says so.
+    pub position: u64,
 }
 
 /// Recordings of all campaigns.
@@ -131,6 +133,15 @@ pub fn object(state: &State, id: &RecordingId, sha256: &[u8; 32]) -> String {
     format!("{}{}/{id}-{}.wav", folder(state), id.call.campaign, hex::encode(&sha256[..8]))
 }
 
+/// Whether an object is a recording that is stored, or one that a node has yet to send.
+pub fn is_known(state: &State, object: &str) -> bool {
+    let name = object.strip_suffix(".wav").and_then(|name| name.rsplit('/').next()?.rsplit_once('-'));
+    let Some(id) = name.and_then(|(id, _)| id.parse::<RecordingId>().ok()) else { return false };
+    let is = |made: &Made| self::object(state, &id, &made.sha256) == object;
+    state.recordings.stored.get(&id).is_some_and(|stored| is(&stored.made))
+        || state.fleet.nodes.values().any(|node| node.recordings.get(&id).is_some_and(is))
+}
+
 /// What a node has that the store has not.
 pub fn pending<'a>(state: &'a State, node: &str, id: &RecordingId) -> Option<&'a Made> {
     state.fleet.nodes.get(node)?.recordings.get(id)
@@ -149,8 +160,9 @@ pub(crate) fn may_end(node: &Node, wait_ms: u64, at: Timestamp) -> bool {
 }
 
 /// Applies an event about recordings.
-pub(crate) fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(), Effectless> {
-    match event.clone() {
+pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
+    let (at, position) = (recorded.at, recorded.sequence);
+    match recorded.event.clone() {
         Event::RecordingMade { node, call, step, sha256, size_bytes, duration_ms } => {
             let sha256 = hash(&sha256)?;
             let id = RecordingId { call, step };
@@ -169,7 +181,7 @@ pub(crate) fn apply(state: &mut State, event: &Event, at: Timestamp) -> Result<(
             let made = known.recordings.get(&id).filter(|made| made.sha256 == sha256);
             let made = made.ok_or(Effectless::void("the node does not have such a recording"))?.clone();
             known.recordings.remove(&id);
-            state.recordings.stored.insert(id, Stored { made, at });
+            state.recordings.stored.insert(id, Stored { made, at, position });
         }
         Event::RecordingLost { node, call, step, .. } => {
             let known = state.fleet.nodes.get_mut(&node).ok_or(Effectless::incident("unknown node"))?;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::campaign::{ContactStatus, state::Contact};
 use crate::event::{Event, Recorded};
 use crate::ids::{AttemptId, CampaignId, ContactId, Timestamp};
+use crate::recording::{Made, RecordingId};
 use crate::state::{Effectless, State};
 
 use self::finished::Finished;
@@ -33,7 +34,7 @@ pub enum NoticeKind {
     /// A campaign is completed or stopped.
     #[serde(rename = "campaign.ended")]
     CampaignEnded,
-    /// A recording is in the object store. No event says so yet, so there is none of these.
+    /// A recording is in the object store, read back and whole.
     #[serde(rename = "recording.stored")]
     RecordingStored,
 }
@@ -144,6 +145,8 @@ pub struct Notice {
     pub campaign: CampaignId,
     /// The contact, if it is about one.
     pub contact: Option<SettledContact>,
+    /// The recording, if it is about one, and what it is.
+    pub recording: Option<(RecordingId, Made)>,
 }
 
 /// What is owed, and what became of the rest.
@@ -211,17 +214,27 @@ impl Watch {
                 digits: person.digits.as_str().to_owned(),
                 end: last_end(&recorded.event),
             };
-            new.push((NoticeKind::ContactSettled, campaign, Some(settled)));
+            new.push((NoticeKind::ContactSettled, campaign, Some(settled), None));
         }
         if let Some(campaign) = self.campaign
             && !is_open(state, &campaign)
         {
-            new.push((NoticeKind::CampaignEnded, campaign, None));
+            new.push((NoticeKind::CampaignEnded, campaign, None, None));
+        }
+        if let Event::RecordingStored { call, step, .. } = &recorded.event {
+            let id = RecordingId { call: call.clone(), step: *step };
+            // None where the event had no effect.
+            if let Some(stored) =
+                state.recordings.stored.get(&id).filter(|it| it.position == recorded.sequence)
+            {
+                let of = Some((id.clone(), stored.made.clone()));
+                new.push((NoticeKind::RecordingStored, call.campaign.clone(), None, of));
+            }
         }
         let first = recorded.sequence.saturating_mul(PLACES);
-        for (place, (kind, campaign, contact)) in (0..PLACES).zip(new) {
+        for (place, (kind, campaign, contact, recording)) in (0..PLACES).zip(new) {
             if state.webhook.kinds.contains(&kind) {
-                let notice = Notice { kind, at: state.at, campaign, contact };
+                let notice = Notice { kind, at: state.at, campaign, contact, recording };
                 state.webhook.owed.insert(NoticeId(first + place), notice);
             }
         }

@@ -308,13 +308,15 @@ impl Default for LogicConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MediaConfig {
+    /// Days recordings of a campaign are kept that has no number of its own; 0 = until somebody erases them.
+    pub recordings_keep_days: u32,
     /// Where `/livez`, `/readyz` and `/metrics` answer; port 0 takes a free one.
     pub http_listen: SocketAddr,
 }
 
 impl Default for MediaConfig {
     fn default() -> Self {
-        Self { http_listen: ANY_PORT }
+        Self { recordings_keep_days: 0, http_listen: ANY_PORT }
     }
 }
 

@@ -17,6 +17,7 @@ mod logic;
 mod media;
 mod plan;
 mod prices;
+mod recordings;
 mod replay;
 mod resolve;
 mod sealed;
@@ -113,6 +114,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Call(args) => return Box::pin(call::run(&context, args)).await,
         Command::Fleet(command) => fleet::run(&context, command).await?,
         Command::Media(command) => media::run(&context, command).await?,
+        Command::Recordings(command) => recordings::run(&context, command).await?,
         Command::Logic(command) => return Box::pin(logic::run(&context, &command)).await,
         Command::Lab(command) => lab::run(&context, &command)?,
         Command::Plan(args) => Box::pin(plan::run(&context, &args)).await?,

@@ -186,7 +186,9 @@ fn start_services(
 ) -> anyhow::Result<()> {
     let (c, d) = (asterism_ledger::LedgerConfig::from(config), deps.clone());
     tasks.spawn(async move { Ok(Box::pin(asterism_ledger::run(c, d)).await?) });
-    let (c, d, s) = (asterism_media_sync::MediaConfig::default(), deps.clone(), store.clone());
+    let recordings_keep_days = config.media.recordings_keep_days;
+    let c = asterism_media_sync::MediaConfig { recordings_keep_days, ..Default::default() };
+    let (d, s) = (deps.clone(), store.clone());
     tasks.spawn(async move { Ok(asterism_media_sync::run(c, d, s).await?) });
     let (c, d) = (asterism_scaler::ScalerConfig::load(config)?, deps.clone());
     let cloud: Arc<dyn Cloud> = Arc::new(cloud.clone());
