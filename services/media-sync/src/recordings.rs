@@ -197,7 +197,9 @@ impl Keeper {
             for object in gone {
                 // Half of one that is being written beside its place lives shortly.
                 let written = self.shelf.store().head(&object).await?.map_or(0, |meta| meta.modified_at_ms);
-                if object.as_str().ends_with(".wav") || now_ms().saturating_sub(written) > HALF_MAX_AGE_MS {
+                if object.as_str().strip_suffix(".wav").is_some()
+                    || now_ms().saturating_sub(written) > HALF_MAX_AGE_MS
+                {
                     self.shelf.store().delete(&object).await?;
                 }
             }
