@@ -368,12 +368,8 @@ fn record(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
             let (path, at) = (spec.path_of("finish"), found.1.clone());
             let finish = Finish::parse(string(&found, &path, problems)?);
             if finish.is_none() {
-                problems.add(
-                    code::DIGITS,
-                    &at,
-                    &path,
-                    "a recording ends by \"#\", \"*\", \"any\" key or \"none\"",
-                );
+                let why = "a recording ends by \"#\", \"*\", \"any\" key or \"none\"";
+                problems.add(code::DIGITS, &at, &path, why);
             }
             finish?
         }
