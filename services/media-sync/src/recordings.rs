@@ -176,10 +176,7 @@ impl Keeper {
         let reason = "the days its campaign keeps recordings are over".to_owned();
         let erase = CatalogueCommand::Recording(RecordingCommand::Erase { recordings, reason });
         match self.desk.tell(erase).await {
-            Ok(_) => {
-                crash::point("recording.erased");
-                self.remove(&objects).await;
-            }
+            Ok(_) => self.remove(&objects).await,
             Err(error) => tracing::debug!(%error, "recordings are erased later"),
         }
     }
