@@ -11,6 +11,7 @@ pub mod asterisk;
 pub mod bench;
 pub mod child;
 pub mod clock;
+pub mod commands;
 pub mod crash;
 pub mod disk;
 pub mod rings;

@@ -5,37 +5,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use asterism_domain::{Event, State};
 use asterism_tests::asterisk::skip;
-use asterism_tests::stack::{CAMPAIGN, SERVICES, Stack, StackOptions, StackPbx, program, root};
-use serde_json::Value;
+use asterism_tests::commands::{done, refused};
+use asterism_tests::stack::{CAMPAIGN, SERVICES, Stack, StackOptions, StackPbx, root};
 
 const PATIENCE: Duration = Duration::from_mins(1);
 const CONTACTS: u64 = 200;
-
-fn asterism(stack: &Stack, words: &[&str]) -> Output {
-    let config = stack.path().join("asterism.toml");
-    let mut command = Command::new(program("asterism"));
-    let command = command.arg("--json").arg("--config").arg(config).args(words).stdin(Stdio::null());
-    command.current_dir(stack.path()).output().unwrap()
-}
-
-/// A command that succeeds, and what it printed.
-fn done(stack: &Stack, words: &[&str]) -> Value {
-    let ran = asterism(stack, words);
-    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    serde_json::from_slice(&ran.stdout).unwrap()
-}
-
-/// A command that fails with this code.
-fn refused(stack: &Stack, words: &[&str], code: &str) {
-    let ran = asterism(stack, words);
-    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-    assert!(!ran.status.success() && said.contains(code), "{words:?}: {said}");
-}
 
 /// The demo's prompts in two languages, `bye` said anew.
 fn said_anew(folder: &Path) {
@@ -130,7 +108,7 @@ fn verified_and_collected(stack: &Stack, second: &str) {
     assert_eq!((&would["objects"], &would["size_bytes"]), (&did["objects"], &did["size_bytes"]));
     assert_eq!(did["retired"].as_array().unwrap().len(), 2, "the campaign has ended");
     assert!(!sound.exists());
-    assert_eq!(done(stack, &["media", "list"]), Value::Array(Vec::new()));
+    assert_eq!(done(stack, &["media", "list"]), serde_json::json!([]));
 }
 
 /// Room on the nodes' disk, of which prompts may take three quarters.

@@ -5,16 +5,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use asterism_cli::{import, ops};
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::{Event, State};
 use asterism_proto::Role;
+use asterism_tests::commands::{done, refused};
 use asterism_tests::crash::Points;
-use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, program, root};
-use serde_json::Value;
+use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -203,27 +202,6 @@ fn people_can_have_them_and_have_them_erased(stack: &Stack, wanted: &BTreeSet<St
         (all - 1, Some(1), 30)
     );
     assert_eq!(left_on_nodes(&objects(stack).join("recordings")).len(), all - 1, "its object is gone");
-}
-
-fn asterism(stack: &Stack, words: &[&str]) -> Output {
-    let config = stack.path().join("asterism.toml");
-    let mut command = Command::new(program("asterism"));
-    let command = command.arg("--json").arg("--config").arg(config).args(words).stdin(Stdio::null());
-    command.current_dir(stack.path()).output().unwrap()
-}
-
-/// A command that succeeds, and what it printed.
-fn done(stack: &Stack, words: &[&str]) -> Value {
-    let ran = asterism(stack, words);
-    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
-    serde_json::from_slice(&ran.stdout).unwrap()
-}
-
-/// A command that fails, and says so.
-fn refused(stack: &Stack, words: &[&str], why: &str) {
-    let ran = asterism(stack, words);
-    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
-    assert!(!ran.status.success() && said.contains(why), "{words:?}: {said}");
 }
 
 /// The agent's steps with a recording, in their order.

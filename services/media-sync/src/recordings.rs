@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const SETTLED_AT_ONCE: usize = 32;
 /// Time between two looks for objects of erased recordings.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
-/// Half an object that is older belongs to nobody.
-const HALF_MAX_AGE_MS: u64 = 3_600_000;
+/// An object that no recording is named after is removed when it is older than an address is valid.
+const UNKNOWN_MIN_AGE_MS: u64 = 2 * 3_600_000;
 /// "Too early", as HTTP has it: the node asks again soon.
 const SOON: u16 = 425;
 
@@ -192,11 +192,10 @@ impl Keeper {
                 names.filter(|name| !recording::is_known(state, name.as_str())).cloned().collect()
             });
             for object in gone {
-                // Half of one that is being written beside its place lives shortly.
+                // What is young may be on its way, known to a process that is ahead of this one.
                 let written = self.shelf.store().head(&object).await?.map_or(0, |meta| meta.modified_at_ms);
-                if object.as_str().strip_suffix(".wav").is_some()
-                    || now_ms().saturating_sub(written) > HALF_MAX_AGE_MS
-                {
+                let known = self.log.read(|state| recording::is_known(state, object.as_str()));
+                if !known && now_ms().saturating_sub(written) > UNKNOWN_MIN_AGE_MS {
                     self.shelf.store().delete(&object).await?;
                 }
             }

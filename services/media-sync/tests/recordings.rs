@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use asterism_domain::recording::{self, RecordingId};
 use asterism_domain::wire::{self, Envelope};
@@ -39,9 +39,30 @@ struct Running {
 impl Running {
     /// A node the fleet admitted, and a campaign whose calls it has taken.
     async fn start() -> Self {
+        Box::pin(Self::start_among(&[])).await
+    }
+
+    /// The same with objects in the log's folder that no recording is named after, so many hours old.
+    async fn start_among(strays: &[(&str, u64)]) -> Self {
         let fixture = Box::pin(Fixture::start()).await;
         let deps = Box::pin(fixture.process("media")).await;
         let store = Arc::new(FolderStore::open(&fixture.dir.path().join("objects")).await.unwrap());
+        // The folder is named after the log's first frame.
+        let mut head = deps.log.head();
+        within("the log's first frame", async {
+            while deps.log.read(|state| state.size) == 0 {
+                head.changed().await.unwrap();
+            }
+        })
+        .await;
+        let folder = fixture.dir.path().join("objects").join(deps.log.read(recording::folder));
+        for (name, age_h) in strays {
+            let path = folder.join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, b"what was said").unwrap();
+            let written = SystemTime::now() - Duration::from_hours(*age_h);
+            fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
+        }
         let task = tokio::spawn(run(MediaConfig::default(), deps.clone(), store.clone()));
         // The node's own user: it may ask, and is answered.
         let bus = Bus::connect(&fixture.server.node(NODE).unwrap()).await.unwrap();
@@ -195,6 +216,23 @@ async fn what_a_node_took_with_it_is_looked_for_before_it_is_lost() {
     assert!(!running.stored(&half) && !running.stored(&none));
     assert_eq!(running.deps.log.read(|state| state.recordings.lost), 2);
     assert!(running.fixture.dir.path().exists() && Arc::strong_count(&running.store) > 0);
+    running.deps.shutdown.request();
+    within("the end", running.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_an_eraser_left_behind_goes_and_what_may_be_on_its_way_stays() {
+    let (left, half, young) =
+        ("spring/spring-7-1-2-ab.wav", "spring/spring-8-1-2-ab.part", "spring/spring-1-1-2-ab.wav");
+    let running = Box::pin(Running::start_among(&[(left, 3), (half, 3), (young, 1)])).await;
+    let folder = running.fixture.dir.path().join("objects").join(running.deps.log.read(recording::folder));
+    within("the sweep", async {
+        while folder.join(left).exists() || folder.join(half).exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(folder.join(young).exists(), "it was looked at first");
     running.deps.shutdown.request();
     within("the end", running.task).await.unwrap().unwrap();
 }
