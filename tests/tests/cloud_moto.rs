@@ -18,9 +18,8 @@ use asterism_domain::fleet::NodeStatus;
 use asterism_domain::invariant;
 use asterism_ec2_proxy::{Fault, Proxy, Query};
 use asterism_object_store::{Location, S3Store};
-use asterism_proto::Role;
-use asterism_tests::stack::{CAMPAIGN, FLEET, Stack, StackOptions, StackPbx, root};
-use machines::{Listed, Machines, listing};
+use asterism_tests::stack::{CAMPAIGN, FLEET, Stack, StackOptions, StackPbx, program, root};
+use machines::{Listed, Machines, left, listing};
 use moto::{Front, Moto};
 
 const CONTACTS: u64 = 100;
@@ -77,9 +76,12 @@ async fn a_campaign_on_instances_of_ec2_with_prompts_in_s3() {
             state.campaigns[CAMPAIGN].status == CampaignStatus::Completed
         })
         .await;
-    stack.client.role(Role::Scaler, "fleet.stop", &serde_json::json!({ "reason": "done" })).await.unwrap();
+    let down = fleet_down(&stack).await;
+    let gone = serde_json::json!({ "done": "down", "instances": 0, "volumes": 0, "addresses": 0 });
+    assert_eq!(down, gone, "{}", stack.summary());
+    assert_eq!(left(&moto), (0, 0, 0), "instances, volumes and addresses by moto's own listing");
     stack
-        .wait("every node is terminated", Duration::from_secs(60), |state| {
+        .wait("every node is terminated in the log too", Duration::from_secs(60), |state| {
             !state.fleet.nodes.is_empty()
                 && state.fleet.owed_launches().next().is_none()
                 && state.fleet.nodes.values().all(|node| node.status == NodeStatus::Terminated)
@@ -98,6 +100,17 @@ async fn a_campaign_on_instances_of_ec2_with_prompts_in_s3() {
     assert_eq!(stack.log.read(invariant::broken), [], "{}", stack.summary());
     assert_eq!(stack.log.read(|state| state.incidents), 0, "{}", stack.summary());
     stack.replay_agrees().await;
+}
+
+/// `asterism fleet down`, as a person sends the fleet home.
+async fn fleet_down(stack: &Stack) -> serde_json::Value {
+    let mut command = tokio::process::Command::new(program("asterism"));
+    command.arg("--config").arg(stack.path().join("asterism.toml"));
+    let said =
+        command.args(["--json", "fleet", "down", "--reason", "done", "--wait", "60"]).output().await.unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(said.status.success(), "{}{}", text(&said.stdout), text(&said.stderr));
+    serde_json::from_slice(&said.stdout).unwrap()
 }
 
 /// All are settled, and the carrier saw each attempt that the log says rang, once.

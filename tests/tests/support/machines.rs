@@ -39,6 +39,18 @@ pub fn listing(moto: &Moto) -> Vec<Listed> {
     document.items("reservationSet").flat_map(|r| r.items("instancesSet")).map(listed).collect()
 }
 
+/// What bills by moto's own listing: instances that are not terminated, volumes, Elastic IP addresses.
+pub fn left(moto: &Moto) -> (usize, usize, usize) {
+    let items = |action: &str, set: &str| {
+        let xml = moto.ask("POST", "/", "ec2", &format!("Action={action}&Version=2016-11-15"));
+        let document = parse(&xml).unwrap_or_else(|| panic!("{xml}"));
+        assert_eq!(document.name, format!("{action}Response"), "{xml}");
+        document.items(set).count()
+    };
+    let alive = listing(moto).iter().filter(|instance| instance.state != "terminated").count();
+    (alive, items("DescribeVolumes", "volumeSet"), items("DescribeAddresses", "addressesSet"))
+}
+
 fn listed(instance: &Element) -> Listed {
     let text = |path: &[&str]| instance.at(path).to_owned();
     let tag = |tag: &Element| (tag.at(&["key"]).to_owned(), tag.at(&["value"]).to_owned());
