@@ -16,8 +16,8 @@ use support::carrier::{Came, Carrier};
 use support::dns::NameServer;
 use support::gateway::Gateway;
 use support::real::{installed, skip};
-use support::rings_then_503::Gateways;
-use support::{ANSWERED, Fleet, PATIENCE, attempt, raw};
+use support::rings_then_503::{self, Gateways};
+use support::{ANSWERED, Fleet, JOIN_FLOW, LEG, PATIENCE, attempt, raw};
 
 const CALLER: &str = "+15550100000";
 
@@ -290,6 +290,8 @@ fn a_call_goes_to_one_server_though_it_rang_there_and_had_no_room() {
             assert_eq!((end.sip_status, end.heard), (503, v1::Heard::Ringing as u32), "{name}: {end:?}");
             assert_eq!(gateways.invites(&format!("{:04}", nth + 1)), 1, "{name} rang one server");
         }
+        // And so is the leg a call is joined with, which takes the trunk of its call.
+        leg_goes_to_one_server(&fleet, &gateways, &["records", "addresses", "asked"]).await;
         // Over TLS an address fits no certificate, and an outbound proxy is one for all calls: such a trunk is not held.
         let refused = vec![
             trunk("over-tls", 1, |s| (s.hosts, s.transport) = (vec![both.clone()], 3)),
@@ -298,6 +300,28 @@ fn a_call_goes_to_one_server_though_it_rang_there_and_had_no_room() {
         let reply = fleet.order(Verb::Trunks, &v1::TrunkOrder { term: 1, trunks: refused }).await;
         assert_eq!(reply.reason.matches("leads to 2 servers").count(), 2, "{reply:?}");
     });
+}
+
+/// One call by each trunk is answered and joined: its leg rings one server, which has no room, and no second one.
+async fn leg_goes_to_one_server(fleet: &Fleet, gateways: &Gateways, trunks: &[&str]) {
+    let before = fleet.log.lock().unwrap().ended().len();
+    let with = |(nth, name): (usize, &&str)| v1::DialAttempt {
+        trunk: (*name).to_owned(),
+        ring_timeout_ms: 8_000,
+        may_bridge: true,
+        ..attempt(&format!("+155501{nth:03}{}", rings_then_503::ANSWERS), JOIN_FLOW)
+    };
+    let attempts = trunks.iter().enumerate().map(with).collect();
+    let reply = fleet.order(Verb::Dial, &v1::DialOrder { term: 1, log_position: 1, attempts }).await;
+    assert!(reply.taken && reply.code.is_empty(), "{reply:?}");
+    let all = before + trunks.len();
+    fleet.until("every end", |log| Some(()).filter(|()| log.ended().len() == all)).await;
+    let log = fleet.log.lock().unwrap();
+    let legs = log.of(EventType::BridgeEnded);
+    let legs = legs.iter().map(|event| v1::BridgeEnded::decode(event.body.as_slice()).unwrap());
+    let statuses: Vec<String> = legs.map(|leg| leg.status).collect();
+    assert_eq!(statuses, vec!["CONGESTION"; trunks.len()]);
+    assert_eq!(gateways.invites(&LEG[1..]), trunks.len(), "each leg rang one server");
 }
 
 /// Of the hosts of a trunk each gets its share, one call each as many times as it was dialled, and the share of one that is

@@ -21,6 +21,14 @@ pub fn done(stack: &Stack, words: &[&str]) -> Value {
     serde_json::from_slice(&ran.stdout).unwrap()
 }
 
+/// A command that succeeds, and the JSON lines it printed.
+pub fn lines(stack: &Stack, words: &[&str]) -> Vec<Value> {
+    let ran = asterism(stack, words);
+    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    let text = String::from_utf8(ran.stdout).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 /// A command that fails and says so: its code, or a word of it.
 pub fn refused(stack: &Stack, words: &[&str], why: &str) {
     let ran = asterism(stack, words);

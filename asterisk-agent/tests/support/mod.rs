@@ -33,6 +33,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 pub const LONG_FLOW: &str = "long";
 /// Two sounds of the PBX's own, first whole, then until a key is pressed; then a goodbye for ever.
 pub const SAY_FLOW: &str = "say";
+/// Joins the call with [`LEG`], then hangs up.
+pub const JOIN_FLOW: &str = "join";
+pub const LEG: &str = "+15550100777";
 
 pub struct Fleet {
     pub server: NatsServer,
@@ -392,12 +395,15 @@ fn decide(question: &v1::StepQuestion) -> v1::StepAnswer {
         "" if question.flow == SAY_FLOW => ("say|en/digits/5&en/digits/2|0".to_owned(), "whole".to_owned()),
         "whole" => ("say|en/digits/9&en/digits/5|1".to_owned(), "stopped".to_owned()),
         "stopped" => ("optout|thanks".to_owned(), "done".to_owned()),
+        "" if question.flow == JOIN_FLOW => ("dial|support|8|60".to_owned(), "menu".to_owned()),
         _ if question.flow == LONG_FLOW && played < 6 => {
             ("play|more|0".to_owned(), format!("p{}", played + 1))
         }
         _ => ("gather|menu|1|2|1|none".to_owned(), "menu".to_owned()),
     };
+    let leg = v1::Bridge { address: LEG.into(), caller_id: String::new() };
     v1::StepAnswer {
+        bridge: reply.starts_with("dial|").then_some(leg),
         reply,
         next_state: next,
         origin: "proc/logic-responder-test".into(),

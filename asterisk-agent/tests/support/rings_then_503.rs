@@ -1,8 +1,15 @@
-//! Gateways that ring, and have no room after all: what a PBX must not answer with a second INVITE elsewhere.
+//! Gateways that ring, and have no room after all: what a PBX must not answer with a second INVITE elsewhere. Some callees
+//! answer: those whose numbers end in [`ANSWERS`].
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
+
+/// Last digits of numbers that answer, and stay until they are hung up on.
+pub const ANSWERS: &str = "99";
+/// Nobody sends audio there.
+const SDP: &str =
+    "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 9 RTP/AVP 0\r\n";
 
 /// Two of them, at one port of 127.0.0.1 and 127.0.0.2. They end with the test's process.
 pub struct Gateways {
@@ -34,22 +41,24 @@ fn serve(socket: &UdpSocket, heard: &Mutex<BTreeSet<(String, String)>>) {
     let mut bytes = [0; 8_192];
     while let Ok((count, from)) = socket.recv_from(&mut bytes) {
         let text = String::from_utf8_lossy(&bytes[..count]).into_owned();
-        if text.starts_with("OPTIONS ") {
-            say(socket, from, &text, "200 OK");
+        if text.starts_with("OPTIONS ") || text.starts_with("BYE ") {
+            say(socket, from, &text, "200 OK", "");
         }
         if !text.starts_with("INVITE ") {
             continue;
         }
         let number = text.split(['@', ' ']).nth(1).unwrap().trim_start_matches("sip:").to_owned();
         let branch = text.split("branch=").nth(1).unwrap().split([';', '\r']).next().unwrap().to_owned();
+        let answers = number.ends_with(ANSWERS);
         if heard.lock().unwrap().insert((number, branch)) {
-            say(socket, from, &text, "180 Ringing");
+            say(socket, from, &text, "180 Ringing", "");
         }
-        say(socket, from, &text, "503 No room");
+        let (status, body) = if answers { ("200 OK", SDP) } else { ("503 No room", "") };
+        say(socket, from, &text, status, body);
     }
 }
 
-fn say(socket: &UdpSocket, to: SocketAddr, request: &str, status: &str) {
+fn say(socket: &UdpSocket, to: SocketAddr, request: &str, status: &str, body: &str) {
     let mut lines = vec![format!("SIP/2.0 {status}")];
     for line in request.lines() {
         let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
@@ -59,6 +68,10 @@ fn say(socket: &UdpSocket, to: SocketAddr, request: &str, status: &str) {
             _ => {}
         }
     }
-    let text = lines.join("\r\n") + "\r\nContent-Length: 0\r\n\r\n";
+    if !body.is_empty() {
+        lines.push(format!("Contact: <sip:gateway@{}>", socket.local_addr().unwrap()));
+        lines.push("Content-Type: application/sdp".to_owned());
+    }
+    let text = format!("{}\r\nContent-Length: {}\r\n\r\n{body}", lines.join("\r\n"), body.len());
     let _ = socket.send_to(text.as_bytes(), to); // it asks again
 }

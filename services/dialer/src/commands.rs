@@ -2,6 +2,7 @@
 
 mod asked;
 pub mod check;
+mod redial;
 mod set;
 
 use std::collections::BTreeMap;
@@ -25,6 +26,7 @@ pub use asked::{
     ChangeList, CreateCampaign, EraseContacts, ImportContacts, Imported, OneCampaign, PlaceCall,
 };
 
+pub use self::redial::{Redial, Redialled};
 pub use self::set::SetCampaign;
 use crate::Error;
 use crate::calls::{Clerk, forward};
@@ -37,7 +39,7 @@ use crate::webhook;
 pub const CONSENT_COLUMN: &str = "consent";
 
 /// The verbs, for the error that names them.
-pub const VERBS: [&str; 29] = [
+pub const VERBS: [&str; 30] = [
     "call.create",
     "call.post",
     "campaign.create",
@@ -50,6 +52,7 @@ pub const VERBS: [&str; 29] = [
     "campaign.resume",
     "campaign.stop",
     "campaign.live",
+    "campaign.redial",
     "campaign.list",
     "campaign.show",
     "contacts.list",
@@ -157,6 +160,9 @@ async fn handle(
     }
     if command.verb == "contacts.erase" {
         return erase(deps, desk, &command).await;
+    }
+    if command.verb == redial::VERB {
+        return redial::redial(deps, desk, numbers, &command).await;
     }
     let erased =
         |import: &str| deps.log.read(|state| state.erasures.get(import).is_some_and(|erasure| erasure.whole));

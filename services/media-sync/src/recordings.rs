@@ -64,12 +64,12 @@ impl Keeper {
         let refused = |code, reason: String| ServiceError { code, reason };
         let id: RecordingId =
             offer.recording.parse().map_err(|_| refused(400, "that names no recording".to_owned()))?;
-        let (stored, made) = self.log.read(|state| {
+        let (settled, made) = self.log.read(|state| {
             let pending = recording::pending(state, &offer.node, &id).cloned();
-            (state.recordings.stored.contains_key(&id), pending)
+            (recording::is_settled(state, &offer.node, &id), pending)
         });
         let Some(made) = made else {
-            if stored {
+            if settled {
                 return Ok(RecordingPlace { stored: true, ..RecordingPlace::default() });
             }
             return Err(refused(SOON, "the log does not say that the node has it".to_owned()));

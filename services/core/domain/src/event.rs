@@ -86,6 +86,7 @@ pub enum Event {
     CampaignBudgetReached { campaign: CampaignId, answered: u32, talk_ms: u64, cost_micro: u64, reason: String },
     ContactsExcluded { campaign: CampaignId, contacts: Vec<ContactId>, rule: Exclusion, detail: String },
     ContactsDeferred { campaign: CampaignId, contacts: Vec<ContactId>, until_ms: Timestamp, rule: String },
+    ContactsReopened { campaign: CampaignId, contacts: Vec<ContactId>, reason: String },
     DoNotCallAdded { list: String, numbers: Vec<NumberHash>, prefixes: Vec<String>, reason: String },
     DoNotCallRemoved { list: String, numbers: Vec<NumberHash>, prefixes: Vec<String>, reason: String },
     CampaignStarted { campaign: CampaignId },

@@ -20,7 +20,7 @@ use crate::webhook::{self, Outbox, Watch};
 use crate::{campaign, catalogue, fleet, paces, trunk};
 
 /// Names the reducers: a snapshot or a state hash of another fingerprint says nothing about these.
-pub const REDUCER: &str = "asterism-15";
+pub const REDUCER: &str = "asterism-16";
 /// Most incidents kept with their text; all are counted.
 pub const INCIDENTS_KEPT: usize = 64;
 /// Most command ids remembered, oldest forgotten first.

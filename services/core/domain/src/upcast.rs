@@ -21,10 +21,12 @@ pub struct Step {
     pub raise: fn(&[u8]) -> Result<Vec<u8>, &'static str>,
 }
 
-/// Every step there is: each second schema has words that readers of the first do not know. Exclusions: the deadline.
+/// Every step there is: each second schema has words that readers of the first do not know. Exclusions: the deadline, then
+/// windows that never open.
 /// Campaigns: the outcome `no-input`, and retries on another trunk.
 pub const STEPS: &[Step] = &[
     Step { kind: EventType::ContactsExcluded, from: 1, raise: same },
+    Step { kind: EventType::ContactsExcluded, from: 2, raise: same },
     Step { kind: EventType::CampaignCreated, from: 1, raise: same },
     Step { kind: EventType::CampaignChanged, from: 1, raise: same },
 ];

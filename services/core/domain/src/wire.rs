@@ -125,7 +125,12 @@ pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
     if event.r#type == EventType::ContactsErased as u32 {
         each(ERASURES, 0);
     }
-    let named = [EventType::ContactsImported, EventType::ContactsExcluded, EventType::ContactsDeferred];
+    let named = [
+        EventType::ContactsImported,
+        EventType::ContactsExcluded,
+        EventType::ContactsDeferred,
+        EventType::ContactsReopened,
+    ];
     if !named.into_iter().any(|kind| event.r#type == kind as u32) {
         return;
     }
@@ -137,7 +142,8 @@ pub fn contacts_of(event: &v1::Event, each: &mut dyn FnMut(&str, u64)) {
         }
         Ok(
             Event::ContactsExcluded { campaign, contacts, .. }
-            | Event::ContactsDeferred { campaign, contacts, .. },
+            | Event::ContactsDeferred { campaign, contacts, .. }
+            | Event::ContactsReopened { campaign, contacts, .. },
         ) => {
             for contact in contacts {
                 each(&campaign, contact.into());
@@ -426,6 +432,7 @@ events! {
     CampaignBudgetReached CampaignBudgetReached { campaign, answered, talk_ms, cost_micro, reason }
     ContactsExcluded ContactsExcluded { campaign, contacts, rule, detail }
     ContactsDeferred ContactsDeferred { campaign, contacts, until_ms, rule }
+    ContactsReopened ContactsReopened { campaign, contacts, reason }
     DoNotCallAdded DoNotCallAdded { list, numbers, prefixes, reason }
     DoNotCallRemoved DoNotCallRemoved { list, numbers, prefixes, reason }
     CampaignStarted CampaignStarted { campaign }

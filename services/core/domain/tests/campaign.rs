@@ -6,13 +6,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use asterism_domain::campaign::{CampaignCommand, CampaignStatus};
+use asterism_domain::campaign::{CampaignCommand, CampaignStatus, decide};
 use asterism_domain::fleet::NodeStatus;
 use asterism_domain::trunk::TrunkSettings;
 use asterism_domain::trunk::health::Heard;
 use asterism_domain::{Event, EventRef, Outcome, State};
 use proptest::prelude::*;
 use support::Lab;
+use support::trunks::new;
 
 #[test]
 fn a_campaign_runs_on_a_fleet_that_comes_and_goes() {
@@ -139,7 +140,7 @@ fn an_intent_that_lands_after_a_drain_is_void_and_its_contact_still_waits() {
     lab.plan();
     lab.boot_all();
     let before: State = lab.state.clone();
-    let decided = asterism_domain::campaign::decide(
+    let decided = decide(
         &before,
         &CampaignCommand::Tick(asterism_domain::campaign::DialTick {
             fresh: lab.ready(),
@@ -274,6 +275,25 @@ fn a_trunk_outside_dials_only_allowed_numbers_until_go_live() {
     assert_eq!(lab.tick(), []);
     lab.dialer(&CampaignCommand::GoLive { campaign: "c".into(), reason: "tested".into() });
     assert_eq!(lab.tick().len(), 3);
+}
+
+#[test]
+fn a_name_whose_calls_would_begin_another_campaigns_calls_is_refused_while_that_one_goes_on() {
+    let mut lab = Lab::new();
+    lab.campaign("c", 1, 1);
+    lab.campaign("spring-2026-12", 1, 1);
+    let refused = |lab: &Lab, id: &str| {
+        let create = CampaignCommand::Create(Box::new(new(id, &["t"], &[])));
+        decide(&lab.state, &create, lab.now).err().map(|rejection| rejection.code)
+    };
+    for id in ["c-1-1", "c-17-20-x", "c-0-1x", "spring-2026-12-1-1", "spring"] {
+        assert_eq!(refused(&lab, id), Some("AST-D164"), "{id}");
+    }
+    for id in ["c-1", "c-1-", "c-1-x", "c-x-1", "d-1-1", "cc-1-1", "spring-2026", "sprin", "spring-2027-12"] {
+        assert_eq!(refused(&lab, id), None, "{id}");
+    }
+    lab.dialer(&CampaignCommand::Stop { campaign: "c".into(), reason: "over".into() });
+    assert_eq!(refused(&lab, "c-1-1"), None);
 }
 
 #[test]

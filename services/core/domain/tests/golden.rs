@@ -134,6 +134,10 @@ const STORY: &[(&str, &[(&str, &str)])] = &[
     // Not in the store: void.
     ("RECORDINGS_ERASED", &[]),
     ("RECORDINGS_KEPT", &[]),
+    // Stopped for good: void.
+    ("CONTACTS_REOPENED", &[]),
+    ("CONTACTS_IMPORTED", &[("campaign", "heard"), ("import", "import-4")]),
+    ("CONTACTS_EXCLUDED", &[("campaign", "heard"), ("rule", "7")]),
 ];
 
 /// Types whose reducers read less than the wire carries.
@@ -391,8 +395,8 @@ fn the_story_is_one_of_events_that_take_effect() {
     // heard of one, how a leg of it ended, and what a copy had beyond the log; the cut of a node that was heard of, what came
     // after its end, what it holds, attempts on it, a launch of a fleet that was told to go, notices that are not owed or
     // kept, a campaign there is, an address for a node that has ended, four times, a flow published before, and a recording
-    // that is not what was made, nor in the store.
-    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (7, 23, 6), "{reasons:?}");
+    // that is not what was made, nor in the store; a contact excluded twice, and one of a stopped campaign that is reopened.
+    assert_eq!((reasons.len(), state.voids, state.campaigns.len()), (7, 25, 6), "{reasons:?}");
     assert_eq!((state.recordings.lost, state.recordings.keep_days.len()), (1, 1));
     assert_eq!(state.webhook.owed.len(), 1, "that a campaign ended");
     let ruled = &state.campaigns["ruled"].counts;

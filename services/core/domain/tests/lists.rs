@@ -8,7 +8,7 @@ use asterism_domain::campaign::command::{DoNotCallChange, ImportRow, Limits, New
 use asterism_domain::campaign::{
     CampaignCommand, CampaignStatus, ContactStatus, budget, decide, judge, waits,
 };
-use asterism_domain::rules::{Budget, CampaignRules, Exclusion, Price};
+use asterism_domain::rules::{Budget, CallingWindow, CampaignRules, Exclusion, Price};
 use asterism_domain::{Event, Outcome};
 use support::Lab;
 
@@ -123,6 +123,23 @@ fn whoever_waits_at_the_deadline_is_out_and_the_campaign_is_complete() {
     let campaign = &lab.state.campaigns["c"];
     assert_eq!(campaign.status, CampaignStatus::Completed);
     assert!(campaign.contacts.iter().all(|one| one.status == ContactStatus::Excluded(Exclusion::Deadline)));
+}
+
+#[test]
+fn who_may_be_in_zones_that_are_never_open_together_is_out_and_who_waits_for_one_is_not() {
+    let mut lab = Lab::new();
+    lab.now = 1_796_126_400_000; // Tuesday, 1 December 2026, 12:00 UTC
+    let window = CallingWindow { weekdays: 0b111_1111, from_minute: 9 * 60, to_minute: 12 * 60 };
+    let rules = CampaignRules { windows: vec![window], ..CampaignRules::default() };
+    let zones = ["Europe/Paris,Asia/Tokyo", "Asia/Tokyo", "Europe/Paris,Europe/London"];
+    let people = rows(0..3).into_iter().zip(zones);
+    let people: Vec<ImportRow> = people.map(|(row, zone)| ImportRow { zone: zone.into(), ..row }).collect();
+    lab.campaign_with("c", people, 1, rules);
+    lab.tick();
+    let state = |lab: &Lab, contact: usize| lab.state.campaigns["c"].contacts[contact].status.clone();
+    assert_eq!(state(&lab, 0), ContactStatus::Excluded(Exclusion::NoWindowOpens));
+    assert_eq!((state(&lab, 1), state(&lab, 2)), (ContactStatus::Waiting, ContactStatus::Waiting));
+    assert_eq!(lab.state.campaigns["c"].counts.excluded_by[&Exclusion::NoWindowOpens], 1);
 }
 
 #[test]

@@ -214,6 +214,12 @@ fn persons() -> Vec<(&'static str, Case)> {
         "c",
         vec![ImportRow { number_hash: [9; 16], sealed: vec![1; 60], ..ImportRow::default() }],
     );
+    let zone = "Europe/Paris,Asia/Tokyo".into();
+    import(
+        &mut nowhere,
+        "c",
+        vec![ImportRow { number_hash: [10; 16], sealed: vec![1; 60], zone, ..ImportRow::default() }],
+    );
     let mut listed = ruled(|_| {});
     write(
         &mut listed,
@@ -248,7 +254,8 @@ fn persons() -> Vec<(&'static str, Case)> {
         ("least gap", gap),
         ("cap in a period", Case::new(cap).says(0)),
         ("outside its window", Case::new(clone(&nowhere)).says(0)),
-        ("no zone", Case::new(nowhere).says(3)),
+        ("no zone", Case::new(clone(&nowhere)).says(3)),
+        ("zones never open together", Case::new(nowhere).says(4)),
         ("do-not-call", Case::new(listed).says(0)),
         ("no consent", Case::new(consent).says(3)),
         ("cap for ever", Case::new(ever).says(0)),

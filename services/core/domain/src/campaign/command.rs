@@ -96,6 +96,17 @@ impl std::fmt::Debug for NewCall {
     }
 }
 
+/// Uncertain contacts that an operator wants dialled once more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reopening {
+    /// Their campaign.
+    pub campaign: CampaignId,
+    /// Keyed hashes of their numbers; empty = every uncertain one.
+    pub numbers: Vec<NumberHash>,
+    /// Why, for the log.
+    pub reason: String,
+}
+
 /// A change of a do-not-call list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DoNotCallChange {
@@ -160,6 +171,7 @@ pub enum CampaignCommand {
         rule: Exclusion,
         detail: String,
     },
+    Reopen(Reopening),
     DoNotCall(DoNotCallChange),
     EmergencyStop {
         reason: String,

@@ -152,7 +152,9 @@ fn when(
             }
             Verdict::Dial => from,
         };
-        let Some(opens) = clock.opens_at(zone, until) else { return When::Never("no-window-opens") };
+        let Some(opens) = clock.opens_at(zone, until) else {
+            return When::Never(Exclusion::NoWindowOpens.name());
+        };
         if opens > until {
             why = why.or(Some("its calling window opens"));
         }

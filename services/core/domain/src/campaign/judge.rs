@@ -133,6 +133,13 @@ impl<'a> Clock<'a> {
         }
     }
 
+    /// Whether somebody who may be in any of several zones can never be rung: no moment of a year is within the windows of
+    /// all. In one zone alone windows that are checked at creation do open.
+    pub fn never_opens(&self, zone: ZoneIndex, at: Timestamp) -> bool {
+        let several = self.zones(zone).is_some_and(|zones| zones.len() > 1);
+        several && self.look(zone, at) == ZoneStands::Closed && self.opens_at(zone, at).is_none()
+    }
+
     /// [`Clock::stands`] without remembering.
     pub(super) fn look(&self, zone: ZoneIndex, at: Timestamp) -> ZoneStands {
         let opening = self.opening();

@@ -3,7 +3,7 @@
 //! ```text
 //! contact:  waiting ──AttemptIntended──▶ in flight ──AttemptEnded──▶ settled (or waiting again, by max_attempts)
 //!              ▲                            │ │
-//!              └──────AttemptRefused────────┘ └──AttemptUncertain, node lost──▶ uncertain (never dialled by itself)
+//!              └──────AttemptRefused────────┘ └──AttemptUncertain, node lost──▶ uncertain (never dialled by itself: ContactsReopened)
 //!           a contact erased while it waits, or comes back to waiting, is erased: it is never dialled again
 //! attempt:  intended ─▶ accepted ─▶ originating ─▶ answered ─▶ ended
 //! ```

@@ -126,6 +126,11 @@ impl Contact {
         matches!(self.status, ContactStatus::Waiting | ContactStatus::InFlight)
     }
 
+    /// Whether an operator may have it dialled again, though it may have been rung.
+    pub fn may_reopen(&self) -> bool {
+        self.status == ContactStatus::Uncertain && !self.erased && self.barred.is_none()
+    }
+
     /// What the rules ask of it beside the time of day: its number and its consent.
     pub const fn asked(&self) -> (&NumberHash, bool) {
         (&self.number_hash, self.consent)

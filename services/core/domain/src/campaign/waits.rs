@@ -85,6 +85,10 @@ fn of_person(state: &State, known: &Campaign, contact: &Contact, at: Timestamp) 
     }
     let clock = Clock::new(known);
     match clock.look(contact.zone, at) {
+        ZoneStands::Closed if clock.never_opens(contact.zone, at) => {
+            let why = "no moment is within the calling windows of all its time zones: it will be excluded";
+            return Some((why.into(), None));
+        }
         ZoneStands::Closed => {
             return Some(("its calling window is closed".into(), clock.opens_at(contact.zone, at)));
         }

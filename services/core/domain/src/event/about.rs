@@ -34,6 +34,7 @@ impl Event {
             | Event::ContactsImported { campaign, .. }
             | Event::ContactsExcluded { campaign, .. }
             | Event::ContactsDeferred { campaign, .. }
+            | Event::ContactsReopened { campaign, .. }
             | Event::CampaignStarted { campaign }
             | Event::CampaignPaused { campaign, .. }
             | Event::CampaignResumed { campaign }

@@ -46,6 +46,7 @@ impl Event {
             | Event::ContactsImported { .. }
             | Event::ContactsExcluded { .. }
             | Event::ContactsDeferred { .. }
+            | Event::ContactsReopened { .. }
             | Event::DoNotCallAdded { .. }
             | Event::DoNotCallRemoved { .. }
             | Event::CampaignStarted { .. }

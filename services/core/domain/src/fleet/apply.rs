@@ -324,6 +324,7 @@ fn launched(fleet: &mut Fleet, intent: &str, node: &NodeId, at: Timestamp) -> Re
             empty: false,
             empty_at: None,
             recordings: std::collections::BTreeMap::new(),
+            erased_recordings: BTreeSet::new(),
             refuses_log: None,
             uncovered: None,
             down_since: None,
@@ -356,6 +357,7 @@ fn ended(
     known.pbx_up = false;
     known.ended_at = Some(at);
     known.unanswered.clear();
+    known.erased_recordings.clear();
     let orphaned: Orphaned = std::mem::take(&mut known.attempts).into_iter().collect();
     let (launched_at, price) = (known.launched_at, known.price);
     fleet.ended_node_ms += at.saturating_sub(launched_at);

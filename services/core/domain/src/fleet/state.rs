@@ -154,6 +154,8 @@ pub struct Node {
     pub empty_at: Option<Timestamp>,
     /// Recordings it has that the store has not.
     pub recordings: BTreeMap<RecordingId, Made>,
+    /// Recordings of it that were erased: should its file have outlived that, it is not one again.
+    pub erased_recordings: BTreeSet<RecordingId>,
     /// Since when it refuses the log: it was shown two histories and takes no calls any more.
     pub refuses_log: Option<Timestamp>,
     /// In the current drain it said that it is empty and uncovered.

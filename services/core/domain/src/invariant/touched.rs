@@ -33,7 +33,8 @@ impl Touched {
             Event::NodeLoad { .. } => {}
             Event::ContactsErased { import, contacts, .. } => touched.erased(state, import, contacts),
             Event::ContactsExcluded { campaign, contacts, .. }
-            | Event::ContactsDeferred { campaign, contacts, .. } => {
+            | Event::ContactsDeferred { campaign, contacts, .. }
+            | Event::ContactsReopened { campaign, contacts, .. } => {
                 touched.contacts.extend(contacts.iter().map(|contact| (campaign.clone(), *contact)));
             }
             Event::OriginClosed { origin, .. } => {

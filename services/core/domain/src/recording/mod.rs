@@ -94,6 +94,8 @@ pub struct Made {
 pub struct Stored {
     /// What it is.
     pub made: Made,
+    /// The node that made it.
+    pub node: NodeId,
     /// When media-sync had read it back.
     pub at: Timestamp,
     /// Where the log says so.
@@ -142,6 +144,12 @@ pub fn is_known(state: &State, object: &str) -> bool {
         || state.fleet.nodes.values().any(|node| node.recordings.get(&id).is_some_and(is))
 }
 
+/// Whether a node may remove its file: the store has it, or had it until it was erased.
+pub fn is_settled(state: &State, node: &str, id: &RecordingId) -> bool {
+    state.recordings.stored.contains_key(id)
+        || state.fleet.nodes.get(node).is_some_and(|node| node.erased_recordings.contains(id))
+}
+
 /// What a node has that the store has not.
 pub fn pending<'a>(state: &'a State, node: &str, id: &RecordingId) -> Option<&'a Made> {
     state.fleet.nodes.get(node)?.recordings.get(id)
@@ -171,6 +179,7 @@ pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effect
                 // A node whose file outlived the answer tells again.
                 Some(stored) if stored.made.sha256 == sha256 => return Ok(()),
                 Some(_) => return Err(Effectless::incident("another recording of a step that has one")),
+                None if known.erased_recordings.contains(&id) => return Ok(()),
                 None => {}
             }
             known.recordings.insert(id, Made { sha256, size_bytes, duration_ms, at });
@@ -181,7 +190,7 @@ pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effect
             let made = known.recordings.get(&id).filter(|made| made.sha256 == sha256);
             let made = made.ok_or(Effectless::void("the node does not have such a recording"))?.clone();
             known.recordings.remove(&id);
-            state.recordings.stored.insert(id, Stored { made, at, position });
+            state.recordings.stored.insert(id, Stored { made, node, at, position });
         }
         Event::RecordingLost { node, call, step, .. } => {
             let known = state.fleet.nodes.get_mut(&node).ok_or(Effectless::incident("unknown node"))?;
@@ -193,8 +202,14 @@ pub(crate) fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effect
             state.recordings.lost += 1;
         }
         Event::RecordingsErased { recordings, .. } => {
-            let stored = &mut state.recordings.stored;
-            let gone = recordings.iter().filter(|id| stored.remove(id).is_some()).count() as u64;
+            let mut gone = 0;
+            for id in recordings {
+                let Some(stored) = state.recordings.stored.remove(&id) else { continue };
+                gone += 1;
+                if let Some(home) = state.fleet.nodes.get_mut(&stored.node).filter(|it| it.status.exists()) {
+                    home.erased_recordings.insert(id);
+                }
+            }
             state.recordings.erased += gone;
             if gone == 0 {
                 return Err(Effectless::void("none of them is in the store"));

@@ -121,6 +121,12 @@ fn what_a_node_has_is_pending_until_the_store_is_said_to_have_it() {
     assert!(stored(&state, 0, 7).unwrap().is_empty());
     assert_eq!(by_node(&mut state, made(0, 9)), (0, 1), "a step records once");
     assert_eq!(state.recordings, before);
+    // So also when it was erased meanwhile: it does not come back.
+    assert!(is_settled(&state, MADE_BY, &id(0)) && !is_settled(&state, MADE_BY, &id(1)));
+    follow(&mut state, &RecordingCommand::Erase { recordings: vec![id(0)], reason: "asked for it".into() });
+    assert_eq!(by_node(&mut state, made(0, 7)), (0, 0));
+    assert!(pending(&state, MADE_BY, &id(0)).is_none() && state.recordings.stored.is_empty());
+    assert!(is_settled(&state, MADE_BY, &id(0)), "it may remove its file");
     // Nobody but the node says what it has, and nobody but media-sync what the store has.
     let stranger = Origin::Node("i-2".into());
     assert_eq!(apply_as(&mut state, stranger, made(1, 7), 1_000), (0, 1));

@@ -43,17 +43,20 @@ pub enum Exclusion {
     CapForEver,
     /// The campaign's deadline came before its turn.
     Deadline,
+    /// It may be in several zones, whose calling windows are never all open within a year.
+    NoWindowOpens,
 }
 
 impl Exclusion {
     /// Every one, in the order of the wire.
-    pub const ALL: [Exclusion; 6] = [
+    pub const ALL: [Exclusion; 7] = [
         Exclusion::DoNotCall,
         Exclusion::DoNotCallPrefix,
         Exclusion::NoConsent,
         Exclusion::NoZone,
         Exclusion::CapForEver,
         Exclusion::Deadline,
+        Exclusion::NoWindowOpens,
     ];
 
     /// The wire number, as `asterism.v1.ExclusionRule`.
@@ -75,6 +78,7 @@ impl Exclusion {
             Exclusion::NoZone => "no-zone",
             Exclusion::CapForEver => "cap-for-ever",
             Exclusion::Deadline => "deadline",
+            Exclusion::NoWindowOpens => "no-window-opens",
         }
     }
 
@@ -87,6 +91,9 @@ impl Exclusion {
             Exclusion::NoZone => "nobody knows its time zone, and the campaign has calling windows",
             Exclusion::CapForEver => "it rang as often as it ever may, over all campaigns",
             Exclusion::Deadline => "the campaign's deadline came before its turn",
+            Exclusion::NoWindowOpens => {
+                "it may be in any of several time zones, and the calling windows are never open in all of them at once"
+            }
         }
     }
 }

@@ -382,7 +382,8 @@ fn of_rules(state: &State, pick: usize, campaign: String) -> Event {
     let contacts = vec![(pick % 7) as u32, (pick % 3) as u32];
     let rule = Exclusion::ALL[pick % Exclusion::ALL.len()];
     let (list, numbers) = ("global".to_owned(), vec![[(pick % 9) as u8; 16]]);
-    match pick % 5 {
+    match pick % 6 {
+        5 => Event::ContactsReopened { campaign, contacts, reason: String::new() },
         0 => Event::ContactsExcluded { campaign, contacts, rule, detail: String::new() },
         1 => {
             let until_ms = state.at + (pick % 4) as u64 * 100;

@@ -63,6 +63,31 @@ pub enum CampaignCommand {
         before_help = "Examples:\n  asterism campaign go-live spring --reason \"approved by the client\"\n"
     )]
     GoLive(ReasonArgs),
+    /// Dial uncertain contacts once more. They may have been rung already, so nothing but this does it
+    Redial(RedialArgs),
+}
+
+/// `asterism campaign redial`.
+#[derive(Args)]
+#[command(before_help = "\
+Examples:
+  asterism campaign redial spring --dry-run   # how many are uncertain
+  asterism campaign redial spring --reason \"node lost, client agrees\"   # all of them
+  asterism campaign redial spring --number +4930123456 --reason \"asked for it\"
+")]
+pub struct RedialArgs {
+    /// The campaign; one that is complete runs again
+    #[arg(value_name = "ID")]
+    pub campaign: String,
+    /// Only this number; may be given several times [default: every uncertain contact]
+    #[arg(long, value_name = "NUMBER")]
+    pub number: Vec<Number>,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", required_unless_present = "dry_run")]
+    pub reason: Option<String>,
+    /// Say how many would be dialled, and dial nobody
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Formats of an export.

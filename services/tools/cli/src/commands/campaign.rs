@@ -4,6 +4,7 @@ mod contacts;
 mod create;
 mod export;
 mod forecast;
+mod redial;
 mod rules;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub(super) async fn run(context: &Context, command: CampaignCommand) -> Result<(
         CampaignCommand::Stop(ReasonArgs { campaign, reason }) => {
             tell(context, "stop", &campaign, &reason).await
         }
+        CampaignCommand::Redial(args) => redial::redial(context, args).await,
         CampaignCommand::GoLive(ReasonArgs { campaign, reason }) => {
             tell(context, "live", &campaign, &reason).await
         }
@@ -102,7 +104,9 @@ fn go_on(under_way: Option<u32>) -> String {
 fn list_next(error: CliError) -> CliError {
     match error.code.as_str() {
         // It is there already, is not there, or is not in a state for this: the list says which.
-        "AST-D002" | "AST-D020" | "AST-D021" | "AST-D046" => error.next("asterism campaign list"),
+        "AST-D002" | "AST-D020" | "AST-D021" | "AST-D046" | "AST-D158" | "AST-D160" => {
+            error.next("asterism campaign list")
+        }
         "AST-D043" => error.next("asterism trunk list"),
         _ => error,
     }
@@ -164,6 +168,17 @@ fn offline(context: &Context, campaign: &str, log: &Path) -> Result<(), CliError
     context.out.result(&json!({ "campaign": campaign, "numbers": numbers }), || numbers.text())
 }
 
+/// How many, and what to do about them.
+fn uncertain(one: &CampaignReport) -> String {
+    match one.uncertain {
+        0 => "0".to_owned(),
+        many => format!(
+            "{many} (may have been rung; not dialled again but by: asterism campaign redial {})",
+            one.campaign
+        ),
+    }
+}
+
 fn describe(one: &CampaignReport) -> String {
     let counts = |counts: &BTreeMap<String, u32>, none: &str| {
         let counts: Vec<String> = counts
@@ -194,7 +209,7 @@ fn describe(one: &CampaignReport) -> String {
         ("  in flight", one.in_flight.to_string()),
         ("  settled", format!("{} (excluded {})", one.settled, one.excluded)),
         ("  excluded", counts(&one.excluded_by, "none")),
-        ("  uncertain", one.uncertain.to_string()),
+        ("  uncertain", uncertain(one)),
         ("  erased", one.erased.to_string()),
         ("outcomes", counts(&one.outcomes, "none")),
         ("digits", counts(&one.digits, "none pressed")),

@@ -237,7 +237,8 @@ impl<'a> Teller<'a> {
                 contacts.iter().any(|row| self.contacts.contains(&(campaign.clone(), row.contact)))
             }
             Event::ContactsExcluded { campaign, contacts, .. }
-            | Event::ContactsDeferred { campaign, contacts, .. } => {
+            | Event::ContactsDeferred { campaign, contacts, .. }
+            | Event::ContactsReopened { campaign, contacts, .. } => {
                 contacts.iter().any(|contact| self.contacts.contains(&(campaign.clone(), *contact)))
             }
             Event::DoNotCallAdded { numbers, .. } | Event::DoNotCallRemoved { numbers, .. } => {

@@ -11,6 +11,7 @@ pub(crate) fn words(event: &Event) -> String {
     fleet(event)
         .or_else(|| node(event))
         .or_else(|| campaign(event))
+        .or_else(|| people(event))
         .or_else(|| attempt(event))
         .or_else(|| trunk(event))
         .unwrap_or_else(|| logic(event))
@@ -203,29 +204,6 @@ fn campaign(event: &Event) -> Option<String> {
              second, {max_attempts} attempts a contact{others}{prompts}"
             )
         }
-        Event::ContactsExcluded { campaign, contacts, rule, detail } => format!(
-            "{} not dialled: {}{}{detail}",
-            contacts_in_words(campaign, contacts),
-            rule.name(),
-            if detail.is_empty() { "" } else { ", " }
-        ),
-        Event::ContactsDeferred { campaign, contacts, until_ms, rule } => {
-            format!(
-                "{} not dialled before {}: {rule}",
-                contacts_in_words(campaign, contacts),
-                crate::when::shown(*until_ms)
-            )
-        }
-        Event::DoNotCallAdded { list, numbers, prefixes, reason } => format!(
-            "{} numbers and {} prefixes are put on the do-not-call list {list}: {reason}",
-            numbers.len(),
-            prefixes.len()
-        ),
-        Event::DoNotCallRemoved { list, numbers, prefixes, reason } => format!(
-            "{} numbers and {} prefixes are taken off the do-not-call list {list}: {reason}",
-            numbers.len(),
-            prefixes.len()
-        ),
         Event::CampaignStarted { campaign } => format!("campaign {campaign} starts"),
         Event::CampaignPaused { campaign, reason } => format!("campaign {campaign} is paused: {reason}"),
         Event::CampaignResumed { campaign } => format!("campaign {campaign} goes on"),
@@ -240,6 +218,40 @@ fn campaign(event: &Event) -> Option<String> {
         Event::CampaignLive { campaign, reason } => {
             format!("campaign {campaign} may dial every number: {reason}")
         }
+        _ => return None,
+    })
+}
+
+/// Who is not dialled, not yet, or once more.
+fn people(event: &Event) -> Option<String> {
+    Some(match event {
+        Event::ContactsExcluded { campaign, contacts, rule, detail } => format!(
+            "{} not dialled: {}{}{detail}",
+            contacts_in_words(campaign, contacts),
+            rule.name(),
+            if detail.is_empty() { "" } else { ", " }
+        ),
+        Event::ContactsDeferred { campaign, contacts, until_ms, rule } => {
+            format!(
+                "{} not dialled before {}: {rule}",
+                contacts_in_words(campaign, contacts),
+                crate::when::shown(*until_ms)
+            )
+        }
+        Event::ContactsReopened { campaign, contacts, reason } => format!(
+            "{} to be dialled once more though they may have been rung: {reason}",
+            contacts_in_words(campaign, contacts)
+        ),
+        Event::DoNotCallAdded { list, numbers, prefixes, reason } => format!(
+            "{} numbers and {} prefixes are put on the do-not-call list {list}: {reason}",
+            numbers.len(),
+            prefixes.len()
+        ),
+        Event::DoNotCallRemoved { list, numbers, prefixes, reason } => format!(
+            "{} numbers and {} prefixes are taken off the do-not-call list {list}: {reason}",
+            numbers.len(),
+            prefixes.len()
+        ),
         Event::ContactsErased { import, contacts, reason } if contacts.is_empty() => {
             format!("every contact of import {} is erased: {reason}", short(import))
         }

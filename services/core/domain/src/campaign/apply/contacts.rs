@@ -1,6 +1,6 @@
 //! People: taken in, kept out, put off, erased; and the lists of who is not called.
 
-use super::super::state::{Campaign, Contact, ContactStatus, Counts, Digits, KeptOff};
+use super::super::state::{Campaign, CampaignStatus, Contact, ContactStatus, Counts, Digits, KeptOff};
 use super::super::waiting::{Place, ZoneIndex};
 use crate::event::{Event, SealedContact};
 use crate::ids::{ContactId, NumberHash, Outcome, Timestamp};
@@ -133,6 +133,34 @@ pub(super) fn excluded(
         }
     }
     if meant { Ok(()) } else { Err(Effectless::void("none of the contacts can be excluded any more")) }
+}
+
+/// Who is uncertain waits again, and a campaign that was complete runs again. Who was erased or excluded meanwhile stays.
+pub(super) fn reopened(campaign: &mut Campaign, contacts: &[ContactId]) -> Result<(), Effectless> {
+    if campaign.status == CampaignStatus::Stopped {
+        return Err(Effectless::void("the campaign was stopped for good"));
+    }
+    let Campaign { contacts: people, waiting, counts, .. } = campaign;
+    let mut meant = false;
+    for contact in contacts {
+        let Some(person) = people.get_mut(*contact as usize).filter(|person| person.may_reopen()) else {
+            continue;
+        };
+        person.status = ContactStatus::Waiting;
+        person.due_ms = 0;
+        waiting.insert(*contact, person.place());
+        counts.uncertain -= 1;
+        counts.waiting += 1;
+        meant = true;
+    }
+    if !meant {
+        return Err(Effectless::void("none of the contacts is uncertain any more"));
+    }
+    if campaign.status == CampaignStatus::Completed {
+        campaign.status = CampaignStatus::Running;
+        (campaign.ended_at, campaign.stats.at_end) = (None, None);
+    }
+    Ok(())
 }
 
 pub(super) fn deferred(

@@ -69,6 +69,11 @@ pub fn apply(state: &mut State, recorded: &Recorded) -> Result<(), Effectless> {
         Event::ContactsDeferred { campaign, contacts, until_ms, .. } => {
             contacts::deferred(known(state, campaign)?, contacts, *until_ms)
         }
+        Event::ContactsReopened { campaign, contacts, .. } => {
+            let prompts = &known(state, campaign)?.manifest.clone();
+            still_published(state, prompts)?;
+            contacts::reopened(known(state, campaign)?, contacts)
+        }
         Event::DoNotCallAdded { .. } | Event::DoNotCallRemoved { .. } => {
             contacts::listed(state, &recorded.event)
         }

@@ -30,6 +30,7 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
     let token = asterism_proto::origin::is_token(id) && id.len() <= 40;
     unless(token, "AST-D001", "a campaign id is 1 to 40 of [A-Za-z0-9_-]");
     unless(!state.campaigns.contains_key(id), "AST-D002", "a campaign of this id exists already");
+    unless(!shares_call_ids(state, id), "AST-D164", SHARED_IDS);
     let later = |published: &str| how_far == Stage::Draft && published.is_empty();
     let flow = later(&new.flow) || state.catalogue.flows.contains_key(&new.flow);
     unless(flow, "AST-D003", "the flow has not been published");
@@ -53,6 +54,32 @@ pub fn problems(state: &State, new: &NewCampaign, how_far: Stage, at: Timestamp)
         found.push(Rejection::new("AST-D044", why));
     }
     found
+}
+
+/// Why a name like another campaign's calls is refused.
+const SHARED_IDS: &str = "a call of another campaign may have an id that this one's calls begin with, or the other way \
+    round, and Asterisk takes no channel whose id begins another's: choose a name that is not another campaign's name \
+    with two numbers behind it";
+
+/// Whether a campaign that goes on can have a call at whose id calls of the other one begin: `c-1-1` is a call of `c`, and
+/// the beginning of every call of a campaign `c-1-1`. Asterisk 22 refuses the second Originate (measured).
+fn shares_call_ids(state: &State, id: &str) -> bool {
+    let goes_on = |id: &str| {
+        state.campaigns.get(id).is_some_and(|known| known.ended_at.is_none() || !known.in_flight.is_empty())
+    };
+    let begins = |rest: &str| {
+        let contact = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+        let ordinal =
+            contact.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        contact.len() < rest.len() && ordinal
+    };
+    let mut shorter = id.match_indices('-').filter(|(at, _)| begins(&id[at + 1..]));
+    if shorter.any(|(at, _)| goes_on(&id[..at])) {
+        return true;
+    }
+    let stem = format!("{id}-");
+    let longer = state.campaigns.range(stem.clone()..).map_while(|(name, _)| name.strip_prefix(&stem));
+    longer.into_iter().any(|rest| begins(rest) && goes_on(&format!("{stem}{rest}")))
 }
 
 fn lead_outside(state: &State, trunks: &[String]) -> bool {

@@ -106,11 +106,12 @@ impl<'a> Queue<'a> {
         let outside =
             trunks.iter().any(|(_, _, trunk)| trunk.usable().is_some_and(TrunkSettings::is_outside));
         let mut clock = Clock::new(campaign);
-        let zones: BTreeMap<ZoneIndex, ZoneStands> = campaign
-            .waiting
-            .zones()
-            .map(|zone| (zone, clock.stands(zone, at)))
-            .filter(|(_, stands)| *stands != ZoneStands::Closed)
+        let zones: BTreeMap<ZoneIndex, ZoneStands> =
+            campaign.waiting.zones().map(|zone| (zone, clock.stands(zone, at))).collect();
+        // Who can never be rung has a turn, to be told so.
+        let zones: BTreeMap<ZoneIndex, ZoneStands> = zones
+            .into_iter()
+            .filter(|(zone, stands)| *stands != ZoneStands::Closed || clock.never_opens(*zone, at))
             .collect();
         let source = if outside && !campaign.live {
             Source::Allowed(allowed(campaign, &zones, at).into_iter())
@@ -158,7 +159,11 @@ impl<'a> Queue<'a> {
                 budget.news.exclude(self.id, Exclusion::NoZone, String::new(), contact);
                 return None;
             }
-            Some(ZoneStands::Closed) | None => return None,
+            Some(ZoneStands::Closed) => {
+                budget.news.exclude(self.id, Exclusion::NoWindowOpens, String::new(), contact);
+                return None;
+            }
+            None => return None,
         };
         match judge(&state.do_not_call, &state.numbers, &campaign.rules, person.asked(), at) {
             Verdict::Exclude(rule, detail) => budget.news.exclude(self.id, rule, detail, contact),

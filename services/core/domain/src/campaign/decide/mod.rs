@@ -1,9 +1,11 @@
-//! The dialer's decisions: about campaigns here, about people in `contacts`, whom to dial now in `dial`.
+//! The dialer's decisions: about campaigns here, about people in `contacts`, whom to dial now in `dial`,
+//! whom once more though they may have been rung in `reopen`.
 
 mod call;
 mod contacts;
 mod create;
 mod dial;
+mod reopen;
 
 use super::command::CampaignCommand;
 use super::state::{Campaign, CampaignStatus};
@@ -15,6 +17,8 @@ use crate::state::State;
 use crate::{paces, trunk, webhook};
 
 pub use create::{Stage, problems};
+pub use reopen::reopened;
+
 pub use dial::{LOOKAHEAD_MS, ORDER_WINDOW_MAX_MS};
 
 /// Contacts in one `ContactsImported`: with 96 sealed bytes each it stays under 6 KiB.
@@ -50,6 +54,7 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         CampaignCommand::Exclude { campaign, contacts, rule, detail } => {
             contacts::exclude(find(state, campaign)?, campaign, contacts, *rule, detail)
         }
+        CampaignCommand::Reopen(asked) => reopen::reopen(state, asked),
         CampaignCommand::DoNotCall(change) => contacts::do_not_call(state, change),
         CampaignCommand::Start { campaign } => start(state, campaign),
         CampaignCommand::Pause { campaign, reason } => {
