@@ -41,7 +41,8 @@ bench: ## all benchmarks, one JSON line each (ONLY=name runs one)
 	memcached=$$(tests/setup/memcached.sh); \
 	$(BENCH_BUILD); \
 	mkdir -p $(TARGET_DIR)/bench; \
-	ASTERISM_NATS_SERVER=$$server ASTERISM_MEDIA_TOOLS=$$(tests/setup/media-tools.sh) ASTERISM_MEMCACHED=$$memcached exec $(BENCH_RUN)
+	ASTERISM_NATS_SERVER=$$server ASTERISM_MEDIA_TOOLS=$$(tests/setup/media-tools.sh) ASTERISM_MEMCACHED=$$memcached \
+	ASTERISM_ASTERISK_ROOT=$$(tests/setup/asterisk.sh) ASTERISM_SIPP=$$(tests/setup/sipp.sh) exec $(BENCH_RUN)
 
 fmt: ## format all code
 	@$(CARGO) fmt --all

@@ -36,7 +36,11 @@ impl RealParts {
         parts.ok()
     }
 
-    fn from_env() -> Result<Self, &'static str> {
+    /// What the environment names.
+    ///
+    /// # Errors
+    /// What is missing, and which command brings it.
+    pub fn from_env() -> Result<Self, &'static str> {
         let path = |variable| std::env::var_os(variable).map(PathBuf::from);
         let root = path("ASTERISM_ASTERISK_ROOT").ok_or("no Asterisk 22: run tests/setup/asterisk.sh")?;
         let sipp = path("ASTERISM_SIPP").ok_or("no SIPp: run tests/setup/sipp.sh")?;

@@ -25,6 +25,9 @@ mod log_stream;
 mod log_verify;
 mod media_cold;
 mod media_noop;
+mod media_one;
+mod media_playback;
+mod media_publish;
 mod media_set;
 mod node;
 mod plan_latency;
@@ -43,7 +46,7 @@ use report::Figure;
 type Bench = (&'static str, fn() -> anyhow::Result<Figure>);
 
 /// Every benchmark, in the order in which all are run.
-const BENCHES: [Bench; 25] = [
+const BENCHES: [Bench; 28] = [
     ("step-rtt", || on_a_runtime(step_rtt::run())),
     ("step-rate", || on_a_runtime(step_rate::run())),
     ("flow-eval", flow_eval::run),
@@ -69,6 +72,9 @@ const BENCHES: [Bench; 25] = [
     ("dial-smooth", || on_a_runtime(dial_run::smooth())),
     ("media-cold", || on_a_runtime(media_cold::run())),
     ("media-noop", || on_a_runtime(media_noop::run())),
+    ("media-one", || on_a_runtime(media_one::run())),
+    ("media-publish", media_publish::run),
+    ("media-playback-cpu", || on_a_runtime(media_playback::run())),
 ];
 
 /// The names, for people.
