@@ -6,6 +6,8 @@
 
 mod put;
 mod send;
+#[cfg(test)]
+mod storm_tests;
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -48,16 +50,20 @@ impl Recorder {
         let (bus, bus_view) = watch::channel(None);
         let (jobs, waiting) = mpsc::unbounded_channel();
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
+        let mut there = bus_view.clone();
         let sender = send::Sender {
             folder: folder.to_owned(),
-            node: node.to_owned(),
-            subject,
+            places: send::MediaSync { node: node.to_owned(), subject, bus: bus_view },
             trust: Trust::of_process(),
-            bus: bus_view,
             inputs,
             problem: Arc::clone(&problem),
+            pause_max: send::PAUSE_MAX,
         };
-        tokio::spawn(send::run(Arc::new(sender), waiting));
+        tokio::spawn(async move {
+            if there.wait_for(Option::is_some).await.is_ok() {
+                send::run(Arc::new(sender), waiting).await;
+            }
+        });
         Self { folder: folder.to_owned(), bus, jobs, problem }
     }
 

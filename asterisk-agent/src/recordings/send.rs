@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use asterism_nats::{Bus, RequestError, Subject, crash};
 use asterism_proto::v1;
+use futures_util::future::BoxFuture;
 use prost::Message as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use crate::media::{Failure, Trust};
 const SENT_AT_ONCE: usize = 2;
 /// Pause after a first failure, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+pub(super) const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long media-sync may take: it reads the object back before it answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// `media-sync` answers so while the log does not have what it is asked about, or another process leads.
@@ -44,14 +45,26 @@ impl Job {
     }
 }
 
-pub(super) struct Sender {
-    pub folder: PathBuf,
+/// Who says where a recording may be sent, and whether it came.
+pub(super) trait Places: Send + Sync + 'static {
+    fn ask<'a>(&'a self, name: &'a str, sent: bool) -> BoxFuture<'a, Result<v1::RecordingPlace, Unsent>>;
+}
+
+/// Media-sync, by the bus.
+pub(super) struct MediaSync {
     pub node: String,
     pub subject: Subject,
-    pub trust: Trust,
     pub bus: watch::Receiver<Option<Bus>>,
+}
+
+pub(super) struct Sender<P> {
+    pub folder: PathBuf,
+    pub places: P,
+    pub trust: Trust,
     pub inputs: Inputs,
     pub problem: Arc<Mutex<Option<String>>>,
+    /// The longest pause between two tries.
+    pub pause_max: Duration,
 }
 
 /// Why a recording is not stored yet.
@@ -88,11 +101,7 @@ impl From<Failure> for Unsent {
 }
 
 /// Sends until the agent is gone.
-pub(super) async fn run(sender: Arc<Sender>, mut jobs: mpsc::UnboundedReceiver<Job>) {
-    let mut bus = sender.bus.clone();
-    if bus.wait_for(Option::is_some).await.is_err() {
-        return;
-    }
+pub(super) async fn run<P: Places>(sender: Arc<Sender<P>>, mut jobs: mpsc::UnboundedReceiver<Job>) {
     let (mut waiting, mut flight): (Vec<Job>, JoinSet<Option<Job>>) = (Vec::new(), JoinSet::new());
     loop {
         let now = Instant::now();
@@ -119,7 +128,7 @@ pub(super) async fn run(sender: Arc<Sender>, mut jobs: mpsc::UnboundedReceiver<J
     }
 }
 
-impl Sender {
+impl<P: Places> Sender<P> {
     /// Tries once; gives the job back if it is not done.
     async fn try_job(&self, mut job: Job) -> Option<Job> {
         let tried = self.send(&job).await;
@@ -136,7 +145,7 @@ impl Sender {
             Err(Unsent::Gone(why)) => Input::RecordingGone(job.name, why),
             Err(Unsent::Soon) => {
                 job.tries = job.tries.saturating_add(1);
-                job.at = Instant::now() + pause(job.tries.min(SOON_TRIES));
+                job.at = Instant::now() + pause(job.tries.min(SOON_TRIES), self.pause_max);
                 return Some(job);
             }
             Err(Unsent::Later(why)) => {
@@ -149,7 +158,7 @@ impl Sender {
                         "a recording is not sent yet; tried again"
                     );
                 }
-                job.at = Instant::now() + pause(job.tries);
+                job.at = Instant::now() + pause(job.tries, self.pause_max);
                 return Some(job);
             }
         };
@@ -158,7 +167,7 @@ impl Sender {
     }
 
     async fn send(&self, job: &Job) -> Result<(), Unsent> {
-        let place = self.ask(&job.name, false).await?;
+        let place = self.places.ask(&job.name, false).await?;
         if place.stored {
             return Ok(());
         }
@@ -166,31 +175,35 @@ impl Sender {
         let path = path_of(&self.folder, &job.name);
         put::put(&place, &path, &job.made, &self.trust).await?;
         crash::point("recording.sent");
-        if self.ask(&job.name, true).await?.stored {
+        if self.places.ask(&job.name, true).await?.stored {
             Ok(())
         } else {
             Err("media-sync does not say that it is stored".into())
         }
     }
+}
 
-    async fn ask(&self, name: &str, sent: bool) -> Result<v1::RecordingPlace, Unsent> {
-        let bus = self.bus.borrow().clone().ok_or("the bus is away")?;
-        let offer = v1::RecordingOffer { node: self.node.clone(), recording: name.to_owned(), sent };
-        let asked = v1::AddressRequest { recording: Some(offer), ..v1::AddressRequest::default() };
-        let answer = match bus.request(&self.subject, asked.encode_to_vec(), ANSWER_TIMEOUT).await {
-            Ok(answer) => answer,
-            Err(RequestError::Service { code: SOON, .. }) => return Err(Unsent::Soon),
-            Err(error) => return Err(format!("media-sync: {error}").into()),
-        };
-        let reply =
-            v1::AddressReply::decode(answer.as_slice()).map_err(|_| "media-sync's answer cannot be read")?;
-        Ok(reply.recording.ok_or("media-sync does not know recordings")?)
+impl Places for MediaSync {
+    fn ask<'a>(&'a self, name: &'a str, sent: bool) -> BoxFuture<'a, Result<v1::RecordingPlace, Unsent>> {
+        Box::pin(async move {
+            let bus = self.bus.borrow().clone().ok_or("the bus is away")?;
+            let offer = v1::RecordingOffer { node: self.node.clone(), recording: name.to_owned(), sent };
+            let asked = v1::AddressRequest { recording: Some(offer), ..v1::AddressRequest::default() };
+            let answer = match bus.request(&self.subject, asked.encode_to_vec(), ANSWER_TIMEOUT).await {
+                Ok(answer) => answer,
+                Err(RequestError::Service { code: SOON, .. }) => return Err(Unsent::Soon),
+                Err(error) => return Err(format!("media-sync: {error}").into()),
+            };
+            let reply = v1::AddressReply::decode(answer.as_slice())
+                .map_err(|_| "media-sync's answer cannot be read")?;
+            Ok(reply.recording.ok_or("media-sync does not know recordings")?)
+        })
     }
 }
 
 /// Between half of a time that doubles and all of it.
-fn pause(tries: u32) -> Duration {
-    let longest = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(PAUSE_MAX);
+fn pause(tries: u32, most: Duration) -> Duration {
+    let longest = PAUSE_MIN.saturating_mul(1 << tries.min(10)).min(most);
     let part = getrandom::u32().unwrap_or(u32::MAX / 2); // without randomness all wait the same
     longest.mul_f64(0.5 + f64::from(part) / f64::from(u32::MAX) / 2.0)
 }
@@ -203,9 +216,9 @@ mod tests {
     fn pauses_grow_spread_and_end() {
         for tries in 1..60 {
             let (least, most) = (PAUSE_MIN, PAUSE_MAX);
-            assert!((least..=most).contains(&pause(tries)), "{tries}");
+            assert!((least..=most).contains(&pause(tries, PAUSE_MAX)), "{tries}");
         }
-        let some: std::collections::BTreeSet<Duration> = (0..8).map(|_| pause(20)).collect();
+        let some: std::collections::BTreeSet<Duration> = (0..8).map(|_| pause(20, PAUSE_MAX)).collect();
         assert!(some.len() > 1);
     }
 }
