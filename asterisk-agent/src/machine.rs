@@ -44,7 +44,7 @@ use asterism_proto::v1;
 use serde::{Deserialize, Serialize};
 
 pub use attempt::{
-    Attempt, DIGITS_MAX, Drain, Fields, Number, Past, Phase, Talk, Trail, Verdict, Watch, Whom,
+    Attempt, DIGITS_MAX, Drain, Fields, Number, Past, Phase, Spoken, Talk, Trail, Verdict, Watch, Whom,
 };
 pub use call::PbxEvent;
 pub use life::{Gate, LOAD_EVERY_MS, PBX_LOST_MS, PbxUp, SpoolView};

@@ -163,7 +163,8 @@ impl Trunks {
         let (to, by) = (Address::parse(&address), Address::parse(&endpoint));
         let (Some(to), Some(by)) = (to, by) else { return Err(failed("its address is none")) };
         let caller_id = Address::parse(&whom.caller_id.0);
-        let reply = Reply { step, verb: Verb::Dial { to, ring_s, talk_s, caller_id, by: Some(by) } };
+        let verb = Verb::Dial { to, ring_s, talk_s, caller_id, by: Some(by) };
+        let reply = Reply { step, verb, language: String::new() };
         reply.encode().map_err(|error| failed(&error.to_string()))
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use crate::child::Guarded;
 
 /// Most calls of one carrier whose media is listened to.
-pub const CALLS_MAX: usize = 200;
+pub const CALLS_MAX: usize = 400;
 /// SIPp gives each call the media port four above the last one's.
 const PORT_STEP: u16 = 4;
 /// Where SIPp's own media sockets are; the calls' ports begin above.
@@ -26,6 +26,10 @@ const OWN_PORTS: u16 = 8;
 const PORTS: std::ops::Range<u16> = 10_240..30_000;
 /// Bytes of one call's media that are kept: a minute of µ-law.
 const MEDIA_MAX_BYTES: usize = 480_000;
+/// What a callee says who talks, in µ-law: as loud as it gets.
+pub const TALK: u8 = 0x80;
+/// The same in 16 bits (G.711, table 2a).
+pub const TALK_SAMPLE: i16 = 32_124;
 const SCENARIO: &str = include_str!("../sipp/carrier.xml");
 
 /// When callees do what they do, ms after their answer.
@@ -74,16 +78,22 @@ impl Carrier {
 
     /// The same without room for numbers that end so (a regular expression).
     pub fn start_refusing(sipp: &Path, habits: Habits, ends: &str) -> Self {
-        Self::start_with(sipp, habits, ends, &[])
+        Self::start_with(sipp, habits, ends, &[], false)
+    }
+
+    /// The same with callees who talk all the time: whatever comes in, [`TALK`] goes back. They press no keys: the PBX
+    /// takes media from one address a call.
+    pub fn start_talking(sipp: &Path, habits: Habits) -> Self {
+        Self::start_with(sipp, habits, "0153", &[], true)
     }
 
     /// The same with callees whose numbers end so and who press these keys, one after the other, each [`Habits::press_ms`]
     /// after the one before.
     pub fn start_pressing(sipp: &Path, habits: Habits, keys: &[(&str, &str)]) -> Self {
-        Self::start_with(sipp, habits, "0153", keys)
+        Self::start_with(sipp, habits, "0153", keys, false)
     }
 
-    fn start_with(sipp: &Path, habits: Habits, ends: &str, keys: &[(&str, &str)]) -> Self {
+    fn start_with(sipp: &Path, habits: Habits, ends: &str, keys: &[(&str, &str)], talks: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("asterism-sipp-").tempdir().unwrap();
         let (media_port, sockets) = media_sockets();
         let [heard, chosen, pressed] = pressing(keys, dir.path());
@@ -106,7 +116,7 @@ impl Carrier {
         let (stop, media) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeMap::new())));
         let listener = std::thread::spawn({
             let (stop, media) = (Arc::clone(&stop), Arc::clone(&media));
-            move || listen(&sockets, &stop, &media)
+            move || listen(&sockets, &stop, &media, talks)
         });
         let mut carrier = Self { port, sipp, listener: Some(listener), stop, media, dir };
         carrier.wait_until_it_listens();
@@ -337,12 +347,16 @@ fn media_sockets() -> (u16, Vec<(u16, UdpSocket)>) {
 }
 
 /// Takes what comes until told to stop. A packet every 20 ms a call: a look every 20 ms loses none.
-fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool, media: &Mutex<BTreeMap<u16, Media>>) {
+fn listen(sockets: &[(u16, UdpSocket)], stop: &AtomicBool, media: &Mutex<BTreeMap<u16, Media>>, talks: bool) {
     let mut packet = [0; 2048];
     while !stop.load(Ordering::Relaxed) {
         for (port, socket) in sockets {
-            while let Ok(size) = socket.recv(&mut packet) {
+            while let Ok((size, from)) = socket.recv_from(&mut packet) {
                 let Some(payload) = ulaw_of(&packet[..size]) else { continue };
+                if talks {
+                    let said = [&packet[..12], &[TALK; 160]].concat();
+                    let _ = socket.send_to(&said, from); // the call may be over
+                }
                 let mut media = media.lock().unwrap();
                 let call = media.entry(*port).or_default();
                 call.packets += 1;

@@ -10,7 +10,7 @@ use asterism_pbx_sim::callees::Callees;
 use common::{Ami, Node, config, eventually, script, three_steps};
 
 fn reply(question: &Question, verb: Verb) -> Result<String, u16> {
-    Ok(Reply { step: question.step, verb }.encode().unwrap())
+    Ok(Reply { step: question.step, verb, language: String::new() }.encode().unwrap())
 }
 
 fn gather(max_digits: u32, attempts: u32, finish_key: Option<char>) -> Verb {

@@ -1,9 +1,11 @@
-//! What the agent answers: one line of exactly 8 fields and an end mark, `1|STEP|verb|A1|A2|A3|A4|A5|.`.
+//! What the agent answers: one line of exactly 9 fields, `1|STEP|verb|A1|A2|A3|A4|A5|LANGUAGE.`, the last of which may be the
+//! end mark alone.
 //!
-//! The dialplan looks for the mark in field 9: a reply cut short is none. The verbs are [`asterism_domain::logic`]'s; the
+//! The dialplan looks for the mark at the end of field 9: a reply cut short is none. The verbs are [`asterism_domain::logic`]'s; the
 //! length stays under 1,000 bytes. What [`Reply::parse`] accepts, [`Reply::encode`] writes back byte for byte.
 
 use asterism_domain::logic::{VERB_ARGS, Verb};
+use asterism_domain::media::is_language;
 
 use super::form::{is_text, parse_number};
 use super::{Error, MAX_REPLY_BYTES, MAX_STEP};
@@ -18,6 +20,8 @@ pub struct Reply {
     pub step: u32,
     /// What to do.
     pub verb: Verb,
+    /// Which folder of sounds it is played from; empty = the PBX's own language. What is not there is played from that.
+    pub language: String,
 }
 
 impl Reply {
@@ -39,24 +43,26 @@ impl Reply {
             return Err(Error::FieldCount);
         }
         let [version, step, word, args @ .., mark] = fields;
-        if mark != END_MARK {
-            return Err(Error::FieldCount);
+        let language = mark.strip_suffix(END_MARK).ok_or(Error::FieldCount)?;
+        if !language.is_empty() && !is_language(language) {
+            return Err(Error::BadField("language"));
         }
         if version != "1" {
             return Err(Error::BadVersion);
         }
         let canonical = !step.starts_with('0');
         let step = parse_number(step, MAX_STEP).filter(|_| canonical).ok_or(Error::BadField("step"))?;
-        Ok(Self { step, verb: Verb::of(word, args)? })
+        Ok(Self { step, verb: Verb::of(word, args)?, language: language.to_owned() })
     }
 
     /// The line, checked against the whole grammar: a value built by hand that breaks it is an error, never sent.
     pub fn encode(&self) -> Result<String, Error> {
         let text = format!(
-            "1|{}|{}|{}|{END_MARK}",
+            "1|{}|{}|{}|{}{END_MARK}",
             self.step,
             self.verb.name().as_str(),
-            self.verb.args().join("|")
+            self.verb.args().join("|"),
+            self.language
         );
         if Self::parse(&text)? == *self { Ok(text) } else { Err(Error::BadField("prompts")) }
     }
@@ -127,10 +133,15 @@ mod tests {
             ("1|1|record|60|3|#|||.", Verb::Record { max_s: 60, silence_s: 3, finish: Finish::Hash }),
             ("1|1|record|3600|0|none|||.", Verb::Record { max_s: 3_600, silence_s: 0, finish: Finish::None }),
         ] {
-            let reply = Reply { step: 1, verb };
+            let reply = Reply { step: 1, verb, language: String::new() };
             assert_eq!(Reply::parse(text), Ok(reply.clone()));
             assert_eq!(reply.encode().as_deref(), Ok(text));
         }
+        let spoken = Reply::parse("1|1|play|m/hi|0||||de_AT.").unwrap();
+        assert_eq!(
+            (spoken.language.as_str(), spoken.encode().as_deref()),
+            ("de_AT", Ok("1|1|play|m/hi|0||||de_AT."))
+        );
     }
 
     #[test]
@@ -141,6 +152,10 @@ mod tests {
             ("1|1|pause|1|||||x", Error::FieldCount),
             ("1|1|pause|1||||.", Error::FieldCount),
             ("1|1|pause|1||||||.", Error::FieldCount),
+            ("1|1|pause|1|||||d", Error::FieldCount),
+            ("1|1|pause|1|||||de", Error::FieldCount),
+            ("1|1|pause|1|||||DE.", Error::BadField("language")),
+            ("1|1|pause|1|||||../m.", Error::BadField("language")),
             ("2|1|pause|1|||||.", Error::BadVersion),
             ("1|0|pause|1|||||.", Error::BadField("step")),
             ("1|01|pause|1|||||.", Error::BadField("step")),
@@ -180,13 +195,17 @@ mod tests {
     #[test]
     fn a_value_built_by_hand_cannot_break_the_line() {
         for prompts in [vec!["a&b".to_owned()], vec!["a|1|hangup".to_owned()], vec![String::new()], vec![]] {
-            assert!(Reply { step: 1, verb: Verb::Play { prompts, barge: false } }.encode().is_err());
+            assert!(
+                Reply { step: 1, verb: Verb::Play { prompts, barge: false }, language: String::new() }
+                    .encode()
+                    .is_err()
+            );
         }
         let prompts = vec!["x".repeat(900), "y".repeat(100)];
-        let reply = Reply { step: 1, verb: Verb::Play { prompts, barge: false } };
+        let reply = Reply { step: 1, verb: Verb::Play { prompts, barge: false }, language: String::new() };
         assert_eq!(reply.encode(), Err(Error::ReplyTooLong));
         assert_eq!(
-            Reply { step: 0, verb: Verb::Pause { seconds: 1 } }.encode(),
+            Reply { step: 0, verb: Verb::Pause { seconds: 1 }, language: String::new() }.encode(),
             Err(Error::BadField("step"))
         );
     }
@@ -231,8 +250,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn replies_round_trip(step in 1..=MAX_STEP, verb in verb()) {
-            let reply = Reply { step, verb };
+        fn replies_round_trip(step in 1..=MAX_STEP, verb in verb(), language in "([a-z]{2,3}(_[A-Z]{2})?)?") {
+            let reply = Reply { step, verb, language };
             let text = reply.encode().unwrap();
             prop_assert!(text.len() <= MAX_REPLY_BYTES && text.matches('|').count() == FIELDS - 1);
             prop_assert_eq!(Reply::parse(&text), Ok(reply));
@@ -249,7 +268,7 @@ mod tests {
 
         #[test]
         fn hostile_prompts_never_leave_the_grammar(prompts in proptest::collection::vec(".{0,20}", 0..4), barge in any::<bool>()) {
-            if let Ok(text) = (Reply { step: 7, verb: Verb::Play { prompts: prompts.clone(), barge } }).encode() {
+            if let Ok(text) = (Reply { step: 7, verb: Verb::Play { prompts: prompts.clone(), barge }, language: String::new() }).encode() {
                 prop_assert!(prompts.iter().all(|p| is_prompt_name(p)));
                 prop_assert!(is_text(&text, MAX_REPLY_BYTES, b"|_/.&*#+-"));
             }

@@ -21,6 +21,16 @@ impl fmt::Debug for Number {
     }
 }
 
+/// What somebody speaks, as the folder of its prompts is named. `Debug` does not say it.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spoken(pub String);
+
+impl fmt::Debug for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Spoken")
+    }
+}
+
 /// A contact's fields. `Debug` says how many there are.
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Fields(Vec<(String, String)>);
@@ -110,6 +120,8 @@ pub struct Attempt {
     pub hold_s: u32,
     /// Its trunk keeps a second channel for it.
     pub may_bridge: bool,
+    /// What its callee speaks, by the list; empty = nobody knows.
+    pub spoken: Spoken,
     /// An order wants it hung up; asked again of a PBX that was away.
     pub hangup_asked: bool,
     /// What is known only while this process lives.

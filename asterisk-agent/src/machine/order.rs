@@ -1,10 +1,11 @@
 //! Orders: what is taken into custody and what is refused, and that a repeated order has no second effect.
 
 use asterism_domain::logic::MAX_HOLD_S;
+use asterism_domain::media::is_language;
 use asterism_proto::origin::is_token;
 use asterism_proto::v1;
 
-use super::{Attempt, Change, Effect, Fields, Machine, Number, Output, Phase, Talk, Verdict, Watch};
+use super::{Attempt, Change, Effect, Fields, Machine, Number, Output, Phase, Spoken, Talk, Verdict, Watch};
 use crate::error::code;
 use crate::fact::{Body, Fact};
 
@@ -357,7 +358,7 @@ fn check(asked: &v1::DialAttempt, now_ms: u64) -> Result<(), &'static str> {
     if !asked.manifest.is_empty() && !is_token(&asked.manifest) {
         return Err("malformed manifest");
     }
-    if !asked.fallback.is_empty() && super::step::line(1, &asked.fallback, &asked.manifest).is_err() {
+    if !asked.fallback.is_empty() && super::step::line(1, &asked.fallback, (&asked.manifest, "")).is_err() {
         return Err("malformed fallback");
     }
     if !Fields::fit(&asked.fields) {
@@ -389,6 +390,7 @@ fn record(asked: v1::DialAttempt) -> Attempt {
         fallback: asked.fallback,
         hold_s: asked.hold_s.min(MAX_HOLD_S),
         may_bridge: asked.may_bridge,
+        spoken: Spoken(Some(asked.language).filter(|spoken| is_language(spoken)).unwrap_or_default()),
         fields: Fields::of(asked.fields),
         not_before_ms: asked.not_before_ms,
         not_after_ms: asked.not_after_ms,

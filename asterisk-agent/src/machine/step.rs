@@ -4,6 +4,7 @@
 //! what nobody has answered until somebody does, or its time is over.
 
 use asterism_domain::logic::{Address, LastVerb, MAX_TAGS, are_vars, is_name};
+use asterism_domain::media::{LANGUAGE, is_language};
 use asterism_proto::v1;
 
 use super::attempt::{Attempt, Unanswered, Whom};
@@ -13,6 +14,8 @@ use crate::fact::{Body, Fact};
 
 /// Ends a call whose fallback is used up, or that is none of ours.
 const GOODBYE: &str = "hangup|16";
+/// Of no prompts, in no language.
+const NOTHING: (&str, &str) = ("", "");
 /// Longest flow state.
 const STATE_MAX_BYTES: usize = 64;
 /// `StepTaken.source`.
@@ -29,7 +32,7 @@ impl Machine {
         let answer = |line| Effect::Answer { call: id.to_owned(), step, line };
         if self.active.get(id).is_none_or(|a| a.phase == Phase::Accepted) {
             // A channel nobody ordered, or one that is settled already: it may not go on by itself.
-            out.effects.push(answer(line(step, GOODBYE, "").ok()));
+            out.effects.push(answer(line(step, GOODBYE, NOTHING).ok()));
             return out;
         }
         self.answer(id, now_ms, &mut out); // only an answered channel runs the dialplan
@@ -41,7 +44,7 @@ impl Machine {
         let Some(attempt) = self.active.get_mut(id) else { return out };
         if attempt.judged == Some(Listened::Machine) {
             // Nobody is there to walk the flow.
-            out.effects.push(answer(line(step, GOODBYE, "").ok()));
+            out.effects.push(answer(line(step, GOODBYE, NOTHING).ok()));
             return out;
         }
         if step <= attempt.talk.step {
@@ -216,9 +219,11 @@ fn fall_back(attempt: &mut Attempt, step: u32, why: No) -> (String, v1::StepTake
         if attempt.fallback.is_empty() { GOODBYE.to_owned() } else { attempt.fallback.clone() }
     };
     (talk.on_fallback, talk.whom) = (true, None);
-    let (body, line) = match line(step, &body, &attempt.manifest) {
+    let vars = talk.vars.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let played = (attempt.manifest.as_str(), language(&attempt.spoken.0, vars));
+    let (body, line) = match line(step, &body, played) {
         Ok(line) => (body, line),
-        Err(_) => (GOODBYE.to_owned(), line(step, GOODBYE, "").unwrap_or_default()),
+        Err(_) => (GOODBYE.to_owned(), line(step, GOODBYE, NOTHING).unwrap_or_default()),
     };
     (line, v1::StepTaken { reply: body, source: FROM_FALLBACK, reason, ..v1::StepTaken::default() })
 }
@@ -241,9 +246,11 @@ fn usable(step: u32, answer: Result<v1::StepAnswer, String>, attempt: &Attempt) 
         return no("the answer's tags are none");
     }
     let whom = whom(&answer, attempt)?;
-    let line = match &whom {
-        Some(_) => Ok(answer.reply.clone()),
-        None => line(step, &answer.reply, &attempt.manifest),
+    let line = if whom.is_some() {
+        Ok(answer.reply.clone())
+    } else {
+        let vars = answer.vars.iter().map(|var| (var.name.as_str(), var.value.as_str()));
+        line(step, &answer.reply, (&attempt.manifest, language(&attempt.spoken.0, vars)))
     };
     match line {
         Ok(line) => Ok(Usable { line, whom, answer }),
@@ -280,10 +287,21 @@ fn printable(text: &str) -> String {
 }
 
 /// The line that answers `step` with a reply body (`verb|A1|A2...`), its prompts prefixed by the manifest.
-pub(super) fn line(step: u32, body: &str, manifest: &str) -> Result<String, dialplan::Error> {
+/// They are played in `language`; empty = the PBX's own.
+pub(super) fn line(
+    step: u32,
+    body: &str,
+    (manifest, language): (&str, &str),
+) -> Result<String, dialplan::Error> {
     let mut verb = Verb::parse(body).map_err(dialplan::Error::from)?;
     verb.within(manifest);
-    Reply { step, verb }.encode()
+    Reply { step, verb, language: language.to_owned() }.encode()
+}
+
+/// What a call plays its prompts in: what its flow says, else what its callee speaks.
+fn language<'a>(callee: &'a str, vars: impl IntoIterator<Item = (&'a str, &'a str)>) -> &'a str {
+    let said = vars.into_iter().find(|(name, value)| *name == LANGUAGE && is_language(value));
+    said.map_or(callee, |(_, language)| language)
 }
 
 #[cfg(test)]
@@ -299,10 +317,11 @@ mod tests {
             ("play|a&b|1|||", "m1", "1|3|play|m1/a&m1/b|1||||."),
             ("gather|menu|1|5|2|none", "", "1|3|gather|menu|1|5|2|none|."),
         ] {
-            assert_eq!(line(3, body, manifest).unwrap(), expected);
+            assert_eq!(line(3, body, (manifest, "")).unwrap(), expected);
         }
+        assert_eq!(line(3, "play|hi|0", ("m1", "de_AT")).unwrap(), "1|3|play|m1/hi|0||||de_AT.");
         for body in ["", "play", "hangup|16|||||", "hangup|16\n", "system|rm", "play|../x|0"] {
-            assert!(line(3, body, "m1").is_err(), "{body}");
+            assert!(line(3, body, ("m1", "")).is_err(), "{body}");
         }
     }
 }

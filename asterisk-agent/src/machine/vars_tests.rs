@@ -3,7 +3,7 @@
 
 use asterism_proto::v1;
 
-use super::tests::{NOW, answer, answered, question};
+use super::tests::{NOW, answer, answered, asked as dialled, order, question, ready};
 use super::*;
 use crate::dialplan::LastVerb;
 
@@ -42,6 +42,38 @@ fn what_an_answer_sets_comes_with_the_next_question_and_its_tags_are_told() {
     machine.on_answer("a", 2, answer("pause|1", "pin"));
     let third = machine.on_question(&question(3, LastVerb::Pause, "OK", ""), NOW);
     assert!(asked(&third).vars.is_empty());
+}
+
+#[test]
+fn a_call_plays_in_the_language_its_flow_says_else_in_that_of_its_callee() {
+    let said = |out: &Output| {
+        let line = |effect: &Effect| match effect {
+            Effect::Answer { line, .. } => line.clone(),
+            _ => None,
+        };
+        let line = out.effects.iter().find_map(line).unwrap();
+        line.rsplit('|').next().unwrap().to_owned()
+    };
+    for (callee, var_of_flow, expected) in [
+        ("", None, "."),
+        ("fr", None, "fr."),
+        ("fr", Some("de_AT"), "de_AT."),
+        ("fr", Some("../x"), "fr."),
+        ("../x", None, "."),
+    ] {
+        let mut machine = ready(2);
+        let attempts = vec![v1::DialAttempt { language: callee.into(), ..dialled("a") }];
+        machine.on_dial(1, v1::DialOrder { attempts, ..order(1, &[]) }, NOW);
+        machine.due(NOW);
+        machine.on_pbx_event(PbxEvent::Originated { attempt: "a".into(), answered: true, reason: 4 }, NOW);
+        machine.on_question(&question(1, LastVerb::Start, "", ""), NOW);
+        let mut played = answer("play|menu|0", "pin").unwrap();
+        played.vars = var_of_flow.map(|value| var("language", value)).into_iter().collect();
+        assert_eq!(said(&machine.on_answer("a", 1, Ok(played))), expected);
+        // So does what a node says alone.
+        machine.on_question(&question(2, LastVerb::Play, "SUCCESS", ""), NOW);
+        assert_eq!(said(&machine.on_answer("a", 2, Err("nobody answers".into()))), expected);
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::process::Command;
 use asterism_proto::{Origin, OriginKey};
 
 use super::*;
-use crate::machine::{Attempt, Fields, Number, Past, Phase, Talk, Verdict, Watch, past_key};
+use crate::machine::{Attempt, Fields, Number, Past, Phase, Spoken, Talk, Verdict, Watch, past_key};
 use crate::spool::{Signer, Spool};
 
 fn attempt(phase: Phase) -> Attempt {
@@ -34,6 +34,7 @@ fn attempt(phase: Phase) -> Attempt {
             ..Talk::default()
         },
         detect_machine: true,
+        spoken: Spoken::default(),
         hold_s: 30,
         may_bridge: true,
         judged: Some(crate::dialplan::Listened::Machine),

@@ -384,6 +384,7 @@ pub fn attempt(number: &str, flow: &str) -> v1::DialAttempt {
         detect_machine: false,
         hold_s: 0,
         may_bridge: false,
+        language: String::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use asterism_domain::campaign::{CampaignCommand, judge};
 use asterism_domain::logic::{self, Flow};
+use asterism_domain::media;
 use asterism_domain::rules::Exclusion;
 use asterism_domain::{AttemptId, NodeId, State};
 use asterism_nats::{Bus, Subject, Verb, crash};
@@ -202,9 +203,13 @@ impl Sender {
         let Wants { fallback, hold_s, fields } = self.wants(&owed.order.flow).await?;
         // Only what the flow looks at leaves this process.
         let looked_at = |name: &String| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
+        // But its language, which the node alone learns.
+        let says = |(name, _): &(&String, &String)| name.eq_ignore_ascii_case(media::LANGUAGE);
+        let language = person.fields.iter().find(says).and_then(|(_, value)| media::spoken(value));
+        let language = language.unwrap_or_default();
         let fields = person.fields.into_iter().filter(|(name, _)| looked_at(name)).take(logic::MAX_FIELDS);
         let fields = fields.map(|(name, value)| ContactField { name, value }).collect();
-        Ok(DialAttempt { number: person.number, fallback, hold_s, fields, ..owed.order })
+        Ok(DialAttempt { number: person.number, fallback, hold_s, fields, language, ..owed.order })
     }
 
     /// The list and prefix that forbid a number, looked up where the number is open: just before it is ordered.
@@ -291,6 +296,7 @@ fn owed_order(state: &State, attempt: &AttemptId) -> Option<Owed> {
             hold_s: 0,
             may_bridge: flight.channels > 1,
             fields: Vec::new(),
+            language: String::new(),
             detect_machine: campaign.rules.detect_machines,
         },
     })

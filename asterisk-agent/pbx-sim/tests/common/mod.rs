@@ -321,12 +321,14 @@ pub fn three_steps(question: &Question) -> Result<String, u16> {
         3 => Verb::Play { prompts: prompts("thanks"), barge: false },
         _ => Verb::Hangup { cause: 16 },
     };
-    Ok(Reply { step: question.step, verb }.encode().unwrap())
+    Ok(Reply { step: question.step, verb, language: String::new() }.encode().unwrap())
 }
 
 /// Keeps a call up until someone hangs it up.
 pub fn hold(question: &Question) -> Result<String, u16> {
-    Ok(Reply { step: question.step, verb: Verb::Pause { seconds: 600 } }.encode().unwrap())
+    Ok(Reply { step: question.step, verb: Verb::Pause { seconds: 600 }, language: String::new() }
+        .encode()
+        .unwrap())
 }
 
 /// Waits until `done`, with a deadline.

@@ -190,6 +190,17 @@ pub fn is_language(text: &str) -> bool {
         && parts.all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
+/// The column of a list, and the variable of a call, that say which language a call plays its prompts in.
+pub const LANGUAGE: &str = "language";
+
+/// A language as people write it in a list (` DE `), as the folder of its prompts is named; none where it is no language.
+pub fn spoken(text: &str) -> Option<String> {
+    let text = text.trim();
+    let first = text.find('_').unwrap_or(text.len());
+    let text = text[..first].to_ascii_lowercase() + &text[first..];
+    is_language(&text).then_some(text)
+}
+
 /// The first characters of a refused text, without anything a terminal would act on.
 fn shown(text: &str) -> String {
     text.chars().take(40).flat_map(char::escape_debug).collect()
