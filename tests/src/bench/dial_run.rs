@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const CALLEES: &str =
     "[setup]\nmin_ms = 0\nmax_ms = 0\n\n[[number]]\nnumber = \"*\"\nhabit = \"busy\"\nring_ms = 0\n";
 
+/// Longest from the first node that dials to the last, s.
+const BOOT_S: u64 = 20;
+
 /// What one campaign showed.
 struct Seen {
     /// When each attempt rang, ms, in order; those of the warm-up are left out.
@@ -49,8 +52,8 @@ async fn dial(seconds: u64, cap: Option<u32>) -> anyhow::Result<Seen> {
     let fsync = probe::fsync(dir.path())?;
     let (callees, list) = (dir.path().join("callees.toml"), dir.path().join("contacts.csv"));
     fs::write(&callees, CALLEES)?;
-    // More than can be dialled in the time: at most 100 attempts every 50 ms are decided.
-    let most = u64::from(cap.unwrap_or(UNCAPPED)) * (seconds + 2 * WARM_MS / 1000);
+    // More than can be dialled in the time, and until the last node is there, while the first ones dial.
+    let most = u64::from(cap.unwrap_or(UNCAPPED)) * (seconds + 2 * WARM_MS / 1000 + BOOT_S);
     fs::write(&list, contacts(most)?)?;
     let env = [
         ("ASTERISM_CALLEES", callees.display().to_string()),
