@@ -95,6 +95,9 @@ pub struct RunArgs {
     /// Folder where the PBX records [default: DIR/recordings].
     #[arg(long, env = "ASTERISM_RECORDINGS_DIR")]
     pub recordings_dir: Option<PathBuf>,
+    /// For whom recordings are sealed before they leave: a recipient of the age format, age1…. Nobody seals without it.
+    #[arg(long, env = "ASTERISM_RECORDINGS_RECIPIENT", value_parser = crate::recordings::recipient)]
+    pub recordings_recipient: Option<age::x25519::Recipient>,
     /// Folder of the PBX's sounds [default: DIR/sounds].
     #[arg(long, env = "ASTERISM_SOUNDS_DIR")]
     pub sounds_dir: Option<PathBuf>,

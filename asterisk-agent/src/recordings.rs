@@ -5,6 +5,7 @@
 //! tried again, later each time, across restarts: only that word removes a file.
 
 mod put;
+mod seal;
 mod send;
 #[cfg(test)]
 mod storm_tests;
@@ -25,6 +26,8 @@ use crate::input::{Input, Inputs};
 use crate::machine::Made;
 use crate::media::Trust;
 
+pub use seal::recipient;
+
 /// Largest file that is sent: what the object store takes as one object.
 pub const FILE_MAX_BYTES: u64 = 256 * 1024 * 1024;
 /// Files looked at in the folder when the agent starts.
@@ -39,6 +42,7 @@ const WAV_BYTES_PER_MS: u64 = 16;
 /// The folder of recordings, and who sends them.
 pub struct Recorder {
     folder: PathBuf,
+    recipient: Option<age::x25519::Recipient>,
     bus: watch::Sender<Option<Bus>>,
     jobs: mpsc::UnboundedSender<send::Job>,
     problem: Arc<Mutex<Option<String>>>,
@@ -46,7 +50,12 @@ pub struct Recorder {
 
 impl Recorder {
     /// Starts the task that sends, on the runtime that calls. Nothing is sent before there is a bus.
-    pub fn start(folder: &Path, node: &str, subject: Subject, inputs: Inputs) -> Self {
+    pub fn start(
+        (folder, recipient): (&Path, Option<age::x25519::Recipient>),
+        node: &str,
+        subject: Subject,
+        inputs: Inputs,
+    ) -> Self {
         let (bus, bus_view) = watch::channel(None);
         let (jobs, waiting) = mpsc::unbounded_channel();
         let problem: Arc<Mutex<Option<String>>> = Arc::default();
@@ -64,7 +73,7 @@ impl Recorder {
                 send::run(Arc::new(sender), waiting).await;
             }
         });
-        Self { folder: folder.to_owned(), bus, jobs, problem }
+        Self { folder: folder.to_owned(), recipient, bus, jobs, problem }
     }
 
     /// The bus is there.
@@ -84,14 +93,17 @@ impl Recorder {
 
     /// Looks at a file; what it is comes back as an input.
     pub fn take(&self, name: String, inputs: Inputs) {
-        let path = path_of(&self.folder, &name);
+        let (folder, recipient, file) = (self.folder.clone(), self.recipient.clone(), name.clone());
         tokio::spawn(async move {
-            let taken = tokio::task::spawn_blocking(move || take(&path)).await;
+            let taken = tokio::task::spawn_blocking(move || take(&folder, &file, recipient.as_ref())).await;
             let taken = taken.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             let taken = match taken {
                 Ok(made) => Some(Ok(made)),
                 Err(error) if error.kind() == ErrorKind::NotFound => {
                     Some(Err("the PBX left no file: nothing was recorded, or its disk was full".to_owned()))
+                }
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    Some(Err("the PBX left a file without a head: its disk was full, or it died".to_owned()))
                 }
                 Err(error) if error.kind() == ErrorKind::FileTooLarge => {
                     Some(Err("its file is longer than an object of the store".to_owned()))
@@ -109,9 +121,7 @@ impl Recorder {
     /// Removes a file that is stored. One that stays is found at the next start, and goes the whole way again.
     pub fn remove(&self, name: &str) {
         crash::point("recording.dropped");
-        if let Err(error) = fs::remove_file(path_of(&self.folder, name))
-            && error.kind() != ErrorKind::NotFound
-        {
+        if let Err(error) = seal::remove_all(&self.folder, name) {
             tracing::warn!(name, %error, "a recording that is stored cannot be removed");
         }
         crash::point("recording.removed");
@@ -123,10 +133,11 @@ pub fn names(folder: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::file("read", folder))?.take(FILES_MAX) {
         let name = entry.map_err(Error::file("read", folder))?.file_name();
-        let name = name.to_str().and_then(|name| name.strip_suffix(EXTENSION));
+        let name = name.to_str().and_then(seal::name_of);
         names.extend(name.filter(|name| is_channel_id(name)).map(str::to_owned));
     }
     names.sort();
+    names.dedup(); // sealed, and as it was before
     Ok(names)
 }
 
@@ -134,13 +145,16 @@ fn path_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{EXTENSION}"))
 }
 
-/// Makes a file and its name durable, and says what it is. Blocks.
-fn take(path: &Path) -> std::io::Result<Made> {
-    let mut file = File::open(path)?;
-    file.sync_all()?;
-    if let Some(folder) = path.parent() {
-        files::sync_dir(folder).map_err(std::io::Error::other)?;
+/// Seals a file where it is to be, makes it and its name durable, and says what it is. Blocks.
+fn take(folder: &Path, name: &str, recipient: Option<&age::x25519::Recipient>) -> std::io::Result<Made> {
+    // What was sealed in a life before does not say how long it is.
+    let spoken_bytes = fs::metadata(path_of(folder, name)).map_or(0, |file| file.len());
+    if spoken_bytes < WAV_HEAD_BYTES && !seal::is_sealed(folder, name) && path_of(folder, name).exists() {
+        return Err(ErrorKind::InvalidData.into());
     }
+    let mut file = File::open(seal::seal(folder, name, recipient)?)?;
+    file.sync_all()?;
+    files::sync_dir(folder).map_err(std::io::Error::other)?;
     let (mut hasher, mut size_bytes) = (Sha256::new(), 0_u64);
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
@@ -154,7 +168,7 @@ fn take(path: &Path) -> std::io::Result<Made> {
         }
         hasher.update(&chunk[..count]);
     }
-    let duration_ms = size_bytes.saturating_sub(WAV_HEAD_BYTES) / WAV_BYTES_PER_MS;
+    let duration_ms = spoken_bytes.saturating_sub(WAV_HEAD_BYTES) / WAV_BYTES_PER_MS;
     let duration_ms = u32::try_from(duration_ms).unwrap_or(u32::MAX);
     Ok(Made { sha256: hasher.finalize().into(), size_bytes, duration_ms })
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use asterism_nats::Subject;
 use asterism_proto::{Origin, OriginKey, v1};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -101,8 +102,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         exit_on_stdin_eof()?;
     }
     let prompts = Arc::new(media::Fetcher::new(&sounds_dir, args.media_max_kib_per_s.saturating_mul(1024)));
-    let recorder =
-        Recorder::start(&recordings_dir, &args.node.node, subjects.addresses.clone(), inputs.clone());
+    let recorder = recorder(&args, &recordings_dir, subjects.addresses.clone(), inputs.clone());
     let parts = Parts {
         machine,
         spool: Spool::new(args.spool_mib * 1024 * 1024, loaded.spool),
@@ -126,6 +126,10 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         // It ends only with what waiting cannot cure; the calls go on without an agent until they end.
         Err(error) = bus_task => Err(error),
     }
+}
+
+fn recorder(args: &RunArgs, folder: &Path, subject: Subject, inputs: Inputs) -> Recorder {
+    Recorder::start((folder, args.recordings_recipient.clone()), &args.node.node, subject, inputs)
 }
 
 /// Sets of prompts that are here from before; what the machine has no use for goes.

@@ -14,6 +14,14 @@ fn asterism(stack: &Stack, words: &[&str]) -> Output {
     command.current_dir(stack.path()).output().unwrap()
 }
 
+/// A command that needs no system, and what it printed.
+pub fn alone(words: &[&str]) -> Value {
+    let ran =
+        Command::new(program("asterism")).arg("--json").args(words).stdin(Stdio::null()).output().unwrap();
+    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    serde_json::from_slice(&ran.stdout).unwrap()
+}
+
 /// A command that succeeds, and what it printed.
 pub fn done(stack: &Stack, words: &[&str]) -> Value {
     let ran = asterism(stack, words);

@@ -11,9 +11,10 @@ use asterism_cli::{import, ops};
 use asterism_dialer::commands::CreateCampaign;
 use asterism_domain::{Event, State};
 use asterism_proto::Role;
-use asterism_tests::commands::{done, refused};
+use asterism_tests::asterisk::skip;
+use asterism_tests::commands::{alone, done, refused};
 use asterism_tests::crash::Points;
-use asterism_tests::stack::{CALLER, CAMPAIGN, Stack, StackOptions, StackPbx, root};
+use asterism_tests::stack::{CALLER, CAMPAIGN, SERVICES, Stack, StackOptions, StackPbx, root};
 use sha2::{Digest, Sha256};
 
 const PATIENCE: Duration = Duration::from_mins(4);
@@ -205,7 +206,8 @@ fn people_can_have_them_and_have_them_erased(stack: &Stack, wanted: &BTreeSet<St
 }
 
 /// The agent's steps with a recording, in their order.
-const AGENT: [&str; 9] = [
+const AGENT: [&str; 10] = [
+    "recording.sealed",
     "recording.hashed",
     "recording.unwritten",
     "recording.written",
@@ -224,7 +226,12 @@ async fn whoever_is_killed_at_each_step_every_recording_is_stored_or_said_to_be_
     let crashes = tempfile::tempdir().unwrap();
     let points = Points::new(crashes.path());
     let options = StackOptions { max_nodes: 2, capacity: 20, pbx: StackPbx::Sim };
-    let mut stack = Box::pin(Stack::start_with_env(options, vec![points.variable()])).await;
+    // Nodes seal what they send, for whoever has the key.
+    let key = crashes.path().join("key.txt").display().to_string();
+    let made = alone(&["recordings", "keygen", &key]);
+    let recipient = made["recipient"].as_str().unwrap().to_owned();
+    let env = vec![points.variable(), ("ASTERISM_RECORDINGS_RECIPIENT".to_owned(), recipient)];
+    let mut stack = Box::pin(Stack::start_with_env(options, env)).await;
     campaign(&stack, 400, 5).await;
     let mut armed: Vec<String> = AGENT.iter().map(|point| format!("asterism-agent:{point}")).collect();
     armed.extend(MEDIA_SYNC.iter().map(|point| format!("asterism-media-sync:{point}")));
@@ -252,5 +259,104 @@ async fn whoever_is_killed_at_each_step_every_recording_is_stored_or_said_to_be_
     assert_eq!(stored.union(&lost).cloned().collect::<BTreeSet<_>>(), wanted);
     assert_eq!(whole, stored.len());
     assert!(lost.len() < AGENT.len() && stored.len() > 30, "{} stored, {lost:?} lost", stored.len());
+    only_who_has_the_key_can_listen(&stack, &key, stored.len() as u64);
+    assert_eq!(left_on_nodes(&stack.path().join("data/nodes")), Vec::<PathBuf>::new());
+}
+
+fn only_who_has_the_key_can_listen(stack: &Stack, key: &str, all: u64) {
+    let fetch = ["recordings", "fetch", "closed", "--campaign", CAMPAIGN];
+    let closed = done(stack, &fetch);
+    assert_eq!((closed["fetched"].as_u64(), closed["sealed"].as_u64()), (Some(all), Some(all)), "{closed}");
+    assert_eq!(done(stack, &fetch)["kept"], all, "whole, and not fetched again");
+    let fetch = ["recordings", "fetch", "open", "--campaign", CAMPAIGN, "--identity", key];
+    assert_eq!(done(stack, &fetch)["fetched"], all);
+    for file in fs::read_dir(stack.path().join("open")).unwrap() {
+        let bytes = fs::read(file.unwrap().path()).unwrap();
+        assert!(bytes.starts_with(b"RIFF") && bytes[8..].starts_with(b"WAVE"), "it is what a PBX wrote");
+    }
+    assert_eq!(done(stack, &fetch)["kept"], all);
+    let other = stack.path().join("other.txt").display().to_string();
+    done(stack, &["recordings", "keygen", &other]);
+    refused(stack, &["recordings", "keygen", &other], "AST-U153");
+    let fetch = ["recordings", "fetch", "none", "--campaign", CAMPAIGN, "--identity", &other];
+    refused(stack, &fetch, "AST-U152");
+    refused(
+        stack,
+        &["recordings", "fetch", "none", "--campaign", CAMPAIGN, "--identity", "voices.csv"],
+        "AST-U151",
+    );
+}
+
+/// The store's disk, and the nodes'.
+const DISKS: [(&str, u64); 2] = [("objects", 24 << 20), ("data/nodes", 48 << 20)];
+
+fn stored(state: &State) -> usize {
+    state.recordings.of(CAMPAIGN).count()
+}
+
+/// A field of each node's last heartbeat, as `fleet list` has it.
+fn heard(stack: &Stack, field: &str) -> Vec<String> {
+    let list = done(stack, &["fleet", "list"]);
+    let nodes = list["nodes"].as_array().unwrap().clone();
+    nodes.iter().map(|node| node["load"][field].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+/// The store has no room: nodes keep what they have, say why, and send it once there is room.
+async fn without_room_in_the_store(stack: &Stack) {
+    stack.wait("the first recordings", PATIENCE, |state| stored(state) >= 2).await;
+    stack.disk(0).fill();
+    stack.wait("recordings that cannot be stored", PATIENCE, |state| pending(state) >= 5).await;
+    let began = Instant::now();
+    while !heard(stack, "recordings_problem").iter().any(|why| why.contains("No space left")) {
+        assert!(began.elapsed() < PATIENCE, "{:?}", heard(stack, "recordings_problem"));
+        tokio::time::sleep(Duration::from_millis(200)).await; // the pause of a poll
+    }
+    let before = stack.log.read(stored);
+    stack.disk(0).empty();
+    stack.wait("what was kept is stored", PATIENCE, |state| stored(state) >= before + 5).await;
+}
+
+/// The nodes have no room: what their PBX cannot write is lost, and the log says so.
+async fn without_room_on_the_nodes(stack: &Stack) {
+    let talking = |state: &State| state.fleet.nodes.values().any(|node| !node.attempts.is_empty());
+    stack.wait("calls", PATIENCE, talking).await;
+    stack.disk(1).fill();
+    let nodes: Vec<String> = stack.log.read(|state| state.fleet.nodes.keys().cloned().collect());
+    let began = Instant::now();
+    while !nodes.iter().any(|node| stack.pids(node, "asterism-agent run").is_empty()) {
+        assert!(began.elapsed() < PATIENCE, "no agent minds a full disk\n{}", stack.logs());
+        tokio::time::sleep(Duration::from_millis(5)).await; // the pause of a poll
+    }
+    // The calls that are up go on with nobody to write down what they say.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stack.disk(1).empty();
+}
+
+#[tokio::test]
+async fn full_disks_delay_recordings_and_none_is_lost_without_a_word() {
+    let options = StackOptions { max_nodes: 2, capacity: 20, pbx: StackPbx::Sim };
+    let services = SERVICES.map(|service| (service, Vec::new()));
+    let Some(stack) = Box::pin(Stack::start_on(options, Vec::new(), &DISKS, &services)).await else {
+        return skip("full_disks_delay_recordings", "a small disk cannot be mounted here (not root?)");
+    };
+    campaign(&stack, 240, 5).await;
+    without_room_in_the_store(&stack).await;
+    without_room_on_the_nodes(&stack).await;
+    to_the_end(&stack).await;
+
+    stack.replay_agrees().await;
+    assert_eq!(stack.log.read(pending), 0, "nobody knows what became of them");
+    let stored: BTreeSet<String> =
+        stack.log.read(|state| state.recordings.of(CAMPAIGN).map(|(id, _)| id.to_string()).collect());
+    let mut lost = BTreeSet::new();
+    for recorded in stack.sealed_events() {
+        if let Event::RecordingLost { call, step, reason, .. } = recorded.event {
+            assert!(reason.contains("disk was full"), "{call}: {reason}");
+            lost.insert(format!("{call}-{step}"));
+        }
+    }
+    assert!(stored.is_disjoint(&lost));
+    assert_eq!(stored.union(&lost).cloned().collect::<BTreeSet<_>>(), recorded(&stack));
+    assert_eq!(all_whole(&stack), stored.len());
     assert_eq!(left_on_nodes(&stack.path().join("data/nodes")), Vec::<PathBuf>::new());
 }

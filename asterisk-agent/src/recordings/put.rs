@@ -17,8 +17,8 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::CHUNK_BYTES;
 use super::send::Unsent;
+use super::{CHUNK_BYTES, seal};
 use crate::machine::Made;
 use crate::media::{self, Trust};
 
@@ -48,7 +48,7 @@ pub(super) async fn put(
 /// Nothing but a recording's own place is ever written, whoever named it.
 fn folder_place(url: &str, path: &Path, made: &Made) -> Result<PathBuf, Unsent> {
     let to = media::path_of_url(url).ok_or("its address cannot be read")?;
-    let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+    let name = path.file_name().and_then(|file| file.to_str()).and_then(seal::name_of).unwrap_or_default();
     let own = format!("{name}-{}.wav", hex::encode(&made.sha256[..8]));
     let straight = to.components().all(|part| !matches!(part, std::path::Component::ParentDir));
     let named = to.file_name().and_then(|file| file.to_str()) == Some(own.as_str());

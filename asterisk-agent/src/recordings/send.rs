@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use super::{path_of, phrase, put};
+use super::{phrase, put, seal};
 use crate::input::{Input, Inputs};
 use crate::machine::Made;
 use crate::media::{Failure, Trust};
@@ -172,7 +172,7 @@ impl<P: Places> Sender<P> {
             return Ok(());
         }
         crash::point("recording.placed");
-        let path = path_of(&self.folder, &job.name);
+        let path = seal::file_of(&self.folder, &job.name);
         put::put(&place, &path, &job.made, &self.trust).await?;
         crash::point("recording.sent");
         if self.places.ask(&job.name, true).await?.stored {

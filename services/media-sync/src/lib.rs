@@ -16,6 +16,7 @@ pub mod sweep;
 use std::sync::Arc;
 
 use asterism_domain::catalogue;
+use asterism_domain::recording::DAY_MS;
 use asterism_object_store::ObjectStore;
 use asterism_proto::Role;
 use asterism_runtime::role::Deps;
@@ -31,11 +32,13 @@ pub struct MediaConfig {
     pub repeat_after_ms: u64,
     /// Days recordings of a campaign are kept that has no number of its own; 0 = until they are erased.
     pub recordings_keep_days: u32,
+    /// How long such a day is; shorter ones are for tests.
+    pub day_ms: u64,
 }
 
 impl Default for MediaConfig {
     fn default() -> Self {
-        Self { url_valid_s: 3_600, repeat_after_ms: 5_000, recordings_keep_days: 0 }
+        Self { url_valid_s: 3_600, repeat_after_ms: 5_000, recordings_keep_days: 0, day_ms: DAY_MS }
     }
 }
 
@@ -57,7 +60,7 @@ pub enum Error {
 pub async fn run(config: MediaConfig, deps: Deps, store: Arc<dyn ObjectStore>) -> Result<(), Error> {
     let desk = deps.lead(Role::MediaSync, catalogue::decide)?;
     let shelf = Arc::new(Shelf::new(store, config.url_valid_s));
-    let keeper = Arc::new(recordings::Keeper::new(&deps.log, &desk, &shelf, config.recordings_keep_days));
+    let keeper = Arc::new(recordings::Keeper::new(&deps.log, &desk, &shelf, &config));
     commands::serve(&deps, &desk, &shelf, &keeper);
     let _addresses = addresses::serve(&deps.log, &shelf, &keeper).await?;
     let (mut shutdown, mut failure) = (deps.shutdown.clone(), deps.log.failure());

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
+use crate::MediaConfig;
 use crate::shelf::Shelf;
 
 /// Objects read back at the same time: each is in memory once.
@@ -44,6 +45,7 @@ pub(crate) struct Keeper {
     reading: Semaphore,
     /// Days a campaign's are kept that has no number of its own; 0 = until they are erased.
     keep_days: u32,
+    day_ms: u64,
 }
 
 /// What the store has under a recording's name.
@@ -54,9 +56,15 @@ enum Found {
 }
 
 impl Keeper {
-    pub(crate) fn new(log: &Log, desk: &Desk<CatalogueCommand>, shelf: &Arc<Shelf>, keep_days: u32) -> Self {
+    pub(crate) fn new(
+        log: &Log,
+        desk: &Desk<CatalogueCommand>,
+        shelf: &Arc<Shelf>,
+        config: &MediaConfig,
+    ) -> Self {
         let (log, desk, shelf) = (log.clone(), desk.clone(), shelf.clone());
-        Self { log, desk, shelf, reading: Semaphore::new(READ_AT_ONCE), keep_days }
+        let (keep_days, day_ms) = (config.recordings_keep_days, config.day_ms);
+        Self { log, desk, shelf, reading: Semaphore::new(READ_AT_ONCE), keep_days, day_ms }
     }
 
     /// Answers a node.
@@ -167,7 +175,8 @@ impl Keeper {
     /// Erases what its campaign's days are over for: the log says so first.
     async fn erase_due(&self) {
         let now_ms = self.log.now_ms();
-        let due = self.log.read(|state| recording::due(state, self.keep_days, now_ms.max(state.at)));
+        let due =
+            self.log.read(|state| recording::due(state, (self.keep_days, self.day_ms), now_ms.max(state.at)));
         if due.is_empty() {
             return;
         }

@@ -44,6 +44,10 @@ impl Running {
 
     /// The same with objects in the log's folder that no recording is named after, so many hours old.
     async fn start_among(strays: &[(&str, u64)]) -> Self {
+        Box::pin(Self::start_with(MediaConfig::default(), strays)).await
+    }
+
+    async fn start_with(config: MediaConfig, strays: &[(&str, u64)]) -> Self {
         let fixture = Box::pin(Fixture::start()).await;
         let deps = Box::pin(fixture.process("media")).await;
         let store = Arc::new(FolderStore::open(&fixture.dir.path().join("objects")).await.unwrap());
@@ -63,7 +67,7 @@ impl Running {
             let written = SystemTime::now() - Duration::from_hours(*age_h);
             fs::File::options().write(true).open(&path).unwrap().set_modified(written).unwrap();
         }
-        let task = tokio::spawn(run(MediaConfig::default(), deps.clone(), store.clone()));
+        let task = tokio::spawn(run(config, deps.clone(), store.clone()));
         // The node's own user: it may ask, and is answered.
         let bus = Bus::connect(&fixture.server.node(NODE).unwrap()).await.unwrap();
         let key = OriginKey::from_entropy([5; 32]);
@@ -233,6 +237,31 @@ async fn what_an_eraser_left_behind_goes_and_what_may_be_on_its_way_stays() {
     })
     .await;
     assert!(folder.join(young).exists(), "it was looked at first");
+    running.deps.shutdown.request();
+    within("the end", running.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_kept_long_enough_is_erased_by_itself_and_does_not_come_back() {
+    // The days of this test are short, and one of them is enough.
+    let config = MediaConfig { recordings_keep_days: 1, day_ms: 2_000, ..MediaConfig::default() };
+    let mut running = Box::pin(Running::start_with(config, &[])).await;
+    let id = running.made(0, b"what was said").await;
+    let place = running.ask(&id.to_string(), false).await.unwrap();
+    Running::put(&place, b"what was said");
+    assert!(running.sent(&id).await.unwrap().stored);
+    let object = PathBuf::from(place.url.strip_prefix("file://").unwrap());
+    assert!(object.exists());
+    running.until(|state| state.recordings.erased == 1).await;
+    within("the end of its object", async {
+        while object.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Its node's file outlived the answer: it is told that it may go, and nothing is asked for.
+    assert!(running.ask(&id.to_string(), false).await.unwrap().stored);
+    assert!(!running.stored(&id));
     running.deps.shutdown.request();
     within("the end", running.task).await.unwrap().unwrap();
 }

@@ -64,6 +64,10 @@ pub struct Load {
     pub why_not_ready: String,
     /// Why prompts that are ordered are not there, empty if nothing failed lately.
     pub prompts_problem: String,
+    /// Recordings it has made and not sent.
+    pub recordings_unsent: u32,
+    /// Why the one it tried last is not in the store, empty if it is.
+    pub recordings_problem: String,
     /// Attempts ringing.
     pub ringing: u32,
     /// Calls up.
@@ -293,6 +297,8 @@ fn load(heard: &BTreeMap<NodeId, Heard>, node: &str, fresh: bool) -> Option<Load
         state: heartbeat.state.clone(),
         why_not_ready: heartbeat.why_not_ready.clone(),
         prompts_problem: heartbeat.prompts_problem.clone(),
+        recordings_unsent: heartbeat.recordings_unsent,
+        recordings_problem: heartbeat.recordings_problem.clone(),
         ringing: heartbeat.ringing,
         up: heartbeat.up,
         free_slots: heartbeat.free_slots,

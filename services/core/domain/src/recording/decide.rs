@@ -6,7 +6,8 @@ use crate::event::Event;
 use crate::ids::{CampaignId, NodeId, Timestamp};
 use crate::state::State;
 
-const DAY_MS: u64 = 86_400_000;
+/// A day.
+pub const DAY_MS: u64 = 86_400_000;
 
 /// What media-sync asks its leader for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,13 +106,13 @@ pub fn decide(state: &State, command: &RecordingCommand) -> Result<Vec<Event>, R
 }
 
 /// Recordings whose time is over, at most one event's, with their hashes. `default_days` holds where a campaign has no
-/// number of its own; 0 keeps them.
-pub fn due(state: &State, default_days: u32, at: Timestamp) -> Vec<(RecordingId, [u8; 32])> {
+/// number of its own; 0 keeps them. A day has `day_ms`, [`DAY_MS`] outside tests.
+pub fn due(state: &State, (default_days, day_ms): (u32, u64), at: Timestamp) -> Vec<(RecordingId, [u8; 32])> {
     let of =
         |campaign: &CampaignId| state.recordings.keep_days.get(campaign).copied().unwrap_or(default_days);
     let over = state.recordings.stored.iter().filter(|(id, stored)| {
         let days = of(&id.call.campaign);
-        days > 0 && at.saturating_sub(stored.at) >= u64::from(days) * DAY_MS
+        days > 0 && at.saturating_sub(stored.at) >= u64::from(days).saturating_mul(day_ms)
     });
     over.take(ERASED_PER_EVENT).map(|(id, stored)| (id.clone(), stored.made.sha256)).collect()
 }

@@ -18,7 +18,7 @@ use crate::fleet::Node;
 use crate::ids::{AttemptId, CampaignId, NodeId, Timestamp};
 use crate::state::{Effectless, State};
 
-pub use decide::{RecordingCommand, decide, due};
+pub use decide::{DAY_MS, RecordingCommand, decide, due};
 
 /// Most recordings one event erases: their names fit a frame.
 pub const ERASED_PER_EVENT: usize = 200;

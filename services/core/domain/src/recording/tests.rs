@@ -190,13 +190,13 @@ fn recordings_go_when_their_campaigns_days_are_over() {
         put(&mut state, Role::MediaSync, event);
     }
     let at = state.at;
-    assert!(due(&state, 0, at + 9_999 * DAY).is_empty(), "without a number they stay");
-    assert_eq!(due(&state, 3, at + 3 * DAY).len(), 2);
+    assert!(due(&state, (0, DAY), at + 9_999 * DAY).is_empty(), "without a number they stay");
+    assert_eq!(due(&state, (3, DAY), at + 3 * DAY).len(), 2);
     let keep = |days| RecordingCommand::Keep { campaign: "spring".into(), days, reason: "law".into() };
     follow(&mut state, &keep(10));
     assert!(decide(&state, &keep(10)).unwrap().is_empty());
-    assert!(due(&state, 3, at + 10 * DAY - 1).is_empty(), "the campaign's own number counts");
-    assert_eq!(due(&state, 3, at + 10 * DAY).len(), 2);
+    assert!(due(&state, (3, DAY), at + 10 * DAY - 1).is_empty(), "the campaign's own number counts");
+    assert_eq!(due(&state, (3, DAY), at + 10 * DAY).len(), 2);
     assert_eq!(decide(&state, &keep(36_501)).unwrap_err().code, "AST-M083");
     let of =
         |campaign: &str| RecordingCommand::Keep { campaign: campaign.into(), days: 1, reason: String::new() };

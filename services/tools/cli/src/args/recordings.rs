@@ -21,14 +21,28 @@ pub enum RecordingsCommand {
 Examples:
   asterism recordings fetch recordings/ --campaign spring
   asterism recordings fetch . spring-17-1-4
+  asterism recordings fetch recordings/ --campaign spring --identity key.txt   # sealed ones, opened
 ")]
     Fetch {
         /// The folder
         #[arg(value_name = "DIR")]
         folder: PathBuf,
+        /// What opens sealed recordings: a file of identities of the age format. Without it they stay sealed, NAME.wav.age
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
         #[command(flatten)]
         #[allow(missing_docs)]
         which: Which,
+    },
+    /// Make a key pair for sealed recordings: the file opens them, the recipient it prints is for the nodes
+    #[command(before_help = "\
+Examples:
+  asterism recordings keygen key.txt   # then ASTERISM_RECORDINGS_RECIPIENT=age1... for the agents
+")]
+    Keygen {
+        /// The file; it must not be there yet. Keep it off the fleet: whoever has it can listen
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Erase recordings for good: the log says so first, then their objects go
     #[command(before_help = "\

@@ -75,6 +75,8 @@ struct Node {
 struct Load {
     why_not_ready: String,
     prompts_problem: String,
+    recordings_unsent: u32,
+    recordings_problem: String,
     ringing: u32,
     up: u32,
     cpu_permille: u32,
@@ -276,9 +278,13 @@ fn row(node: &Node) -> Vec<String> {
     ]
 }
 
-/// Why it takes no calls, and why it lacks prompts.
+/// Why it takes no calls, why it lacks prompts, and why it keeps recordings.
 fn problems(load: &Load) -> String {
-    let said = [&load.why_not_ready, &load.prompts_problem];
+    let unsent = match load.recordings_problem.as_str() {
+        "" => String::new(),
+        why => format!("{} recordings not sent: {why}", load.recordings_unsent),
+    };
+    let said = [&load.why_not_ready, &load.prompts_problem, &unsent];
     said.map(|said| crate::output::plain(said))
         .into_iter()
         .filter(|said| !said.is_empty())

@@ -1,4 +1,6 @@
-//! `asterism recordings`: list, fetch, erase, keep.
+//! `asterism recordings`: list, fetch, erase, keep; sealed ones are opened in `sealed`.
+
+mod sealed;
 
 use std::fs;
 use std::io::Write as _;
@@ -15,7 +17,7 @@ use serde_json::json;
 
 use super::{Context, shown, store};
 use crate::args::recordings::{RecordingsCommand, Which};
-use crate::bar::grouped;
+use crate::bar::{Bar, grouped};
 use crate::client::Client;
 use crate::error::CliError;
 use crate::output::{Align, table};
@@ -25,7 +27,11 @@ const DAY_MS: u64 = 86_400_000;
 pub(super) async fn run(context: &Context, command: RecordingsCommand) -> Result<(), CliError> {
     match command {
         RecordingsCommand::List { campaign } => list(context, campaign).await,
-        RecordingsCommand::Fetch { folder, which } => fetch(context, &folder, &which).await,
+        RecordingsCommand::Fetch { folder, identity, which } => {
+            let opener = identity.as_deref().map(sealed::Opener::read).transpose()?;
+            fetch(context, &folder, &which, opener.as_ref()).await
+        }
+        RecordingsCommand::Keygen { file } => sealed::keygen(context, &file),
         RecordingsCommand::Erase { which, older_than_days, reason, dry_run } => {
             erase(context, &which, older_than_days, &reason, dry_run).await
         }
@@ -99,7 +105,12 @@ async fn list(context: &Context, campaign: Option<String>) -> Result<(), CliErro
     })
 }
 
-async fn fetch(context: &Context, folder: &Path, which: &Which) -> Result<(), CliError> {
+async fn fetch(
+    context: &Context,
+    folder: &Path,
+    which: &Which,
+    opener: Option<&sealed::Opener>,
+) -> Result<(), CliError> {
     let (config, client) = context.client().await?;
     let lines = meant(&client, which).await?.stored;
     let store = store(&config).await?;
@@ -107,37 +118,53 @@ async fn fetch(context: &Context, folder: &Path, which: &Which) -> Result<(), Cl
         CliError::new("AST-U150", format!("cannot write into {}", shown(folder)), error.to_string())
     };
     fs::create_dir_all(folder).map_err(failed)?;
-    let (mut fetched, mut kept, mut size_bytes) = (0_u64, 0_u64, 0_u64);
+    let (mut fetched, mut kept, mut size_bytes, mut closed) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let mut bar = Bar::new(!context.out.json);
     for line in &lines {
-        let place = folder.join(format!("{}.wav", line.recording));
-        let there = fs::read(&place).is_ok_and(|bytes| hex::encode(sha256(&bytes)) == line.sha256);
-        if there {
+        bar.draw(fetched + kept, lines.len() as u64, "recordings");
+        if sealed::is_there(folder, line, opener.is_some()) {
             kept += 1;
             continue;
         }
         let bytes = read(store.as_ref(), line).await?;
-        let beside = folder.join(format!(".{}.part", line.recording));
-        let write = || {
-            let mut file = fs::File::create(&beside)?;
-            file.write_all(&bytes)?;
-            file.sync_all()?;
-            fs::rename(&beside, &place)
+        let (name, bytes) = match (sealed::is_sealed(&bytes), opener) {
+            (true, Some(opener)) => (sealed::plain(line), opener.open(&bytes, &line.recording)?),
+            (true, None) => {
+                closed += 1;
+                (sealed::closed(line), bytes)
+            }
+            (false, _) => (sealed::plain(line), bytes),
         };
-        write().map_err(failed)?;
+        write(folder, &name, &bytes).map_err(failed)?;
         fetched += 1;
         size_bytes += bytes.len() as u64;
     }
-    let value =
-        json!({ "folder": shown(folder), "fetched": fetched, "kept": kept, "size_bytes": size_bytes });
+    bar.clear();
+    let value = json!({
+        "folder": shown(folder), "fetched": fetched, "kept": kept, "size_bytes": size_bytes, "sealed": closed,
+    });
     context.out.result(&value, || {
+        let closed = match closed {
+            0 => String::new(),
+            many => format!("{} of them are sealed: --identity FILE opens them\n", grouped(many)),
+        };
         format!(
-            "{} recordings fetched into {} ({} bytes), {} were there\n",
+            "{} recordings fetched into {} ({} bytes), {} were there\n{closed}",
             grouped(fetched),
             shown(folder),
             grouped(size_bytes),
             grouped(kept)
         )
     })
+}
+
+/// A file has its name when it is whole.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = folder.join(format!(".{name}.part"));
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&beside, folder.join(name))
 }
 
 /// A recording as the log has it.
