@@ -84,7 +84,8 @@ const MEDIA: [&str; 6] =
     ["media.begun", "media.filled", "media.listed", "media.part", "media.renamed", "media.sound"];
 
 /// Of recordings, the agent's and media-sync's: `tests/recordings.rs` kills at each.
-const RECORDINGS: [&str; 11] = [
+const RECORDINGS: [&str; 12] = [
+    "recording.sealed",
     "recording.hashed",
     "recording.unwritten",
     "recording.written",
