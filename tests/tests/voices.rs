@@ -214,6 +214,11 @@ async fn two_hundred_prompts_in_two_languages_reach_real_nodes_and_what_is_said_
     stack.wait("the end", PATIENCE, |state| state.campaigns[CAMPAIGN].ended_at.is_some()).await;
     let down = done(&stack, &["fleet", "down", "--reason", "done", "--wait", "60"]);
     assert_eq!(down["instances"], 0, "{down}");
+    // This copy of the log may be behind the scaler's, which was asked.
+    let all = |state: &State| state.recordings.of(CAMPAIGN).count() == CONTACTS;
+    stack
+        .wait("the end, in this copy", PATIENCE, |state| state.fleet.existing().count() == 0 && all(state))
+        .await;
     Box::pin(stack.replay_agrees()).await;
     assert_eq!(stack.log.read(invariant::broken), []);
     heard(&stack, &carrier, &first);
