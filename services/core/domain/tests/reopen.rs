@@ -134,6 +134,29 @@ fn who_was_erased_meanwhile_stays_uncertain_and_rules_are_asked_as_of_every_atte
 }
 
 #[test]
+fn a_campaign_whose_time_is_over_dials_nobody_and_says_so() {
+    for deadline in [true, false] {
+        let mut lab = Lab::new();
+        let end = lab.now + DAY;
+        let rules = if deadline {
+            CampaignRules { deadline_ms: end, ..CampaignRules::default() }
+        } else {
+            CampaignRules { ends_at_ms: end, ..CampaignRules::default() }
+        };
+        lab.campaign_with("c", support::rows(1), 1, rules);
+        lab.plan();
+        lab.boot_all();
+        lab.tick();
+        let (_, node) = lab.in_flight()[0].clone();
+        lab.lose(&node);
+        lab.tick();
+        assert!(decide(&lab.state, &asked(&[]), end - 1).is_ok());
+        lab.now = end;
+        assert_eq!(refused(&lab, &asked(&[])), "AST-D165");
+    }
+}
+
+#[test]
 fn a_gap_between_attempts_is_kept() {
     let mut lab = Lab::new();
     let rules = CampaignRules { min_gap_ms: 3 * DAY, ..CampaignRules::default() };

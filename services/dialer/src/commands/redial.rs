@@ -6,7 +6,7 @@ use asterism_domain::campaign::command::Reopening;
 use asterism_domain::campaign::decide::reopened;
 use asterism_domain::contact::E164;
 use asterism_proto::v1::{RoleCommand, RoleReply};
-use asterism_runtime::leader::Desk;
+use asterism_runtime::leader::{Desk, now_ms};
 use asterism_runtime::role::{Deps, envelope_of, refusal, reply_json, reply_of};
 use asterism_runtime::seal;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub(super) async fn redial(
         Err((code, reason)) => return refusal(code, reason),
     };
     if dry_run {
-        let found = deps.log.read(|state| (state.size, reopened(state, &asked)));
+        let found = deps.log.read(|state| (state.size, reopened(state, &asked, state.at.max(now_ms()))));
         return match found {
             (position, Ok(contacts)) => {
                 reply_json(position, &Redialled { contacts: contacts.len() as u32, before: false })

@@ -54,7 +54,7 @@ pub fn decide(state: &State, command: &CampaignCommand, at: Timestamp) -> Result
         CampaignCommand::Exclude { campaign, contacts, rule, detail } => {
             contacts::exclude(find(state, campaign)?, campaign, contacts, *rule, detail)
         }
-        CampaignCommand::Reopen(asked) => reopen::reopen(state, asked),
+        CampaignCommand::Reopen(asked) => reopen::reopen(state, asked, at),
         CampaignCommand::DoNotCall(change) => contacts::do_not_call(state, change),
         CampaignCommand::Start { campaign } => start(state, campaign),
         CampaignCommand::Pause { campaign, reason } => {

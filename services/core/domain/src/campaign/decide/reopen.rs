@@ -6,7 +6,7 @@ use crate::Rejection;
 use crate::campaign::command::Reopening;
 use crate::campaign::state::{Campaign, CampaignStatus, Contact};
 use crate::event::Event;
-use crate::ids::ContactId;
+use crate::ids::{ContactId, Timestamp};
 use crate::state::State;
 
 /// Numbers named in one command at most.
@@ -17,11 +17,11 @@ const REASON: Rejection =
     Rejection::new("AST-D157", "dialling an uncertain contact once more has a reason of 1 to 512 bytes");
 
 /// Each becomes a new attempt, under the rules as they are when it is due.
-pub(super) fn reopen(state: &State, asked: &Reopening) -> Result<Vec<Event>, Rejection> {
+pub(super) fn reopen(state: &State, asked: &Reopening, at: Timestamp) -> Result<Vec<Event>, Rejection> {
     if asked.reason.trim().is_empty() || asked.reason.len() > ERASE_REASON_MAX_BYTES {
         return Err(REASON);
     }
-    let contacts = reopened(state, asked)?;
+    let contacts = reopened(state, asked, at)?;
     if contacts.is_empty() {
         return Err(Rejection::new("AST-D160", "no contact of the campaign is uncertain"));
     }
@@ -36,14 +36,18 @@ pub(super) fn reopen(state: &State, asked: &Reopening) -> Result<Vec<Event>, Rej
 /// Whom the command means.
 ///
 /// # Errors
-/// An unknown campaign or one that was stopped, and numbers that are not on it or not uncertain.
-pub fn reopened(state: &State, asked: &Reopening) -> Result<Vec<ContactId>, Rejection> {
+/// An unknown campaign, one that was stopped or whose time is over, and numbers that are not on it or not uncertain.
+pub fn reopened(state: &State, asked: &Reopening, at: Timestamp) -> Result<Vec<ContactId>, Rejection> {
     let known = find(state, &asked.campaign)?;
     if known.status == CampaignStatus::Stopped {
         return Err(Rejection::new(
             "AST-D158",
             "the campaign was stopped for good: import them into another",
         ));
+    }
+    if [known.rules.ends_at_ms, known.rules.deadline_ms].iter().any(|end| (1..=at).contains(end)) {
+        let why = "the campaign's end time or deadline has passed: nobody would be dialled; import them into another";
+        return Err(Rejection::new("AST-D165", why));
     }
     if state.catalogue.retired.contains(&known.manifest) {
         return Err(Rejection::new(
