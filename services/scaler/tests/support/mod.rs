@@ -233,7 +233,8 @@ impl Rig {
         self.log().read(|state| with_status(state, status))
     }
 
-    /// Asks the scaler's command subject until somebody answers.
+    /// Asks the scaler's command subject until somebody answers. A question that reaches a process in the moment of its
+    /// death is never answered, so it is asked again: the verbs of a fleet may be said twice.
     pub async fn command(&self, verb: &str, json: &str) -> RoleReply {
         let subject = Subject::role(FLEET, Role::Scaler).unwrap();
         let command = RoleCommand {
@@ -244,7 +245,7 @@ impl Rig {
         };
         let ask = async {
             loop {
-                let answer = self.deps.bus.request(&subject, command.encode_to_vec(), PATIENCE).await;
+                let answer = self.deps.bus.request(&subject, command.encode_to_vec(), PATIENCE / 6).await;
                 match answer {
                     Ok(answer) => return RoleReply::decode(answer.as_slice()).unwrap(),
                     Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
