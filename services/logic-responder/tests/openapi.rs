@@ -215,7 +215,8 @@ fn spec() -> impl Strategy<Value = Value> {
 
 fn action() -> impl Strategy<Value = Value> {
     let verb = prop::sample::select(vec![
-        "set", "tag", "play", "gather", "pause", "hangup", "optout", "dial", "record", "goto", "system",
+        "set", "tag", "play", "gather", "say", "pause", "hangup", "optout", "dial", "record", "goto",
+        "system",
     ]);
     let well = prop::sample::select(vec![
         json!({"play": {"prompts": ["q1"]}}),
@@ -226,6 +227,11 @@ fn action() -> impl Strategy<Value = Value> {
         json!({"dial": {"to": "support"}}),
         json!({"dial": {"to": "nobody"}}),
         json!({"record": {"max_s": 60, "finish_key": "any"}}),
+        json!({"say": {"date": "2026-12-03", "year": true}}),
+        json!({"say": {"number": "4x"}}),
+        json!({"say": {"number": "4", "digits": "4"}}),
+        json!({"say": {"digits": "4", "sounds": "abcdefghijklm"}}),
+        json!({"say": {"money": "4", "sounds": "q"}}),
         json!({"goto": "end"}),
         json!({"tag": "a"}),
         json!({"set": {"a": "b"}}),
@@ -249,6 +255,7 @@ fn in_order() -> impl Strategy<Value = Vec<Value>> {
         json!({"optout": {}}),
         json!({"dial": {"to": "support", "ring_s": 20}}),
         json!({"record": {"max_s": 60, "silence_s": 0}}),
+        json!({"say": {"number": "42"}}),
         json!({"goto": "end"}),
     ]);
     (prop::collection::vec(quick, 0..3), last).prop_map(|(mut actions, last)| {

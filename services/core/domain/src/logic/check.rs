@@ -185,14 +185,17 @@ impl<'d> Graph<'d> {
             let then = match (&shape.otherwise, &shape.field) {
                 (None, _) => Then::End,
                 (Some(target), _) if shape.verb == "dial" => Then::Leg { on, otherwise: resolve(target) },
-                (Some(target), Some(field)) => {
+                (Some(target), Some(field)) if shape.say.is_none() => {
                     Then::Match { field: field.clone(), on, otherwise: resolve(target) }
                 }
-                (Some(target), None) => Then::Go { on, otherwise: resolve(target), answer },
+                (Some(target), _) => Then::Go { on, otherwise: resolve(target), answer },
             };
-            let act = match &shape.reply {
-                Some(reply) => Act::Verb(reply.clone()),
-                None => Act::Silent { set: shape.set.clone(), tag: shape.tag.clone() },
+            let act = match (&shape.reply, &shape.say, &shape.field) {
+                (Some(reply), ..) => Act::Verb(reply.clone()),
+                (None, Some((say, unsaid)), Some(field)) => {
+                    Act::Say { say: say.clone(), field: field.clone(), unsaid: resolve(unsaid) }
+                }
+                _ => Act::Silent { set: shape.set.clone(), tag: shape.tag.clone() },
             };
             State { name: state.name.clone(), act, prompts: shape.prompts.clone(), then }
         });

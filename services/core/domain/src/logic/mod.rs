@@ -4,7 +4,7 @@
 //! and the fallback ends by itself. So [`next`] is total: whatever a call brings, there is a verb for it.
 //!
 //! Reading order: this file, `read` (TOML to a draft, with places; single values in `values`), `check` (what must hold between states),
-//! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it),
+//! `problem` (codes and places), `verb` (what a call does, as the dialplan reads it), `say` (values by recorded parts),
 //! `backend` (answers from elsewhere) and `web` (what is asked there, and what may come back), `outline` (for people).
 
 #![deny(clippy::float_arithmetic)]
@@ -16,6 +16,8 @@ mod outline;
 mod pattern;
 mod problem;
 mod read;
+mod read_say;
+mod say;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -31,6 +33,7 @@ pub use destination::{Destination, MAX_DESTINATIONS};
 pub use outline::{Does, Outline, StateOutline, Why};
 use pattern::Pattern;
 pub use problem::{FlowProblem, code};
+pub use say::{MAX_NUMBER, MAX_SAID_DIGITS, MAX_SOUNDS_BYTES, Say, SayKind};
 pub use verb::{
     Address, Finish, LEG_OUTCOMES, LastVerb, MAX_PARTS, MAX_VERB_BYTES, VERB_ARGS, Verb, VerbError,
     is_prompt_name, leg_outcome,
@@ -107,11 +110,20 @@ struct State {
     then: Then,
 }
 
+impl State {
+    /// Whether what it says is ordered by the language.
+    fn asks_language(&self) -> bool {
+        matches!(&self.act, Act::Say { say, .. } if say.kind == SayKind::Date && say.sounds.is_some())
+    }
+}
+
 /// What a state does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Act {
     /// A verb, as it is written.
     Verb(String),
+    /// A variable or a field of the contact, said; a value that cannot be leads to `unsaid` at once.
+    Say { say: Say, field: String, unsaid: usize },
     /// Nothing a caller could hear: variables, and a tag.
     Silent { set: Vec<(String, String)>, tag: Option<String> },
 }
@@ -218,11 +230,12 @@ impl Flow {
         let names: BTreeSet<&str> = self
             .states
             .iter()
-            .filter_map(|state| match &state.then {
-                Then::Match { field, .. } => Some(field.as_str()),
-                Then::End | Then::Go { .. } | Then::Leg { .. } => None,
+            .filter_map(|state| match (&state.then, &state.act) {
+                (Then::Match { field, .. }, _) | (_, Act::Say { field, .. }) => Some(field.as_str()),
+                _ => None,
             })
             .chain(self.backend.iter().flat_map(|backend| backend.fields.iter().map(String::as_str)))
+            .chain(self.states.iter().any(State::asks_language).then_some("language"))
             .collect();
         names.into_iter().collect()
     }
@@ -272,7 +285,7 @@ impl Flow {
     pub fn fallback_reply(&self) -> &str {
         match &self.states[self.fallback].act {
             Act::Verb(reply) => reply,
-            Act::Silent { .. } => HANGUP_REPLY, // refused by the check
+            Act::Say { .. } | Act::Silent { .. } => HANGUP_REPLY, // refused by the check
         }
     }
 
@@ -341,6 +354,15 @@ impl Flow {
                     let (reply, next_state) = (reply.clone(), state.name.clone());
                     return Next { reply, next_state, reason: None, vars, tags };
                 }
+                Act::Say { say, field, unsaid } => {
+                    let language = looked_up("language", &vars, asked.fields);
+                    let value = looked_up(field, &vars, asked.fields);
+                    let Some(reply) = say.verb(&value, &language) else {
+                        index = *unsaid;
+                        continue;
+                    };
+                    return Next { reply, next_state: state.name.clone(), reason: None, vars, tags };
+                }
                 Act::Silent { set, tag } => (set, tag),
             };
             vars.extend(set.iter().cloned());
@@ -378,7 +400,7 @@ impl Flow {
             .iter()
             .filter_map(|state| match &state.act {
                 Act::Silent { tag, .. } => tag.as_deref(),
-                Act::Verb(_) => None,
+                Act::Verb(_) | Act::Say { .. } => None,
             })
             .collect();
         tags.into_iter().collect()

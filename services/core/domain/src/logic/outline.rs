@@ -1,6 +1,6 @@
 //! A flow as people look at it: its states, what each does, and where each leads.
 
-use super::{Act, Answer, Backend, Flow, Then};
+use super::{Act, Answer, Backend, Flow, Say, Then};
 
 /// What a state does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Does<'a> {
         /// The tag.
         tag: Option<&'a str>,
     },
+    /// Says this variable or field.
+    Say(&'a Say, &'a str),
     /// Decides by this variable or field, at once.
     Match(&'a str),
 }
@@ -23,7 +25,7 @@ pub enum Does<'a> {
 pub enum Why<'a> {
     /// One of these: what was pressed, or the value that was matched.
     On(Vec<&'a str>),
-    /// An answer that is not like the state's pattern.
+    /// An answer that is not like the state's pattern, or a value that cannot be said.
     Invalid,
     /// Everything else.
     Otherwise,
@@ -67,6 +69,7 @@ impl Flow {
             let does = match (&state.act, &state.then) {
                 (_, Then::Match { field, .. }) => Does::Match(field),
                 (Act::Verb(verb), _) => Does::Verb(verb),
+                (Act::Say { say, field, .. }, _) => Does::Say(say, field),
                 (Act::Silent { set, tag }, _) => Does::Silent { set, tag: tag.as_deref() },
             };
             let (on, otherwise, answer) = match &state.then {
@@ -77,6 +80,9 @@ impl Flow {
             let mut ways: Vec<(Why<'_>, &str)> = Vec::new();
             if let Some(Answer { only: Some((_, invalid)), .. }) = answer {
                 ways.push((Why::Invalid, name(*invalid)));
+            }
+            if let Act::Say { unsaid, .. } = &state.act {
+                ways.push((Why::Invalid, name(*unsaid)));
             }
             for (value, to) in on {
                 let to = name(*to);

@@ -4,22 +4,22 @@
 
 use std::collections::BTreeMap;
 
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 use super::backend::{self, Backend};
 use super::destination::{self, Drafts};
 use super::problem::{Problems, Span, Target, code, did_you_mean};
 use super::values::{
-    NAME_RULE, Node, name, names, node, number, only_keys, required, state_name, string, target, wrong_type,
+    NAME_RULE, Node, flag, name, names, node, number, only_keys, required, state_name, string, target,
 };
 use super::{
     LEG_OUTCOMES, MAX_ANSWERS, MAX_ATTEMPTS, MAX_CAUSE, MAX_DIGITS, MAX_HOLD_S, MAX_MATCH_BYTES,
     MAX_NAME_BYTES, MAX_PAUSE_S, MAX_PROMPTS, MAX_RECORD_S, MAX_RING_S, MAX_STATES, MAX_TALK_S,
-    MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Pattern, is_name, verb::Finish,
+    MAX_TIMEOUT_S, MAX_VAR_BYTES, MAX_VARS, Pattern, Say, is_name, verb::Finish,
 };
 
-const VERBS: [&str; 10] =
-    ["play", "gather", "pause", "hangup", "match", "set", "tag", "optout", "dial", "record"];
+const VERBS: [&str; 11] =
+    ["play", "gather", "say", "pause", "hangup", "match", "set", "tag", "optout", "dial", "record"];
 const BARGE_DIGITS: u32 = 1;
 
 /// A document as it was written, before anything between states is checked.
@@ -56,6 +56,8 @@ pub(super) struct Shape {
     pub(super) save: Option<String>,
     /// What an answer must be like, and where another one leads.
     pub(super) only: Option<(Pattern, Target)>,
+    /// What a `say` says, and where a value leads that cannot be said.
+    pub(super) say: Option<(Say, Target)>,
     /// Variables of a `set`.
     pub(super) set: Vec<(String, String)>,
     /// The tag of a `tag`.
@@ -71,9 +73,10 @@ impl Shape {
     }
 
     /// A verb of these words, that leads on by nothing.
-    fn of(verb: &'static str, reply: Option<String>, otherwise: Option<Target>) -> Self {
-        let (field, prompts, on, save) = (None, Vec::new(), BTreeMap::new(), None);
-        Self { verb, field, reply, prompts, on, save, only: None, set: Vec::new(), tag: None, otherwise }
+    pub(super) fn of(verb: &'static str, reply: Option<String>, otherwise: Option<Target>) -> Self {
+        let (prompts, on, set) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let (field, save, only, say, tag) = (None, None, None, None, None);
+        Self { verb, field, reply, prompts, on, save, only, say, set, tag, otherwise }
     }
 
     /// Whether a node can do it by itself: it decides nothing, and nobody has to know of it.
@@ -83,7 +86,8 @@ impl Shape {
 
     /// Every state that can follow.
     pub(super) fn targets(&self) -> impl Iterator<Item = &Target> {
-        self.on.values().chain(self.only.as_ref().map(|(_, invalid)| invalid)).chain(&self.otherwise)
+        let (only, say) = (self.only.as_ref().map(|only| &only.1), self.say.as_ref().map(|say| &say.1));
+        self.on.values().chain(only).chain(say).chain(&self.otherwise)
     }
 }
 
@@ -149,7 +153,7 @@ fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option
         let reason = if verbs.is_empty() {
             // A misspelt verb is named, with the one that was meant.
             only_keys(state, &[&VERBS[..], &["barge", "next", "on", "otherwise"]].concat(), "", problems);
-            "the state does nothing; give it one of play, gather, pause, hangup, match, set, tag, optout, dial, record"
+            "the state does nothing; give it one of play, gather, say, pause, hangup, match, set, tag, optout, dial, record"
                 .to_owned()
         } else {
             format!("the state has {}; give it one verb and make more states", verbs.join(" and "))
@@ -160,6 +164,7 @@ fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option
     match verb {
         "play" => play(state, problems),
         "gather" => gather(state, problems),
+        "say" => super::read_say::say(state, problems),
         "pause" => pause(state, problems),
         "match" => of_field(state, problems),
         "set" => set(state, problems),
@@ -172,14 +177,7 @@ fn shape(state: &Node<'_>, draft: &Draft, problems: &mut Problems<'_>) -> Option
 }
 
 fn play(state: &Node<'_>, problems: &mut Problems<'_>) -> Option<Shape> {
-    let barge = match state.get("barge") {
-        None => Some(false),
-        Some((DeValue::Boolean(barge), _)) => Some(*barge),
-        Some((other, at)) => {
-            wrong_type(other, &at, &state.path_of("barge"), "true or false", problems);
-            None
-        }
-    };
+    let barge = flag(state, "barge", problems);
     only_keys(state, &["play", "barge", "next", "on"], "play", problems);
     let prompts = names(state, "play", 1..=MAX_PROMPTS, problems);
     let on = match state.get("on") {

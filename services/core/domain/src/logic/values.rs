@@ -51,6 +51,18 @@ pub(super) fn number(
     inside
 }
 
+/// `true` or `false`, and `false` if the key is not there.
+pub(super) fn flag(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<bool> {
+    match node.get(key) {
+        None => Some(false),
+        Some((DeValue::Boolean(flag), _)) => Some(*flag),
+        Some((other, at)) => {
+            wrong_type(other, &at, &node.path_of(key), "true or false", problems);
+            None
+        }
+    }
+}
+
 pub(super) fn target(node: &Node<'_>, key: &str, problems: &mut Problems<'_>) -> Option<Target> {
     let found = required(node, key, problems)?;
     state_name(&found, node.path_of(key), problems)

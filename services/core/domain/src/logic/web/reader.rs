@@ -1,5 +1,7 @@
 //! The schema of an answer, walked key by key.
 
+mod say;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
@@ -181,11 +183,11 @@ impl<'a> Reader<'a> {
                 }
                 Some(Action::Goto(state))
             }
-            "play" | "gather" | "pause" | "hangup" | "optout" | "dial" | "record" => {
+            "play" | "gather" | "say" | "pause" | "hangup" | "optout" | "dial" | "record" => {
                 self.verb(verb, value, &path).map(Action::Verb)
             }
             _ => {
-                let known = "play, gather, pause, hangup, optout, dial, record, set, tag, goto";
+                let known = "play, gather, say, pause, hangup, optout, dial, record, set, tag, goto";
                 self.add(code::VERB, &path, format!("no verb; there are {known}"));
                 None
             }
@@ -221,14 +223,7 @@ impl<'a> Reader<'a> {
         match verb {
             "play" => {
                 self.only(spec, &["prompts", "barge"], path);
-                let barge = match spec.get("barge") {
-                    None => Some(false),
-                    Some(Value::Bool(barge)) => Some(*barge),
-                    Some(other) => {
-                        self.wrong_type(&format!("{path}.barge"), "true or false", other);
-                        None
-                    }
-                };
+                let barge = self.flag(spec, "barge", path);
                 let prompts = self.prompts(spec, path, 1);
                 Some(Verb::Play { prompts: prompts?, barge: barge? })
             }
@@ -260,6 +255,7 @@ impl<'a> Reader<'a> {
                 let cause = self.number(spec, "cause", path, (1, MAX_CAUSE), Some(16))?;
                 Some(Verb::Hangup { cause })
             }
+            "say" => self.say(spec, path),
             "dial" => self.dial(spec, path),
             _ => {
                 self.only(spec, &["prompts"], path);
@@ -323,6 +319,17 @@ impl<'a> Reader<'a> {
             (Some(key), None) if key.is_ascii_digit() || matches!(key, '*' | '#') => Some(Some(key)),
             _ => {
                 self.add(code::OUT_OF_BOUNDS, &path, "one of 0-9, * and #, or \"\" for none");
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, spec: &Map<String, Value>, key: &str, path: &str) -> Option<bool> {
+        match spec.get(key) {
+            None => Some(false),
+            Some(Value::Bool(flag)) => Some(*flag),
+            Some(other) => {
+                self.wrong_type(&format!("{path}.{key}"), "true or false", other);
                 None
             }
         }

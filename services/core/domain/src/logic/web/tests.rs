@@ -60,9 +60,46 @@ fn an_answer_with_everything_is_read() {
             "record|9|0|any",
         ),
         (json!({"do": [{"play": {"prompts": ["bye"], "barge": true}}], "state": "a"}), "play|bye|1"),
+        (
+            json!({"do": [{"say": {"number": "42", "barge": true}}], "state": "a"}),
+            "say|en/digits/40&en/digits/2|1",
+        ),
     ] {
         let Follows::Verb(verb, _) = judged(&answer).unwrap().then else { panic!("no verb") };
         assert_eq!(verb.encode().unwrap(), text);
+    }
+}
+
+#[test]
+fn what_no_parts_can_say_is_refused() {
+    for (answer, expected) in [
+        (
+            json!({"do": [{"sing": {}}], "state": "a"}),
+            "AST-Q107 do[0].sing: no verb; there are play, gather, say",
+        ),
+        (
+            json!({"do": [{"say": {}}], "state": "a"}),
+            "AST-Q107 do[0].say: one of digits, number, date and money",
+        ),
+        (
+            json!({"do": [{"say": {"number": "many"}}], "state": "a"}),
+            "AST-Q105 do[0].say.number: no value of this kind",
+        ),
+        (
+            json!({"do": [{"say": {"number": 12}}], "state": "a"}),
+            "AST-Q103 do[0].say.number: a text is needed",
+        ),
+        (
+            json!({"do": [{"say": {"money": "1", "currency": "eur"}}], "state": "a"}),
+            "AST-Q105 do[0].say: Asterisk's own sounds know no currency",
+        ),
+        (
+            json!({"do": [{"say": {"money": "1", "currency": "eur", "sounds": "say"}}], "state": "a"}),
+            "AST-Q108 do[0].say: the flow does not declare a prompt say-eur-one",
+        ),
+    ] {
+        let found = problem(&answer);
+        assert!(found.starts_with(expected), "{answer}: {found}");
     }
 }
 
@@ -72,7 +109,6 @@ fn everything_else_is_refused_with_place_and_reason() {
         (json!([]), "AST-Q103: an object is needed here, this is a list"),
         (json!({}), "AST-Q104 do: the list of things to do is missing"),
         (json!({"do": []}), "AST-Q105 do: 1 to 16 things to do are allowed"),
-        (json!({"do": [{"say": {}}], "state": "a"}), "AST-Q107 do[0].say: no verb; there are play, gather"),
         (
             json!({"do": [{"hangup": {}, "play": {}}]}),
             "AST-Q107 do[0]: 2 keys; each thing to do has one verb",

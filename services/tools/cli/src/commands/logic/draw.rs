@@ -89,6 +89,12 @@ fn card(state: &StateOutline<'_>, outline: &Outline<'_>) -> Card {
             let set = set.iter().map(|(name, value)| format!("{name} = {value}"));
             ("silent", set.chain(tag.map(|tag| format!("tag {tag}"))).collect())
         }
+        Does::Say(say, field) => {
+            let by = say.sounds.as_ref().map(|word| format!("by prompts {word}-\u{2026}"));
+            let ends = say.barge.then(|| "a key ends it".to_owned());
+            let what = format!("say {field} as {}", say.kind.as_str());
+            ("heard", std::iter::once(what).chain(by).chain(ends).collect())
+        }
         Does::Verb(text) => (if state.ways.is_empty() { "ends" } else { "heard" }, said(text)),
     };
     if let Some(name) = state.save {
@@ -106,6 +112,11 @@ pub(super) fn said(text: &str) -> Vec<String> {
         lines
     };
     match Verb::parse(text) {
+        Ok(Verb::Say { parts, barge }) => {
+            let mut lines = heard("say", &parts);
+            lines.extend(barge.then(|| "a key ends it".to_owned()));
+            lines
+        }
         Ok(Verb::Play { prompts, barge }) => {
             let mut lines = heard("play", &prompts);
             lines.extend(barge.then(|| "a key ends it".to_owned()));
@@ -137,15 +148,17 @@ pub(super) fn said(text: &str) -> Vec<String> {
             let ends = if silence_s == 0 { String::new() } else { format!(", {silence_s} s of silence") };
             vec!["record".to_owned(), format!("{max_s} s{ends} or key {}", finish.as_str())]
         }
-        // A verb without words of its own here is shown as the dialplan has it.
-        Ok(_) | Err(_) => vec![text.trim_end_matches('|').replace('|', " ")],
+        // What is no verb is shown as it is.
+        Err(_) => vec![text.trim_end_matches('|').replace('|', " ")],
     }
 }
 
 fn label(why: &Why<'_>, state: &StateOutline<'_>) -> Option<String> {
     match why {
         Why::On(values) => Some(cut(&values.join(" \u{b7} "))),
+        Why::Invalid if matches!(state.does, Does::Say(..)) => Some("cannot be said".to_owned()),
         Why::Invalid => Some("does not fit".to_owned()),
+        Why::Otherwise if matches!(state.does, Does::Say(..)) => None,
         Why::Otherwise if matches!(state.does, Does::Match(_)) => Some("else".to_owned()),
         Why::Otherwise => Some("else or nothing".to_owned()),
         Why::Next => None,
