@@ -72,6 +72,7 @@ fn fits(schema: &Value, value: &Value, root: &Value) -> bool {
 fn matches(pattern: &str, text: &str) -> bool {
     match pattern {
         "^[a-z0-9-]{1,64}$" => asterism_domain::logic::is_name(text),
+        "^[a-z0-9-]{1,12}$" => asterism_domain::logic::is_name(text) && text.len() <= 12,
         "^(digits|status|verb|campaign|(vars|fields)\\..{1,64})$" => {
             let named = text.strip_prefix("vars.").or_else(|| text.strip_prefix("fields."));
             named.map_or(matches!(text, "digits" | "status" | "verb" | "campaign"), |name| {
