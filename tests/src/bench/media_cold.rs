@@ -182,7 +182,8 @@ impl World {
                     "--s3-region",
                     REGION,
                 ]);
-                node.args(["--s3-endpoint", &self.endpoint, "sync", &format!(":s3:{BUCKET}/{PLAIN}")])
+                // Without the slash it first asks for an object of that name, is told 500 by a store that is folders, and asks on for minutes.
+                node.args(["--s3-endpoint", &self.endpoint, "sync", &format!(":s3:{BUCKET}/{PLAIN}/")])
                     .arg(folder);
                 node
             }

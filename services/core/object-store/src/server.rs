@@ -123,7 +123,12 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<HttpR
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         // A body that is sent later is that of the file opened here.
         let _whole = shared.files.read().await;
-        return shared.service.call(request.map(s3s::Body::from)).await;
+        let asked = plain(request.uri().path());
+        let answer = shared.service.call(request.map(s3s::Body::from)).await?;
+        // The server takes a folder for an object that it cannot read, and clients ask on for minutes after a 500.
+        let is_folder = asked.components().count() > 1 && shared.root.join(asked).is_dir();
+        let failed = answer.status() == StatusCode::INTERNAL_SERVER_ERROR;
+        return Ok(if failed && is_folder { absent() } else { answer });
     }
     let patience = tokio::time::timeout(WRITE_TIMEOUT, write(&shared, request)).await;
     patience.unwrap_or_else(|_| Err(HttpError::new("the body of a write did not arrive in time".into())))
@@ -149,6 +154,13 @@ fn exists() -> HttpResponse {
         "<Error><Code>PreconditionFailed</Code><Message>The object exists.</Message></Error>".to_owned();
     let mut answer = HttpResponse::new(s3s::Body::from(body));
     *answer.status_mut() = StatusCode::PRECONDITION_FAILED;
+    answer
+}
+
+fn absent() -> HttpResponse {
+    let body = "<Error><Code>NoSuchKey</Code><Message>There is no such object.</Message></Error>".to_owned();
+    let mut answer = HttpResponse::new(s3s::Body::from(body));
+    *answer.status_mut() = StatusCode::NOT_FOUND;
     answer
 }
 

@@ -53,6 +53,10 @@ async fn round_trips(store: &dyn ObjectStore) {
         let meta = store.head(&at).await.unwrap().unwrap();
         assert_eq!(meta.size_bytes, bytes.len() as u64);
         assert!(meta.modified_at_ms > 1_500_000_000_000);
+        // What an object's name begins with is no object, also where names are folders.
+        let above = name("trip");
+        assert_eq!(store.head(&above).await.unwrap(), None);
+        assert_eq!(store.get(&above, MIB).await.unwrap_err().code(), "AST-B003");
         store.delete(&at).await.unwrap();
         assert_eq!(store.head(&at).await.unwrap(), None);
     }
