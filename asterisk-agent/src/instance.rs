@@ -277,6 +277,7 @@ fn real(
         std::os::unix::fs::symlink(installation.data.join("documentation"), &link)
             .map_err(Error::file("create", &link))?;
     }
+    own_sounds(&installation.data, &places.sounds)?;
     Ok(Program::new("pbx", own.to_owned(), &places.dir)
         .word("guard")
         .pair("--pid-file", places.dir.join("asterisk.pid").display())
@@ -284,6 +285,27 @@ fn real(
         .word(installation.program.display())
         .word("-f")
         .pair("-C", places.dir.join("etc/asterisk.conf").display()))
+}
+
+/// Where Debian, and who builds it, keep what the installation says numbers with. Debian's `en` leads through
+/// `/etc/alternatives`, which is another machine's where the installation is a folder.
+const SOUNDS: [&str; 2] = ["sounds/en/digits", "sounds/en_US_f_Allison/digits"];
+
+/// Leads from the node's sounds to the installation's own: what `say` says. A node without them takes calls all the same.
+fn own_sounds(data: &Path, sounds: &Path) -> Result<(), Error> {
+    let link = sounds.join("en/digits");
+    if link.exists() {
+        return Ok(());
+    }
+    let Some(digits) = SOUNDS.iter().map(|place| data.join(place)).find(|place| place.is_dir()) else {
+        tracing::warn!(
+            "Asterisk has no sounds of its own, in English: `say` needs prompts of the campaign's (sounds = \"…\")"
+        );
+        return Ok(());
+    };
+    files::private_dir(&sounds.join("en"))?;
+    let _ = std::fs::remove_file(&link); // one that leads nowhere any more
+    std::os::unix::fs::symlink(digits, &link).map_err(Error::file("create", &link))
 }
 
 fn agent(args: &InstanceArgs, places: &Places, ports: &Ports, own: &Path) -> Program {

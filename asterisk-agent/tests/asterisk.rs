@@ -224,11 +224,10 @@ fn real_asterisk_says_sounds_of_its_own_until_a_key_is_pressed_and_opts_out() {
         let fleet = Fleet::start().await;
         let carrier = Carrier::start(&sipp, fleet.dir.path());
         let _node = launch(&fleet, &root, &carrier).await;
-        let digits = fleet.node_dir().join("data/sounds/en/digits");
-        std::fs::create_dir_all(&digits).unwrap();
-        for (name, bytes) in [("5", 800), ("2", 800), ("9", 80_000)] {
-            std::fs::write(digits.join(format!("{name}.ulaw")), vec![0x7f; bytes]).unwrap();
-        }
+        // Its digits are those of the installation; beside them something of ten seconds.
+        let long = fleet.node_dir().join("data/sounds/en/test");
+        std::fs::create_dir_all(&long).unwrap();
+        std::fs::write(long.join("9.ulaw"), vec![0x7f; 80_000]).unwrap();
         // One lets ten seconds pass, the other presses 1 after one and a half.
         let numbers = ["+15550100150".to_owned(), "+15550100151".to_owned()];
         assert!(fleet.dial(1, SAY_FLOW, &numbers).await.code.is_empty());
@@ -244,7 +243,7 @@ fn real_asterisk_says_sounds_of_its_own_until_a_key_is_pressed_and_opts_out() {
             assert!(talk_ms.contains(&end.talk_ms), "{number}: {end:?}");
             let steps = fleet.log.lock().unwrap().steps(&attempt(number, "").attempt);
             let steps: Vec<_> = steps.iter().map(|step| (step.input.as_str(), step.reply.as_str())).collect();
-            let said = ["say|en/digits/5&en/digits/2|0", "say|en/digits/9&en/digits/5|1"];
+            let said = ["say|en/digits/5&en/digits/2|0", "say|en/test/9&en/digits/5|1"];
             assert_eq!(steps, [("", said[0]), ("SUCCESS", said[1]), (input, "optout|thanks")], "{number}");
         }
         fleet.check_frames();

@@ -394,7 +394,7 @@ fn decide(question: &v1::StepQuestion) -> v1::StepAnswer {
     let (reply, next) = match question.state.as_str() {
         "menu" => ("hangup|16".to_owned(), "done".to_owned()),
         "" if question.flow == SAY_FLOW => ("say|en/digits/5&en/digits/2|0".to_owned(), "whole".to_owned()),
-        "whole" => ("say|en/digits/9&en/digits/5|1".to_owned(), "stopped".to_owned()),
+        "whole" => ("say|en/test/9&en/digits/5|1".to_owned(), "stopped".to_owned()),
         "stopped" => ("optout|thanks".to_owned(), "done".to_owned()),
         "" if question.flow == JOIN_FLOW => ("dial|support|8|60".to_owned(), "menu".to_owned()),
         _ if question.flow == LONG_FLOW && played < 6 => {
@@ -402,11 +402,15 @@ fn decide(question: &v1::StepQuestion) -> v1::StepAnswer {
         }
         _ => ("gather|menu|1|2|1|none".to_owned(), "menu".to_owned()),
     };
+    // In German, of which no node here has a sound.
+    let german = v1::ContactField { name: "language".into(), value: "de".into() };
+    let german = (question.flow == SAY_FLOW).then_some(german);
     let leg = v1::Bridge { address: LEG.into(), caller_id: String::new() };
     v1::StepAnswer {
         bridge: reply.starts_with("dial|").then_some(leg),
         reply,
         next_state: next,
+        vars: german.into_iter().collect(),
         origin: "proc/logic-responder-test".into(),
         epoch: vec![7; 16],
         frame: u64::from(question.step),

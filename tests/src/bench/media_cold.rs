@@ -22,6 +22,7 @@ use super::report::{Figure, median, scratch, spread};
 const PROMPTS: usize = 200;
 const NODES: usize = 34;
 const ROUNDS: usize = 3;
+/// How many times the fastest's seconds somebody may take in the first round and be measured again.
 const FAR_BEHIND: f64 = 3.0;
 /// Two to twelve seconds of µ-law.
 const LENGTHS: std::ops::Range<u64> = 16_000..96_000;

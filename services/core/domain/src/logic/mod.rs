@@ -45,7 +45,8 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024;
 pub const MAX_STATES: usize = 256;
 /// Longest name of a flow, a state or a prompt, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
-/// Most prompts one verb plays. Keeps the reply far below the 1,000 bytes a dialplan takes.
+/// Most prompts an author names in one verb. Keeps the reply far below the 1,000 bytes a dialplan takes; what `say` makes of a
+/// value may be more of shorter names.
 pub const MAX_PROMPTS: usize = 8;
 /// Most digits one gather takes, as the dialplan's grammar has it.
 pub const MAX_DIGITS: u32 = 32;
